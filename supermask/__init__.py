@@ -1,0 +1,1 @@
+"""supermask: find, judge and keep strong lottery tickets."""

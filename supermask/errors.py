@@ -1,0 +1,21 @@
+"""The errors that this project raises on purpose.
+
+Each carries one sentence: what was wrong, where, and what would be right. The command line prints the sentence and
+exits with status 2; everything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class SupermaskError(ValueError):
+    """Something that the caller asked for cannot be done."""
+
+
+class TicketError(SupermaskError):
+    """A ticket, or a file that should hold one, is not what it should be."""
+
+
+class DataError(SupermaskError):
+    """A data set is unknown, missing or damaged."""
+
+
+class RunError(SupermaskError):
+    """A folder of a run, or a checkpoint in it, is not what it should be."""
