@@ -1,0 +1,196 @@
+"""The distributions that random weights are drawn from: one frozen dataclass each, listed in `KNOWN`.
+
+The gain of a rectified linear unit is sqrt(2) (He et al. 2015, eq. 10); "fan" counts the weights into a unit
+("fan_in") or out of one ("fan_out").
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from supermask.errors import SupermaskError
+from supermask.random_stream import Floats, Stream
+
+RELU_GAIN = math.sqrt(2.0)
+FanMode = Literal["fan_in", "fan_out"]
+
+
+class Fans(NamedTuple):
+    """How many weights lead into one output unit, and out of one input unit."""
+
+    fan_in: int
+    fan_out: int
+
+    def of(self, mode: FanMode) -> int:
+        """Return the count that a distribution scales by."""
+        return self.fan_in if mode == "fan_in" else self.fan_out
+
+
+@dataclass(frozen=True)
+class Distribution(ABC):
+    """Independent, identically distributed weights with mean zero."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the first `count` weights of the stream, float64 (count,)."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and the parameters, as `from_description` reads them."""
+        return {"name": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class _Kaiming(Distribution):
+    gain: float = RELU_GAIN
+    mode: FanMode = "fan_in"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "gain", self.gain)
+        if self.mode not in ("fan_in", "fan_out"):
+            raise SupermaskError(f"{self.name} has mode {self.mode!r}; it must be 'fan_in' or 'fan_out'.")
+
+    def std(self, fans: Fans) -> float:
+        """Return gain / sqrt(fan), the standard deviation (He et al. 2015, section 2.2)."""
+        return self.gain / math.sqrt(fans.of(self.mode))
+
+
+@dataclass(frozen=True)
+class SignedConstant(_Kaiming):
+    """Plus or minus the Kaiming standard deviation with equal chance (Ramanujan et al. 2020, section 4.2)."""
+
+    name: ClassVar[str] = "signed_constant"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights; each costs one bit of the stream."""
+        return (2.0 * stream.bits(count) - 1.0) * self.std(fans)
+
+
+@dataclass(frozen=True)
+class KaimingNormal(_Kaiming):
+    """Normal with standard deviation gain / sqrt(fan) (He et al. 2015, section 2.2)."""
+
+    name: ClassVar[str] = "kaiming_normal"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return stream.normal(count) * self.std(fans)
+
+
+@dataclass(frozen=True)
+class KaimingUniform(_Kaiming):
+    """Uniform with standard deviation gain / sqrt(fan), so on +-gain * sqrt(3 / fan) (He et al. 2015)."""
+
+    name: ClassVar[str] = "kaiming_uniform"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return _centred(stream, count, self.gain * math.sqrt(3.0 / fans.of(self.mode)))
+
+
+@dataclass(frozen=True)
+class _Xavier(Distribution):
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "gain", self.gain)
+
+
+@dataclass(frozen=True)
+class XavierNormal(_Xavier):
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12)."""
+
+    name: ClassVar[str] = "xavier_normal"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return stream.normal(count) * (self.gain * math.sqrt(2.0 / sum(fans)))
+
+
+@dataclass(frozen=True)
+class XavierUniform(_Xavier):
+    """Uniform on +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16)."""
+
+    name: ClassVar[str] = "xavier_uniform"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return _centred(stream, count, self.gain * math.sqrt(6.0 / sum(fans)))
+
+
+@dataclass(frozen=True)
+class Uniform(Distribution):
+    """Uniform on [-bound, bound], whatever the layer: the distribution of the theorems (Pensia et al. 2020)."""
+
+    bound: float = 1.0
+    name: ClassVar[str] = "uniform"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "bound", self.bound)
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return _centred(stream, count, self.bound)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal(_Kaiming):
+    """Normal with the Kaiming standard deviation, conditioned on `cut` standard deviations about zero.
+
+    gain / sqrt(fan) is the standard deviation before the tails are cut; with cut = 2 it becomes 0.880 of that.
+    """
+
+    cut: float = 2.0
+    name: ClassVar[str] = "truncated_normal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_positive(self, "cut", self.cut)
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return stream.truncated_normal(count, self.cut) * self.std(fans)
+
+
+KNOWN: dict[str, type[Distribution]] = {
+    kind.name: kind
+    for kind in (
+        SignedConstant,
+        KaimingNormal,
+        KaimingUniform,
+        XavierNormal,
+        XavierUniform,
+        Uniform,
+        TruncatedNormal,
+    )
+}
+
+
+def named(distribution: "str | Distribution") -> Distribution:
+    """Return the distribution of that name with its defaults; a distribution is returned as it is."""
+    if isinstance(distribution, Distribution):
+        return distribution
+    if distribution not in KNOWN:
+        raise SupermaskError(f"Unknown distribution {distribution!r}; known are {', '.join(KNOWN)}.")
+    return KNOWN[distribution]()
+
+
+def from_description(description: dict[str, Any]) -> Distribution:
+    """Return the distribution that `Distribution.describe` described."""
+    parameters = {key: value for key, value in description.items() if key != "name"}
+    kind = type(named(str(description.get("name"))))
+    try:
+        return kind(**parameters)
+    except TypeError as error:
+        raise SupermaskError(f"Distribution {kind.name} does not take {parameters}: {error}.") from None
+
+
+def _centred(stream: Stream, count: int, bound: float) -> Floats:
+    return (stream.uniform(count) - 0.5) * (2.0 * bound)
+
+
+def _require_positive(distribution: Distribution, field: str, value: float) -> None:
+    if not (isinstance(value, int | float) and 0.0 < value < math.inf):
+        raise SupermaskError(f"{distribution.name} has {field}={value!r}; it must be a positive number.")

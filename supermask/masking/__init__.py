@@ -1,0 +1,1 @@
+"""Scores become masks: selection, budgets, schedules and the parametrization that puts them on a module."""

@@ -1,0 +1,216 @@
+"""Budgets: how many weights are kept, layer by layer or over the whole network, exact to one weight.
+
+A scope turns a density into pools. A pool is a set of layers that compete for one integer number of kept weights: one
+pool per layer for `PerLayer` and `ERK`, one for all layers for `Global`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from supermask.errors import SupermaskError
+from supermask.masking.selection import keep_largest
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Layers that share `kept` weights; each of them keeps at least `floor`.
+
+    With floor None a layer must not be emptied by the others: the selection is refused when that would happen.
+    """
+
+    names: tuple[str, ...]
+    kept: int
+    floor: int | None = 0
+
+    def select(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the mask of each layer: the `kept` largest scores of all, ties to the first layer and index.
+
+        Raises:
+            SupermaskError: a layer would be emptied and floor is None, the floors do not fit into `kept`, or a score
+                is NaN.
+
+        """
+        own = [scores[name].detach() for name in self.names]
+        if len(own) == 1:
+            return {self.names[0]: keep_largest(own[0], self.kept)}
+        together = torch.cat([part.reshape(-1) for part in own])
+        mask = keep_largest(_raised(together, own, self.floor or 0), self.kept)
+        parts = mask.split([part.numel() for part in own])
+        masks = {name: part.reshape(like.shape) for name, part, like in zip(self.names, parts, own, strict=True)}
+        if self.floor is None and self.kept:
+            _refuse_empty(masks, self.kept)
+        return masks
+
+
+def _raised(together: Tensor, own: list[Tensor], floor: int) -> Tensor:
+    """Return the scores with the `floor` largest of each layer lifted above all others."""
+    if floor == 0:
+        return together
+    tops = [keep_largest(part, min(floor, part.numel())).reshape(-1) for part in own]
+    return together.masked_fill(torch.cat(tops), math.inf)
+
+
+def _refuse_empty(masks: Mapping[str, Tensor], kept: int) -> None:
+    empty = [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
+    if empty:
+        raise SupermaskError(
+            f"A global budget of {kept} weights leaves none in {', '.join(empty)}; raise the density, or let each layer"
+            " keep a few with scope=Global(floor=1)."
+        )
+
+
+class Scope(ABC):
+    """How a density becomes pools."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def pools(self, shapes: Shapes, density: float) -> list[Pool]:
+        """Return pools that together hold every layer once.
+
+        Args:
+            shapes: of the layers, in the order of the model.
+            density: fraction kept, in [0, 1].
+
+        """
+
+    def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
+        """Return the density that each layer is expected to have, by which its weights are scaled."""
+        return dict.fromkeys(shapes, density)
+
+
+@dataclass(frozen=True)
+class PerLayer(Scope):
+    """The same density in each layer (Ramanujan et al. 2020): round(density * n) of its n weights, half to even."""
+
+    name: ClassVar[str] = "layer"
+
+    def pools(self, shapes: Shapes, density: float) -> list[Pool]:
+        """Return one pool per layer."""
+        return [Pool((name,), round(density * math.prod(shape))) for name, shape in shapes.items()]
+
+
+@dataclass(frozen=True)
+class Global(Scope):
+    """The largest scores of the whole network.
+
+    Attributes:
+        floor: the least that each layer keeps; None refuses a selection that would empty a layer.
+
+    """
+
+    floor: int | None = None
+    name: ClassVar[str] = "global"
+
+    def __post_init__(self) -> None:
+        if self.floor is not None and self.floor < 0:
+            raise SupermaskError(f"Global(floor={self.floor}) is negative; give 0, a positive number or None.")
+
+    def pools(self, shapes: Shapes, density: float) -> list[Pool]:
+        """Return one pool."""
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        kept = round(density * sum(sizes))
+        needed = sum(min(self.floor or 0, size) for size in sizes)
+        if 0 < kept < needed:
+            raise SupermaskError(
+                f"A global budget of {kept} weights cannot keep {self.floor} in each of {len(sizes)} layers; raise the"
+                " density or lower the floor."
+            )
+        return [Pool(tuple(shapes), kept, self.floor if kept else 0)] if shapes else []
+
+
+@dataclass(frozen=True)
+class ERK(Scope):
+    """Erdos-Renyi-Kernel: the density of a layer goes with sum(shape) / prod(shape) (Evci et al. 2020, section 3).
+
+    Layers that this would make denser than 1 are kept whole and the others share the rest. The integer counts add up
+    to round(density * total): what rounding leaves goes to the largest fractions, first layer first.
+    """
+
+    name: ClassVar[str] = "erk"
+
+    def pools(self, shapes: Shapes, density: float) -> list[Pool]:
+        """Return one pool per layer."""
+        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        shares = {name: share * sizes[name] for name, share in self.layer_densities(shapes, density).items()}
+        kept = _round_to_total(shares, sizes, round(density * sum(sizes.values())))
+        return [Pool((name,), count) for name, count in kept.items()]
+
+    def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
+        """Return the density of each layer before rounding to whole weights."""
+        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        ratios = {name: sum(shape) / sizes[name] for name, shape in shapes.items() if sizes[name]}
+        whole: set[str] = {name for name in shapes if name not in ratios}
+        while True:
+            free = [name for name in shapes if name not in whole]
+            room = density * sum(sizes.values()) - sum(sizes[name] for name in whole)
+            factor = room / sum(ratios[name] * sizes[name] for name in free) if free else 0.0
+            full = {name for name in free if factor * ratios[name] > 1.0}
+            if not full:
+                return {name: 1.0 if name in whole else factor * ratios[name] for name in shapes}
+            whole |= full
+
+
+def _round_to_total(shares: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
+    """Return integers near the shares, none above its size, that add up to the total (largest remainders)."""
+    kept = {name: min(math.floor(share), sizes[name]) for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: kept[name] - shares[name])
+    missing = total - sum(kept.values())
+    while missing > 0:
+        for name in [name for name in by_remainder if kept[name] < sizes[name]][:missing]:
+            kept[name] += 1
+            missing -= 1
+    return kept
+
+
+SCOPES: dict[str, type[Scope]] = {kind.name: kind for kind in (PerLayer, Global, ERK)}
+
+
+def named_scope(scope: str | Scope) -> Scope:
+    """Return the scope of that name with its defaults; a scope is returned as it is."""
+    if isinstance(scope, Scope):
+        return scope
+    if scope not in SCOPES:
+        raise SupermaskError(f"Unknown scope {scope!r}; known are {', '.join(SCOPES)}.")
+    return SCOPES[scope]()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A scope, with layers that have a density of their own.
+
+    Attributes:
+        scope: of all layers without a density of their own; `density` is the fraction of their weights.
+        own: layer name to density.
+
+    """
+
+    scope: Scope
+    own: Mapping[str, float]
+
+    def pools(self, shapes: Shapes, density: float) -> list[Pool]:
+        """Return the pools of all layers at this density."""
+        shared = {name: shape for name, shape in shapes.items() if name not in self.own}
+        alone = {name: shape for name, shape in shapes.items() if name in self.own}
+        singles = [PerLayer().pools({name: shape}, self.own[name])[0] for name, shape in alone.items()]
+        return self.scope.pools(shared, density) + singles
+
+    def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
+        """Return the density that each layer is expected to have."""
+        shared = {name: shape for name, shape in shapes.items() if name not in self.own}
+        return {**self.scope.layer_densities(shared, density), **self.own}
+
+
+def checked_density(density: float, where: str = "density") -> float:
+    """Return the density if it is in [0, 1]."""
+    if isinstance(density, bool) or not isinstance(density, int | float) or not 0.0 <= density <= 1.0:
+        raise SupermaskError(f"{where}={density!r} is out of range; the fraction of weights kept is from 0 to 1.")
+    return float(density)

@@ -1,0 +1,188 @@
+"""Random numbers that are the same on every machine: a counter-based generator and exact arithmetic on top of it.
+
+The words come from Philox 4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed by a hash
+of a seed and a name, so that a tensor depends on nothing but the two. Every step from the words to a number uses only
+operations that IEEE 754 rounds correctly (+ - * / and the square root): the sine, logarithm and exponential of a
+maths library differ in the last bit between platforms, and so would the networks.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_CHUNK = 1 << 16  # numbers made at a time, so that the temporaries stay in the cache
+
+
+class Stream:
+    """An endless sequence of 64-bit words that (seed, name, purpose) fixes.
+
+    Args:
+        seed: any integer from 0 to 2**63 - 1.
+        name: what the numbers are for, e.g. the name of a parameter.
+        purpose: separates streams of one seed and name, e.g. "weights" from "scores".
+
+    """
+
+    def __init__(self, seed: int, name: str, purpose: str) -> None:
+        label = f"{seed}\0{purpose}\0{name}".encode()
+        digest = hashlib.blake2b(label, digest_size=16, person=b"supermask").digest()
+        self._philox = np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64))
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Return the next `count` words, uint64 (count,)."""
+        return np.asarray(self._philox.random_raw(count), dtype=np.uint64)
+
+    def bits(self, count: int) -> NDArray[np.uint8]:
+        """Return `count` fair bits, uint8 (count,): those of the next words, lowest first; spare bits are dropped."""
+        words = self.words(-(-count // 64)).astype("<u8")
+        return np.unpackbits(words.view(np.uint8), count=count, bitorder="little")
+
+    def uniform(self, count: int) -> Floats:
+        """Return float64 (count,), uniform on the open interval (0, 1), symmetric about 1/2."""
+        # 52 bits and a half need 53 bits: no number is rounded, and neither end is ever reached
+        return ((self.words(count) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+    def normal(self, count: int) -> Floats:
+        """Return standard normal float64 (count,), the quantile function applied to `uniform`."""
+        out = np.empty(count)
+        for start in range(0, count, _CHUNK):
+            part = out[start : start + _CHUNK]
+            part[:] = normal_quantile(self.uniform(part.size))
+        return out
+
+    def truncated_normal(self, count: int, cut: float) -> Floats:
+        """Return `count` standard normals conditioned on [-cut, cut]: the first of the stream that fall inside."""
+        parts: list[Floats] = []
+        missing = count
+        while missing > 0:
+            drawn = self.normal(_CHUNK)
+            parts.append(drawn[np.abs(drawn) <= cut][:missing])
+            missing -= parts[-1].size
+        return np.concatenate(parts) if parts else np.empty(0)
+
+
+def exact_log(x: Floats) -> Floats:
+    """Return the natural logarithm of positive normal float64, within 3 ulp, the same bits on every machine.
+
+    x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 artanh(z) = 2 (z + z^3/3 + z^5/5 + ...) with
+    z = (m - 1)/(m + 1), |z| <= 0.172: the terms past z^21 are below 2^-57 of the sum.
+    """
+    mantissa, exponent = np.frexp(x)
+    low = mantissa < 0.7071067811865476
+    mantissa = np.where(low, 2.0 * mantissa, mantissa)
+    exponent = exponent - low
+    z = (mantissa - 1.0) / (mantissa + 1.0)
+    square = z * z
+    series = np.zeros_like(z)
+    for odd in range(21, 0, -2):
+        series = series * square + 1.0 / odd
+    # log 2 in two parts, the first with trailing zeros, so that exponent * high is exact
+    high, rest = 0.693147180369123816490, 1.90821492927058770002e-10
+    return exponent * high + (2.0 * z * series + exponent * rest)
+
+
+def normal_quantile(p: Floats) -> Floats:
+    """Return the standard normal quantile of float64 p in (0, 1).
+
+    The rational approximations of Wichura 1988 (algorithm AS 241, PPND16), relative accuracy about 1e-16. A maths
+    library's quantile would be as good but not the same to the last bit everywhere.
+    """
+    q = p - 0.5
+    out = np.empty_like(p)
+    centre = np.abs(q) <= 0.425
+    inner = q[centre]
+    out[centre] = inner * _ratio(0.180625 - inner * inner, _CENTRE)
+    outer = q[~centre]
+    tail = np.where(outer < 0.0, p[~centre], 1.0 - p[~centre])
+    r = np.sqrt(-exact_log(tail))
+    near = r <= 5.0
+    size = np.where(near, _ratio(r - 1.6, _NEAR_TAIL), _ratio(r - 5.0, _FAR_TAIL))
+    out[~centre] = np.where(outer < 0.0, -size, size)
+    return out
+
+
+Polynomials = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _ratio(x: Floats, polynomials: Polynomials) -> Floats:
+    above, below = (_horner(x, coefficients) for coefficients in polynomials)
+    return above / below
+
+
+def _horner(x: Floats, coefficients: tuple[float, ...]) -> Floats:
+    value = np.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value
+
+
+# The coefficients of AS 241, constant term first: numerator, denominator
+_CENTRE: Polynomials = (
+    (
+        3.3871328727963666080e0,
+        1.3314166789178437745e2,
+        1.9715909503065514427e3,
+        1.3731693765509461125e4,
+        4.5921953931549871457e4,
+        6.7265770927008700853e4,
+        3.3430575583588128105e4,
+        2.5090809287301226727e3,
+    ),
+    (
+        1.0,
+        4.2313330701600911252e1,
+        6.8718700749205790830e2,
+        5.3941960214247511077e3,
+        2.1213794301586595867e4,
+        3.9307895800092710610e4,
+        2.8729085735721942674e4,
+        5.2264952788528545610e3,
+    ),
+)
+_NEAR_TAIL: Polynomials = (
+    (
+        1.42343711074968357734e0,
+        4.63033784615654529590e0,
+        5.76949722146069140550e0,
+        3.64784832476320460504e0,
+        1.27045825245236838258e0,
+        2.41780725177450611770e-1,
+        2.27238449892691845833e-2,
+        7.74545014278341407640e-4,
+    ),
+    (
+        1.0,
+        2.05319162663775882187e0,
+        1.67638483018380384940e0,
+        6.89767334985100004550e-1,
+        1.48103976427480074590e-1,
+        1.51986665636164571966e-2,
+        5.47593808499534494600e-4,
+        1.05075007164441684324e-9,
+    ),
+)
+_FAR_TAIL: Polynomials = (
+    (
+        6.65790464350110377720e0,
+        5.46378491116411436990e0,
+        1.78482653991729133580e0,
+        2.96560571828504891230e-1,
+        2.65321895265761230930e-2,
+        1.24266094738807843860e-3,
+        2.71155556874348757815e-5,
+        2.01033439929228813265e-7,
+    ),
+    (
+        1.0,
+        5.99832206555887937690e-1,
+        1.36929880922735805310e-1,
+        1.48753612908506148525e-2,
+        7.86869131145613259100e-4,
+        1.84631831751005468180e-5,
+        1.42151175831644588870e-7,
+        2.04426310338993978564e-15,
+    ),
+)

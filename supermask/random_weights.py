@@ -1,0 +1,106 @@
+"""Frozen random weights: a tensor is regrown, bit for bit, from (seed, parameter name) and a short description."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from supermask.distributions import Distribution, Fans, from_description
+from supermask.errors import SupermaskError
+from supermask.random_stream import Stream
+
+MAX_SEED = 2**63 - 1
+Purpose = Literal["weights", "scores"]
+
+
+@dataclass(frozen=True)
+class RandomWeight:
+    """All that one random tensor is made of, but the seed and its name.
+
+    Attributes:
+        shape: of the tensor.
+        distribution: of its entries.
+        fans: fan-in and fan-out that the distribution scales by.
+        scale: factor on every entry; 1/sqrt(density) keeps the variance of what a mask of that density leaves.
+
+    """
+
+    shape: tuple[int, ...]
+    distribution: Distribution
+    fans: Fans
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if any(size < 0 for size in self.shape):
+            raise SupermaskError(f"A random weight has shape {self.shape}; sizes must not be negative.")
+        if min(self.fans) < 1:
+            raise SupermaskError(f"A random weight has fans {tuple(self.fans)}; they must be at least 1.")
+        if not 0.0 < self.scale < math.inf:
+            raise SupermaskError(f"A random weight has scale {self.scale}; it must be positive and finite.")
+
+    @property
+    def count(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+    def grow(self, seed: int, name: str, purpose: Purpose = "weights") -> Tensor:
+        """Return the tensor, float32 on the CPU: the same bits on every machine.
+
+        Args:
+            seed: integer from 0 to 2**63 - 1.
+            name: of the parameter.
+            purpose: weights and scores of one seed and name are independent.
+
+        Raises:
+            SupermaskError: the seed is out of range.
+
+        """
+        stream = Stream(checked_seed(seed), name, purpose)
+        entries = self.distribution.draw(stream, self.count, self.fans) * self.scale
+        return torch.from_numpy(entries.astype("float32")).reshape(self.shape)
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain values, as `from_description` reads them."""
+        distribution = self.distribution.describe()
+        return {
+            "shape": list(self.shape),
+            "distribution": distribution,
+            "fans": list(self.fans),
+            "scale": self.scale,
+        }
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> "RandomWeight":
+        """Return the random weight that `describe` described."""
+        return cls(
+            shape=tuple(description["shape"]),
+            distribution=from_description(description["distribution"]),
+            fans=Fans(*description["fans"]),
+            scale=float(description["scale"]),
+        )
+
+
+def checked_seed(seed: int) -> int:
+    """Return the seed if it is an integer from 0 to 2**63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise SupermaskError(f"seed={seed!r} is out of range; it must be an integer from 0 to 2**63 - 1.")
+    return seed
+
+
+def grow_all(weights: Mapping[str, RandomWeight], seed: int) -> dict[str, Tensor]:
+    """Return every tensor of a random network, float32 on the CPU, by parameter name."""
+    return {name: weight.grow(seed, name) for name, weight in weights.items()}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of float32 tensors in the order of their names, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        data = tensors[name].detach().cpu().contiguous().numpy().astype("<f4", copy=False)
+        total.update(f"{name}\0{data.shape}\0".encode())
+        total.update(data.tobytes())
+    return total.hexdigest()
