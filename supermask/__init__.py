@@ -1,1 +1,8 @@
 """supermask: find, judge and keep strong lottery tickets."""
+
+from supermask import data, models
+from supermask.errors import DataError, RunError, SupermaskError, TicketError
+from supermask.search import EdgePopup
+from supermask.ticket import Ticket
+
+__all__ = ["DataError", "EdgePopup", "RunError", "SupermaskError", "Ticket", "TicketError", "data", "models"]

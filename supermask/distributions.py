@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+
 from supermask.errors import SupermaskError
 from supermask.random_stream import Floats, Stream
 
@@ -65,7 +67,7 @@ class SignedConstant(_Kaiming):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights; each costs one bit of the stream."""
-        return (2.0 * stream.bits(count) - 1.0) * self.std(fans)
+        return (2.0 * stream.bits(count).astype(np.float64) - 1.0) * self.std(fans)
 
 
 @dataclass(frozen=True)

@@ -63,32 +63,38 @@ class RandomWeight:
         entries = self.distribution.draw(stream, self.count, self.fans) * self.scale
         return torch.from_numpy(entries.astype("float32")).reshape(self.shape)
 
-    def describe(self) -> dict[str, Any]:
-        """Return plain values, as `from_description` reads them."""
-        distribution = self.distribution.describe()
-        return {
-            "shape": list(self.shape),
-            "distribution": distribution,
-            "fans": list(self.fans),
-            "scale": self.scale,
-        }
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any]) -> "RandomWeight":
-        """Return the random weight that `describe` described."""
-        return cls(
-            shape=tuple(description["shape"]),
-            distribution=from_description(description["distribution"]),
-            fans=Fans(*description["fans"]),
-            scale=float(description["scale"]),
-        )
-
 
 def checked_seed(seed: int) -> int:
     """Return the seed if it is an integer from 0 to 2**63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
         raise SupermaskError(f"seed={seed!r} is out of range; it must be an integer from 0 to 2**63 - 1.")
     return seed
+
+
+def describe_all(weights: Mapping[str, RandomWeight]) -> dict[str, Any]:
+    """Return plain values, as `from_descriptions` reads them; each distribution is described once."""
+    distributions = list(dict.fromkeys(weight.distribution for weight in weights.values()))
+    return {
+        "distributions": [distribution.describe() for distribution in distributions],
+        "weights": {
+            name: [
+                list(weight.shape),
+                distributions.index(weight.distribution),
+                list(weight.fans),
+                weight.scale,
+            ]
+            for name, weight in weights.items()
+        },
+    }
+
+
+def from_descriptions(described: Mapping[str, Any]) -> dict[str, RandomWeight]:
+    """Return the random weights that `describe_all` described."""
+    distributions = [from_description(what) for what in described["distributions"]]
+    return {
+        name: RandomWeight(tuple(shape), distributions[which], Fans(*fans), scale)
+        for name, (shape, which, fans, scale) in described["weights"].items()
+    }
 
 
 def grow_all(weights: Mapping[str, RandomWeight], seed: int) -> dict[str, Tensor]:

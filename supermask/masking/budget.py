@@ -7,13 +7,14 @@ pool per layer for `PerLayer` and `ERK`, one for all layers for `Global`.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
+from supermask.masking.patterns import matching
 from supermask.masking.selection import keep_largest
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -188,25 +189,37 @@ class Budget:
     """A scope, with layers that have a density of their own.
 
     Attributes:
-        scope: of all layers without a density of their own; `density` is the fraction of their weights.
-        own: layer name to density.
+        scope: of all layers without a density of their own; the density given is the fraction of their weights.
+        own: parameter name or pattern to density; the first that matches counts.
 
     """
 
     scope: Scope
-    own: Mapping[str, float]
+    own: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for pattern, density in self.own.items():
+            checked_density(density, f"own_density[{pattern!r}]")
 
     def pools(self, shapes: Shapes, density: float) -> list[Pool]:
         """Return the pools of all layers at this density."""
-        shared = {name: shape for name, shape in shapes.items() if name not in self.own}
-        alone = {name: shape for name, shape in shapes.items() if name in self.own}
-        singles = [PerLayer().pools({name: shape}, self.own[name])[0] for name, shape in alone.items()]
-        return self.scope.pools(shared, density) + singles
+        own = self._resolve(shapes)
+        shared = {name: shape for name, shape in shapes.items() if name not in own}
+        alone = [PerLayer().pools({name: shapes[name]}, own[name])[0] for name in own]
+        return self.scope.pools(shared, density) + alone
 
     def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
         """Return the density that each layer is expected to have."""
-        shared = {name: shape for name, shape in shapes.items() if name not in self.own}
-        return {**self.scope.layer_densities(shared, density), **self.own}
+        own = self._resolve(shapes)
+        shared = {name: shape for name, shape in shapes.items() if name not in own}
+        return {**self.scope.layer_densities(shared, density), **own}
+
+    def _resolve(self, shapes: Shapes) -> dict[str, float]:
+        own: dict[str, float] = {}
+        for pattern, density in self.own.items():
+            for name in matching([pattern], shapes, "own_density"):
+                own.setdefault(name, density)
+        return own
 
 
 def checked_density(density: float, where: str = "density") -> float:

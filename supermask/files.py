@@ -1,0 +1,82 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from supermask.errors import SupermaskError
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file under a temporary name beside it, then rename it: a reader never sees half of it.
+
+    Raises:
+        SupermaskError: the folder is missing or cannot be written.
+
+    """
+    path = Path(path)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise SupermaskError(f"Cannot write {path}: {error.strerror}; give a folder that can be written.") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SupermaskError(f"Cannot write {path}: {error.strerror}; give a folder that can be written.") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write plain values as indented JSON, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: str | Path) -> Any:
+    """Return the values of a JSON file.
+
+    Raises:
+        SupermaskError: the file is missing or is not JSON.
+
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise SupermaskError(f"There is no file {path}.") from None
+    except (OSError, ValueError) as error:
+        raise SupermaskError(f"Cannot read {path}: {error}.") from None
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder and those above it; it may be there already.
+
+    Raises:
+        SupermaskError: it cannot be made or written.
+
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor, probe = tempfile.mkstemp(dir=path)
+        os.close(descriptor)
+        os.unlink(probe)
+    except OSError as error:
+        raise SupermaskError(
+            f"Cannot write the folder {path}: {error.strerror}; give one that can be written."
+        ) from None
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

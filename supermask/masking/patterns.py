@@ -1,0 +1,20 @@
+"""Names of parameters given as patterns."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from supermask.errors import SupermaskError
+
+
+def matching(patterns: Iterable[str], names: Iterable[str], option: str) -> list[str]:
+    """Return the names that match any pattern (`*` and `?` as in file names), in their own order.
+
+    Raises:
+        SupermaskError: a pattern matches no name; the option is named.
+
+    """
+    patterns, names = tuple(patterns), tuple(names)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise SupermaskError(f"{option}: {pattern!r} matches no parameter; there are {', '.join(names)}.")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

@@ -1,0 +1,116 @@
+"""The networks of the papers, by name: `build("conv4")`.
+
+The weights are PyTorch's default initialisation, drawn from its global generator; a search or a baseline
+redraws them from its own seed. To add a network, write its module in a file here and a line in `RECIPES`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Protocol
+
+from torch import nn
+
+from supermask.errors import SupermaskError
+from supermask.models.conv import ConvNet
+from supermask.models.from_torchvision import from_torchvision
+from supermask.models.lenet import LeNet5, LeNet300100
+from supermask.models.resnet import ResNet
+from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
+from supermask.models.wide_resnet import WideResNet
+
+__all__ = ["RECIPES", "TORCHVISION_HINT", "InputShape", "Recipe", "build", "known"]
+
+TORCHVISION_PREFIX = "torchvision:"
+TORCHVISION_HINT = "any torchvision model as torchvision:resnet18"
+"""What `build` takes besides the names of `known()`, worded for a message or a help text."""
+
+
+class Maker(Protocol):
+    """What makes a module once the caller's three choices have been checked."""
+
+    def __call__(self, *, input_shape: InputShape, classes: int, width: float) -> nn.Module:
+        """Make the module, or raise `SupermaskError` with the bare fact that prevents it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one named network is made, and the input (channels, height, width) that its paper gives it."""
+
+    make: Maker
+    input_shape: InputShape
+
+    def __post_init__(self) -> None:
+        check_input_shape(self.input_shape)
+
+
+MNIST: InputShape = (1, 28, 28)
+CIFAR: InputShape = (3, 32, 32)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "lenet_300_100": Recipe(LeNet300100, MNIST),
+        "lenet5": Recipe(LeNet5, MNIST),
+        "conv2": Recipe(partial(ConvNet, 2), CIFAR),
+        "conv4": Recipe(partial(ConvNet, 4), CIFAR),
+        "conv6": Recipe(partial(ConvNet, 6), CIFAR),
+        "conv8": Recipe(partial(ConvNet, 8), CIFAR),
+        "resnet20": Recipe(partial(ResNet, 20), CIFAR),
+        "resnet32": Recipe(partial(ResNet, 32), CIFAR),
+        "resnet56": Recipe(partial(ResNet, 56), CIFAR),
+        "wide_resnet_16_8": Recipe(partial(WideResNet, 16, 8), CIFAR),
+        "wide_resnet_22_2": Recipe(partial(WideResNet, 22, 2), CIFAR),
+        "wide_resnet_28_2": Recipe(partial(WideResNet, 28, 2), CIFAR),
+        "wide_resnet_28_10": Recipe(partial(WideResNet, 28, 10), CIFAR),
+        "wide_resnet_40_2": Recipe(partial(WideResNet, 40, 2), CIFAR),
+    }
+)
+
+
+def known() -> tuple[str, ...]:
+    """Names of the networks that `build` makes; besides them it takes `torchvision:NAME`."""
+    return tuple(RECIPES)
+
+
+def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10, width: float = 1.0) -> nn.Module:
+    """Make the network `name`: float32 images (batch, channels, height, width) to logits (batch, classes).
+
+    Args:
+        name: one of `known()`, or `torchvision:NAME` for a classification model of torchvision. The docstring
+            of each network's class names its source.
+        input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets
+            and (3, 32, 32) for the others. torchvision's models fix 3 channels; their size is not checked.
+        classes: number of logits.
+        width: multiplies the hidden widths, each rounded to at least 1, but neither the input's channels nor
+            the classes. torchvision's models take only 1.
+
+    Returns:
+        A plain module in training mode with PyTorch's default initialisation. Every layer has a bias but the
+        convolutions of the networks with batch norm. Modules are registered in the order that they run, a
+        shortcut after the branch that it is added to. What torchvision makes follows torchvision.
+
+    Raises:
+        SupermaskError: the name is unknown, an argument is out of its range, the input is too small for the
+            network's pooling stages, or torchvision cannot be imported.
+    """
+    if name not in RECIPES and not name.startswith(TORCHVISION_PREFIX):
+        raise SupermaskError(f"unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
+    try:
+        return _build(name, input_shape, classes, width)
+    except SupermaskError as error:
+        raise SupermaskError(f"cannot build {name}: {error}") from error.__cause__
+
+
+def _build(name: str, input_shape: InputShape | None, classes: int, width: float) -> nn.Module:
+    check_classes(classes)
+    check_width(width)
+    if input_shape is not None:
+        check_input_shape(input_shape)
+    if name not in RECIPES:
+        return from_torchvision(
+            name.removeprefix(TORCHVISION_PREFIX), input_shape=input_shape, classes=classes, width=width
+        )
+    recipe = RECIPES[name]
+    return recipe.make(input_shape=input_shape or recipe.input_shape, classes=classes, width=width)

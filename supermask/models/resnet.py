@@ -1,0 +1,81 @@
+"""The residual networks for CIFAR: depth 6n + 2, three stages of 16, 32 and 64 channels."""
+
+from collections.abc import Callable
+
+from einops import reduce
+from torch import Tensor, nn
+
+from supermask.models.shape import InputShape, scaled
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, added to the input; the second ReLU follows the sum.
+
+    Maps (batch, before, height, width) to (batch, after, ceil(height / stride), ceil(width / stride)).
+
+    Source: He et al. 2016, figure 2; a projection shortcut where the shape changes (option B of section 4.1).
+    """
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(after)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.shortcut = _shortcut(before, after, stride)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Features (batch, after, height / stride, width / stride), rounded up, of the inputs."""
+        residual = self.relu1(self.norm1(self.conv1(inputs)))
+        residual = self.norm2(self.conv2(residual))
+        return self.relu2(residual + self.shortcut(inputs))
+
+
+class ResNet(nn.Module):
+    """Residual network of `depth` = 6n + 2 layers: a convolution, three stages of n blocks, a classifier.
+
+    Maps float images (batch, channels, height, width), of any size, to logits (batch, classes). At 3 channels
+    and 10 classes ResNet-20 has 270,896 weights without batch norm and biases: 267,696 in its 3x3
+    convolutions, 2,560 in its shortcuts and 640 in its classifier.
+
+    Source: He et al. 2016, section 4.2 and table 6; with the projection shortcuts of Frankle & Carbin 2019,
+    appendix I, who call ResNet-20 "ResNet-18".
+    """
+
+    def __init__(self, depth: int, *, input_shape: InputShape, classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        blocks = (depth - 2) // 6
+        stem, *stages = (scaled(units, width) for units in (16, 16, 32, 64))
+        self.conv = nn.Conv2d(input_shape[0], stem, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(stem)
+        self.relu = nn.ReLU()
+        self.stage1 = residual_stage(BasicBlock, stem, stages[0], blocks, stride=1)
+        self.stage2 = residual_stage(BasicBlock, stages[0], stages[1], blocks, stride=2)
+        self.stage3 = residual_stage(BasicBlock, stages[1], stages[2], blocks, stride=2)
+        self.fc = nn.Linear(stages[2], classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+        features = self.relu(self.norm(self.conv(images)))
+        features = self.stage3(self.stage2(self.stage1(features)))
+        return self.fc(reduce(features, "b c h w -> b c", "mean"))
+
+
+def residual_stage(
+    block: Callable[[int, int, int], nn.Module], before: int, after: int, blocks: int, *, stride: int
+) -> nn.Sequential:
+    """Chain `blocks` blocks, made by `block(before, after, stride)`; only the first changes the shape."""
+    first = block(before, after, stride)
+    return nn.Sequential(first, *(block(after, after, 1) for _ in range(blocks - 1)))
+
+
+def _shortcut(before: int, after: int, stride: int) -> nn.Module:
+    # the stride counts too: a small width can give two stages equally many channels
+    if before == after and stride == 1:
+        return nn.Identity()
+    return nn.Sequential(
+        nn.Conv2d(before, after, 1, stride=stride, bias=False),
+        nn.BatchNorm2d(after),
+    )

@@ -1,0 +1,48 @@
+"""The choices that every network shares: the shape of its input, its classes and its width."""
+
+import math
+
+from supermask.errors import SupermaskError
+
+InputShape = tuple[int, int, int]
+"""(channels, height, width) of one image."""
+
+
+def scaled(units: int, width: float) -> int:
+    """`units` times `width`, rounded to an integer that is at least 1."""
+    return max(1, round(units * width))
+
+
+def check_input_shape(input_shape: InputShape) -> None:
+    """Raise `SupermaskError` unless this is three positive integers."""
+    # also for callers without a type checker: a shape may come from a file or the command line
+    triple = isinstance(input_shape, tuple | list) and len(input_shape) == 3
+    if not triple or not all(_is_count(size) for size in input_shape):
+        raise SupermaskError(
+            f"input_shape is {input_shape!r}; it must be three positive integers (channels, height, width)."
+        )
+
+
+def check_classes(classes: int) -> None:
+    """Raise `SupermaskError` unless this is a positive integer."""
+    if not _is_count(classes):
+        raise SupermaskError(f"classes is {classes!r}; it must be an integer of at least 1.")
+
+
+def check_width(width: float) -> None:
+    """Raise `SupermaskError` unless this is a positive, finite number."""
+    if not isinstance(width, int | float) or not (0 < width < math.inf):
+        raise SupermaskError(f"width is {width!r}; it must be a positive number, 1 for the paper's own widths.")
+
+
+def check_size(input_shape: InputShape, *, least: int, stages: str) -> None:
+    """Raise `SupermaskError` unless height and width are at least `least`: `stages` then leave a pixel."""
+    if min(input_shape[1:]) < least:
+        raise SupermaskError(
+            f"input_shape {tuple(input_shape)} is too small for its {stages}; "
+            f"height and width must be at least {least}."
+        )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,52 @@
+"""What a result was made with: versions, machine, and choices as plain values."""
+
+import os
+import platform
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    packages = {name: _version(name) for name in ("supermask", "torch", "torchvision", "numpy")}
+    return {"python": platform.python_version(), **packages}
+
+
+def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Return the hardware that a result was measured on."""
+    device = torch.device(device)
+    facts: dict[str, Any] = {
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def describe(choice: Any) -> dict[str, Any]:
+    """Return the class and the fields of a frozen dataclass that stands for a choice."""
+    assert is_dataclass(choice)
+    assert not isinstance(choice, type)
+    return {"name": type(choice).__name__, **asdict(choice)}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
