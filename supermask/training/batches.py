@@ -1,0 +1,68 @@
+"""Batches of a data set on a device: which examples a step sees depends on (seed, step) alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermask.data import CropAndFlip, DataSet, Examples, epoch_order, step_generator
+from supermask.training.recipe import Recipe
+
+EVALUATION_BATCH = 1000
+_AUGMENTATION = CropAndFlip()
+
+
+class Batches:
+    """The training batches of one run, step by step; the pixels are kept on the device as they are stored."""
+
+    def __init__(self, data: DataSet, recipe: Recipe, *, seed: int, device: torch.device) -> None:
+        self._data, self._recipe, self._seed = data, recipe, seed
+        self._examples = on_device(data.train, device)
+        self.per_epoch = recipe.steps_per_epoch(len(data.train))
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return images float32 (batch, C, H, W) and labels int64 (batch,) of an optimizer step, counted from 0."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            order = epoch_order(len(self._examples), seed=self._seed, epoch=epoch)
+            self._epoch, self._order = epoch, order.to(self._examples.labels.device)
+        size = self._recipe.batch_size
+        chosen = self._order[place * size : (place + 1) * size]
+        images = self._examples.images[chosen]
+        if self._recipe.augment:
+            images = _AUGMENTATION(images, generator=step_generator(self._seed, step))
+        return prepare(self._data, self._recipe, images), self._examples.labels[chosen]
+
+    def first(self, count: int) -> Iterator[Tensor]:
+        """Yield the images of the first `count` training batches in stored order, not augmented."""
+        size = self._recipe.batch_size
+        for start in range(0, min(count, self.per_epoch) * size, size):
+            yield prepare(self._data, self._recipe, self._examples.images[start : start + size])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Examples of a data set on a device, in batches ready for a network."""
+
+    data: DataSet
+    examples: Examples
+    recipe: Recipe
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images float32 (batch, C, H, W) and labels int64 (batch,)."""
+        for start in range(0, len(self.examples), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            yield prepare(self.data, self.recipe, self.examples.images[part]), self.examples.labels[part]
+
+
+def on_device(examples: Examples, device: torch.device) -> Examples:
+    """Return the examples on a device."""
+    return Examples(examples.images.to(device), examples.labels.to(device))
+
+
+def prepare(data: DataSet, recipe: Recipe, images: Tensor) -> Tensor:
+    """Return stored pixels as the network takes them."""
+    images = data.normalize(images)
+    return images.contiguous(memory_format=torch.channels_last) if recipe.channels_last else images

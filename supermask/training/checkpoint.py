@@ -1,0 +1,40 @@
+"""Checkpoints: the whole state of a run in one file, which is either sound or refused."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supermask.errors import RunError
+from supermask.files import write_whole
+
+_DIGEST = hashlib.sha256
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a state of plain values and tensors, followed by its SHA-256, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    write_whole(path, data + _DIGEST(data).digest())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the state in a checkpoint, its tensors on the CPU.
+
+    Raises:
+        RunError: the file is missing or damaged.
+
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"Cannot read the checkpoint {path}: {error.strerror}.") from None
+    size = _DIGEST().digest_size
+    if _DIGEST(data[:-size]).digest() != data[-size:]:
+        raise RunError(f"The checkpoint {path} is damaged; delete it to start the run again.")
+    # weights_only: tensors and plain values, no code
+    state: dict[str, Any] = torch.load(io.BytesIO(data[:-size]), map_location="cpu", weights_only=True)
+    return state

@@ -1,0 +1,102 @@
+"""How a network is trained: the optimizer, the learning rate over time, the batches."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from torch import nn
+
+from supermask.errors import SupermaskError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about training but the network and the data.
+
+    The defaults are those of Ramanujan et al. 2020 for CIFAR-10 (SGD 0.1, momentum 0.9, weight decay 1e-4, batch 128,
+    cosine), but for the number of epochs.
+
+    Attributes:
+        epochs: passes over the training examples; the last batch of each, if smaller than the others, is left out.
+        batch_size: examples per optimizer step.
+        optimizer: "sgd" or "adam".
+        learning_rate: its peak.
+        momentum: of SGD.
+        weight_decay: added to the gradient as weight_decay * parameter, in both optimizers.
+        decay: course of the learning rate: "cosine" to zero, "step" (a tenth at 1/2 and again at 3/4 of the steps) or
+            "constant".
+        warm_up: optimizer steps over which the rate first rises linearly.
+        augment: random crops of images padded by 4 pixels, and random flips.
+        bf16: run the network under bfloat16 autocast; scores and weights stay float32.
+        channels_last: lay images and convolutions out with their channels last.
+        evaluate_every: optimizer steps between evaluations on the validation split; 0 is once an epoch.
+
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    decay: Literal["cosine", "step", "constant"] = "cosine"
+    warm_up: int = 0
+    augment: bool = False
+    bf16: bool = False
+    channels_last: bool = False
+    evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        self._refuse_non_finite()
+        for name, least in (("epochs", 0), ("batch_size", 1), ("warm_up", 0), ("evaluate_every", 0)):
+            if getattr(self, name) < least:
+                raise SupermaskError(f"{name}={getattr(self, name)} is too small; it must be at least {least}.")
+        if self.learning_rate <= 0.0 or self.weight_decay < 0.0 or not 0.0 <= self.momentum < 1.0:
+            raise SupermaskError(
+                f"learning_rate={self.learning_rate}, weight_decay={self.weight_decay}, momentum={self.momentum} do not"
+                " fit: the rate is positive, the decay not negative, the momentum in [0, 1)."
+            )
+        if self.optimizer not in ("sgd", "adam"):
+            raise SupermaskError(f"Unknown optimizer {self.optimizer!r}; known are sgd, adam.")
+        if self.decay not in ("cosine", "step", "constant"):
+            raise SupermaskError(f"Unknown decay {self.decay!r}; known are cosine, step, constant.")
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of optimizer step `step`, counted from 0, of `steps` in all."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        done = (step - self.warm_up) / max(1, steps - self.warm_up)
+        if self.decay == "cosine":
+            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+        if self.decay == "step":
+            return self.learning_rate * 0.1 ** ((done >= 0.5) + (done >= 0.75))
+        return self.learning_rate
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimizer; the loop sets its learning rate at every step."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+    def steps_per_epoch(self, examples: int) -> int:
+        """Return the optimizer steps of one epoch.
+
+        Raises:
+            SupermaskError: there are fewer examples than one batch holds.
+
+        """
+        if examples < self.batch_size:
+            raise SupermaskError(
+                f"batch_size={self.batch_size} is larger than the {examples} training examples; give a smaller batch."
+            )
+        return examples // self.batch_size
+
+    def _refuse_non_finite(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SupermaskError(f"{field.name}={value} is not a finite number.")
