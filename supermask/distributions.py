@@ -194,5 +194,5 @@ def _centred(stream: Stream, count: int, bound: float) -> Floats:
 
 
 def _require_positive(distribution: Distribution, field: str, value: float) -> None:
-    if not (isinstance(value, int | float) and 0.0 < value < math.inf):
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0.0 < value < math.inf):
         raise SupermaskError(f"{distribution.name} has {field}={value!r}; it must be a positive number.")

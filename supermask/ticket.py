@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError, TicketError
 from supermask.files import write_whole
-from supermask.masking.anatomy import bypass
+from supermask.masking.anatomy import NORMALIZATIONS, bypass
 from supermask.masking.parametrization import hold
 from supermask.random_weights import (
     RandomWeight,
@@ -59,6 +59,8 @@ class Ticket:
         for name in [*self.constants, *self.learned]:
             if name in self.weights:
                 raise TicketError(f"{name} is both random and stored; it must be one of them.")
+        for name in self.constants.keys() & self.learned.keys():
+            raise TicketError(f"{name} is both constant and learned; it must be one of them.")
         for name in ("weights", "masks", "learned", "constants"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
@@ -122,7 +124,8 @@ class Ticket:
         buffers = dict(model.named_buffers())
         for name in self.learned.keys() & buffers.keys():
             buffers[name].copy_(self.learned[name])
-        return hold(model, self.masks) if held else model
+        # a copy, so that a state loaded into the model later leaves the ticket alone
+        return hold(model, {name: mask.clone() for name, mask in self.masks.items()}) if held else model
 
     def save(self, path: str | Path) -> None:
         """Write the ticket to one file, whole or not at all.
@@ -161,18 +164,23 @@ class Ticket:
 
     def _check_fits(self, model: nn.Module) -> None:
         gone = tuple(f"{name}." for name in self.bypassed)
+        modules = dict(model.named_modules(remove_duplicate=False))
+        state = model.state_dict(keep_vars=True)
+        buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in state]
         there = {
             name: tuple(tensor.shape)
-            for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+            for name, tensor in [*model.named_parameters(), *buffers]
             if not name.startswith(gone)
         }
         own = {name: weight.shape for name, weight in self.weights.items()}
         own |= {name: tuple(tensor.shape) for name, tensor in self.learned.items()}
-        parameters = [name for name, _ in model.named_parameters() if name in there]
         problems = [f"it lacks {name}" for name in [*own, *self.constants] if name not in there]
         problems += [
-            f"its {name} is unknown to the ticket" for name in parameters if name not in {*own, *self.constants}
+            f"its {name} is no normalisation layer to bypass"
+            for name in self.bypassed
+            if not isinstance(modules.get(name), (*NORMALIZATIONS, nn.Identity))
         ]
+        problems += [f"its {name} is unknown to the ticket" for name in there if name not in {*own, *self.constants}]
         problems += [
             f"its {name} has shape {there[name]}, not {shape}"
             for name, shape in own.items()
@@ -211,8 +219,10 @@ class Ticket:
                 bypassed=tuple(header["bypassed"]),
                 provenance=header["provenance"],
             )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise TicketError(f"its header lacks or misuses {error}.") from None
+        except SupermaskError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise TicketError(f"its header does not describe a ticket ({error!r}).") from None
 
 
 def _check_mask(name: str, mask: Tensor, weights: Mapping[str, RandomWeight]) -> None:

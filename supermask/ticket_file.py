@@ -1,12 +1,13 @@
 """The file of a ticket: safetensors, one bit per prunable weight, and a checksum over every byte.
 
 The safetensors header carries one entry of ours, a JSON text. In it stand the SHA-256 of the whole file and a CRC-32 of
-the header alone, each taken with their own digits set to zero: the file stays an ordinary safetensors file, no byte is
-left out, and a sound header tells a file that was cut from one that was changed.
+the header alone, each taken with their own digits blanked: the file stays an ordinary safetensors file, no byte is left
+out, and a sound header tells a file that was cut from one that was changed.
 """
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +17,15 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from supermask.errors import TicketError
 
 FORMAT = 1
 _KEY = "supermask.ticket"
-_BITS = "mask bits"  # names the tensor that holds all masks
-_SUM = b"0" * 64  # blanks for the two checksums; no other place of the header has so many zeros
+_BITS = ".mask bits"  # names the tensor that holds all masks; no name in a module begins with a dot
+_SUM = b"s" * 64  # blanks for the two checksums; no digits, so that neither is found in the other's blank
 _CRC = b"z" * 8
 
 
@@ -43,10 +45,13 @@ def encode(contents: Contents) -> bytes:
     # a copy of each, because safetensors refuses tensors that share memory
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in contents.learned.items()}
     tensors[_BITS] = torch.from_numpy(_pack(contents.masks))
-    text = json.dumps({**header, **contents.header}, allow_nan=False, separators=(",", ":"))
+    try:
+        text = json.dumps({**header, **contents.header}, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise TicketError(f"The ticket holds what is no plain, finite value, and JSON cannot keep it: {error}.") from None
     blank = safetensors.torch.save(tensors, {_KEY: text})
     head = 8 + int.from_bytes(blank[:8], "little")
-    sealed = blank[:head].replace(_CRC, _crc(blank[:head])) + blank[head:]
+    sealed = blank.replace(_CRC, _crc(blank[:head]), 1)
     return sealed.replace(_SUM, hashlib.sha256(sealed).hexdigest().encode(), 1)
 
 
@@ -58,10 +63,13 @@ def decode(data: bytes) -> Contents:
 
     """
     header = _checked_header(data)
-    if header["format"] != FORMAT:
-        raise TicketError(f"it is of format {header['format']}; this version reads format {FORMAT}.")
-    tensors = safetensors.torch.load(data)
-    masks = _unpack(tensors.pop(_BITS), header["masked"])
+    if header.get("format") != FORMAT:
+        raise TicketError(f"it is of format {header.get('format')}; this version reads format {FORMAT}.")
+    try:
+        tensors = safetensors.torch.load(data)
+        masks = _unpack(tensors.pop(_BITS), header["masked"])
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise TicketError(f"its tensors are not those of a ticket ({error!r}).") from None
     return Contents(header, masks, tensors)
 
 
@@ -72,7 +80,7 @@ def _checked_header(data: bytes) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(entries["__metadata__"][_KEY])
         total, crc = header["sha256"].encode(), header["header_crc32"].encode()
         end = len(head) + max(entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__")
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
         raise TicketError("its header holds no ticket; it is another kind of file, or damaged.") from None
     if (len(total), len(crc)) != (64, 8) or _crc(head.replace(total, _SUM, 1).replace(crc, _CRC, 1)) != crc:
         raise TicketError(_DAMAGED.format("header"))
@@ -94,6 +102,8 @@ def _head(data: bytes) -> tuple[bytes, dict[str, Any]]:
     The JSON is read for itself and only then held against the length that precedes it, so that a damaged length is
     not taken for a file that was cut.
     """
+    if not data:
+        raise TicketError("it is empty; fetch it again.")
     if len(data) <= 8:
         raise TicketError(f"it is cut short: only {len(data)} bytes are there; fetch it again.")
     if data[8:9] != b"{":
@@ -124,7 +134,9 @@ def _pack(masks: Mapping[str, Tensor]) -> NDArray[np.uint8]:
 
 
 def _unpack(packed: Tensor, shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    sizes = [int(np.prod(shape)) for shape in shapes.values()]
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    if packed.shape != (-(-sum(sizes) // 8),):
+        raise ValueError(f"{sum(sizes):,} mask bits in {packed.numel():,} bytes")
     bits = torch.from_numpy(np.unpackbits(packed.numpy(), count=sum(sizes))).bool()
     parts = bits.split(sizes)
     return {name: part.reshape(shape).clone() for (name, shape), part in zip(shapes.items(), parts, strict=True)}

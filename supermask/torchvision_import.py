@@ -16,7 +16,7 @@ def import_torchvision() -> ModuleType:
     """
     try:
         return importlib.import_module("torchvision")
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:  # each seen with mismatched builds
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:  # which one depends on the builds
         raise SupermaskError(
             f"torchvision cannot be imported with this torch build ({torch.__version__}); both must come "
             "from the same ordinary registry build: "

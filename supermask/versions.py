@@ -2,8 +2,10 @@
 
 import os
 import platform
+import subprocess
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +30,25 @@ def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that this package is run from, with "+" if it was changed since; else None."""
+    folder = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        tracked = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", Path(__file__).name], cwd=folder, capture_output=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip() if tracked.returncode == 0 else None
 
 
 def describe(choice: Any) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class Slot:
         name: as in `model.named_parameters()`; of a tied parameter the first.
         parameter: the parameter.
         places: every module that reads it.
-        kind: "weight" (of two or more dimensions), "bias", "norm" (affine parameter of a normalisation), or "other".
+        kind: "weight" (so named, of two or more dimensions), "bias", "norm" (affine parameter of a normalisation), or
+            "other".
         fans: of the weight; of a bias those of the weight beside it.
 
     """
@@ -62,7 +63,9 @@ def survey(model: nn.Module) -> dict[str, Slot]:
 
 def normalizations(model: nn.Module) -> tuple[str, ...]:
     """Return the names of the normalisation layers, in the model's order."""
-    return tuple(name for name, module in model.named_modules() if isinstance(module, NORMALIZATIONS))
+    # a layer registered twice is read under both names
+    modules = model.named_modules(remove_duplicate=False)
+    return tuple(name for name, module in modules if isinstance(module, NORMALIZATIONS))
 
 
 def bypass(model: nn.Module, names: Iterable[str]) -> None:
@@ -126,7 +129,8 @@ def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
             _fans(beside, module) if beside is not None else Fans(max(1, parameter.numel()), max(1, parameter.numel()))
         )
     field = math.prod(parameter.shape[2:])
-    groups = getattr(module, "groups", 1)
+    named = getattr(module, "groups", 1)
+    groups = named if isinstance(named, int) else 1  # one's own module may call anything its groups
     out_first, in_first = parameter.shape[0] // groups * field, parameter.shape[1] * field
     if isinstance(module, _ConvTransposeNd):
         return Fans(max(1, out_first), max(1, in_first))

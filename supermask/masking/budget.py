@@ -42,8 +42,7 @@ class Pool:
         own = [scores[name].detach() for name in self.names]
         if len(own) == 1:
             return {self.names[0]: keep_largest(own[0], self.kept)}
-        together = torch.cat([part.reshape(-1) for part in own])
-        mask = keep_largest(_raised(together, own, self.floor or 0), self.kept)
+        mask = _with_floor(own, self.kept, self.floor or 0)
         parts = mask.split([part.numel() for part in own])
         masks = {name: part.reshape(like.shape) for name, part, like in zip(self.names, parts, own, strict=True)}
         if self.floor is None and self.kept:
@@ -51,12 +50,14 @@ class Pool:
         return masks
 
 
-def _raised(together: Tensor, own: list[Tensor], floor: int) -> Tensor:
-    """Return the scores with the `floor` largest of each layer lifted above all others."""
+def _with_floor(own: list[Tensor], kept: int, floor: int) -> Tensor:
+    """Return the flat mask of all layers: the `floor` largest of each, then the largest of the rest."""
+    together = torch.cat([part.reshape(-1) for part in own])
     if floor == 0:
-        return together
-    tops = [keep_largest(part, min(floor, part.numel())).reshape(-1) for part in own]
-    return together.masked_fill(torch.cat(tops), math.inf)
+        return keep_largest(together, kept)
+    mask = torch.cat([keep_largest(part, min(floor, part.numel())).reshape(-1) for part in own])
+    mask[~mask] = keep_largest(together[~mask], kept - int(mask.sum()))
+    return mask
 
 
 def _refuse_empty(masks: Mapping[str, Tensor], kept: int) -> None:
@@ -148,7 +149,8 @@ class ERK(Scope):
     def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
         """Return the density of each layer before rounding to whole weights."""
         sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-        ratios = {name: sum(shape) / sizes[name] for name, shape in shapes.items() if sizes[name]}
+        # a scalar has no sizes to add up; it counts as (1,)
+        ratios = {name: (sum(shape) or 1) / sizes[name] for name, shape in shapes.items() if sizes[name]}
         whole: set[str] = {name for name in shapes if name not in ratios}
         while True:
             free = [name for name in shapes if name not in whole]

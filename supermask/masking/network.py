@@ -68,6 +68,8 @@ class RandomNetwork:
             if roles[name] in ("masked", "dense")
         }
         self._draw(slots)
+        # infinite by design, as in an attention mask
+        self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -101,21 +103,28 @@ class RandomNetwork:
 
     def _stored(self) -> dict[str, Tensor]:
         """Return the tensors that no seed regrows: learned, given, and the statistics of normalisation layers."""
-        stored = {
+        stored = self._unmasked()
+        for name, tensor in stored.items():
+            if name not in self._infinite and not _is_finite(tensor):
+                raise SupermaskError(f"{name} holds NaN or infinity; the training diverged: lower the learning rate.")
+        known = self.weights.keys() | self.constants.keys()
+        return {name: tensor.detach().cpu().clone() for name, tensor in stored.items() if name not in known}
+
+    def _unmasked(self) -> dict[str, Tensor]:
+        return {
             name: tensor
             for name, tensor in [*self.model.named_parameters(), *_persistent_buffers(self.model)]
             if ".parametrizations." not in name and not name.startswith("parametrizations.")
         }
-        for name, tensor in stored.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise SupermaskError(f"{name} holds NaN or infinity; the training diverged: lower the learning rate.")
-        known = self.weights.keys() | self.constants.keys()
-        return {name: tensor.detach().cpu().clone() for name, tensor in stored.items() if name not in known}
 
 
 def _persistent_buffers(model: nn.Module) -> list[tuple[str, Tensor]]:
     kept = model.state_dict(keep_vars=True).keys()
     return [(name, buffer) for name, buffer in model.named_buffers() if name in kept]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def _scale(density: float, scaled: bool) -> float:

@@ -23,7 +23,7 @@ class Policy:
     Names are those of `model.named_parameters()`; `*` and `?` match as in file names.
 
     Attributes:
-        include: parameters that are masked besides all weights of two or more dimensions.
+        include: parameters that are masked besides those of two or more dimensions with "weight" in their name.
         dense: random and frozen like the masked ones, but never pruned, and not counted among the prunable weights.
         learned: trained, and stored in the ticket.
         bias: "none" (zero), "frozen" (random, from the seed) or "learned".
@@ -77,7 +77,7 @@ class Policy:
 def _as_given(slot: Slot) -> Role:
     """Return the one value of a parameter that has only one, so that the ticket need not store it."""
     values = slot.parameter.detach().reshape(-1)
-    if values.numel() and values.is_floating_point() and bool((values == values[0]).all()):
+    if values.numel() and values.is_floating_point() and bool(((values == values[0]) & values.isfinite()).all()):
         return float(values[0])
     return "given"
 
@@ -86,8 +86,8 @@ def _nothing_to_prune(slots: Mapping[str, Slot]) -> str:
     if not slots:
         return "The model has no parameters, so there is nothing to prune; give a model with weights."
     return (
-        "The model has nothing to prune: none of its parameters is a weight of two or more dimensions; name those to"
-        f" mask with include=, out of {', '.join(slots)}."
+        'The model has nothing to prune: none of its parameters has "weight" in its name and two or more dimensions;'
+        f" name those to mask with include=, out of {', '.join(slots)}."
     )
 
 

@@ -42,7 +42,7 @@ class EdgePopup:
         scores: distribution of the first scores; each is drawn from (seed, name), apart from the weights.
         schedule: density over the optimizer steps.
         own_density: parameter name or pattern to a density of its own; `density` then holds for the other layers.
-        include: parameters that are masked besides all weights of two or more dimensions.
+        include: parameters that are masked besides those of two or more dimensions with "weight" in their name.
         dense: parameters that stay random and whole; they do not count as prunable.
         learned: parameters that are trained as usual and stored in the ticket.
         bias: "none" (zero, as in the paper), "frozen" (random) or "learned".

@@ -1,0 +1,126 @@
+"""What a data set is: labelled pixels in three parts, of which the test part is only read when asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from supermask.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled images: `images` uint8 (n, C, H, W), `labels` int64 (n,).
+
+    Raises:
+        DataError: another dtype or number of dimensions, or not one label per image.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise DataError(f"images are {_describe(self.images)}; they must be uint8 of shape (n, C, H, W)")
+        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
+            raise DataError(f"labels are {_describe(self.labels)}; they must be int64 of shape (n,)")
+        if len(self.images) != len(self.labels):
+            raise DataError(f"{len(self.images)} images came with {len(self.labels)} labels; one each is right")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: Tensor) -> "Examples":
+        """Return copies of the examples at `indices`, int64 (m,), in that order."""
+        return Examples(self.images[indices], self.labels[indices])
+
+
+@dataclass
+class Reads:
+    """How often something was read."""
+
+    count: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set that is ready for training.
+
+    Args:
+        name: as `known()` lists it.
+        classes: labels run from 0 to classes - 1.
+        input_shape: (C, H, W) of one image.
+        scale: the stored value of a white pixel (255; 16 for digits).
+        mean, std: per channel, of pixels / scale over the training set, before validation examples leave it.
+        train, validation: disjoint; validation may be empty.
+        read_test: reads the test files; call `test()` instead, which counts.
+        reads: counts the calls of `test()`, also through copies made by `dataclasses.replace`.
+
+    Raises:
+        DataError: a part does not fit input_shape or classes, or mean and std are not one per channel.
+    """
+
+    name: str
+    classes: int
+    input_shape: tuple[int, int, int]
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train: Examples
+    validation: Examples
+    read_test: Callable[[], Examples] = field(repr=False)
+    reads: Reads = field(default_factory=Reads, repr=False)
+
+    def __post_init__(self) -> None:
+        channels = self.input_shape[0]
+        if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0 or self.scale <= 0:
+            raise DataError(
+                f"{self.name} has mean {self.mean}, std {self.std} and scale {self.scale}; right are "
+                f"{channels} means, as many positive deviations, and a positive scale"
+            )
+        self._check("training", self.train)
+        self._check("validation", self.validation)
+
+    def test(self) -> Examples:
+        """Read and return the test examples, from their files, at every call; `test_reads` counts the calls.
+
+        Raises:
+            DataError: a test file is damaged, or was removed since the data set was loaded.
+        """
+        self.reads.count += 1  # before the read: one that fails halfway was a look at the test set too
+        examples = self.read_test()
+        self._check("test", examples)
+        return examples
+
+    @property
+    def test_reads(self) -> int:
+        """How often the test set was read: 0 until the end of a run, 1 after it."""
+        return self.reads.count
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return (images / scale - mean) / std per channel: float32 (n, C, H, W) on the images' device.
+
+        Raises:
+            DataError: the images are not (n, C, H, W) with the C of this set.
+        """
+        if images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise DataError(f"images are {_describe(images)}; {self.name} has (n, {len(self.mean)}, H, W)")
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32, device=images.device).reshape(-1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return (images.to(torch.float32) / self.scale - mean) / std
+
+    def _check(self, part: str, examples: Examples) -> None:
+        if tuple(examples.images.shape[1:]) != self.input_shape:
+            shape = tuple(examples.images.shape[1:])
+            raise DataError(f"{part} images of {self.name} are {shape}; {self.input_shape} is right")
+        labels = examples.labels
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            span = f"{int(labels.min())} to {int(labels.max())}"
+            raise DataError(f"{part} labels of {self.name} run from {span}; right is 0 to {self.classes - 1}")
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -1,0 +1,66 @@
+"""Fetching missing files: all or nothing."""
+
+import io
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from supermask.data.vision_sets import VisionSet
+from supermask.errors import DataError
+from supermask.torchvision_import import import_torchvision
+
+TIMEOUT = 5.0  # seconds that a server may stay silent
+
+
+def ensure_files(facts: VisionSet, folder: Path) -> None:
+    """Download what is missing of a set into the data folder; do nothing if all of it is there.
+
+    Raises:
+        DataError: something is missing and the download failed; the folder is as it was before.
+    """
+    missing = facts.missing(folder)
+    if not missing:
+        return
+    torchvision = import_torchvision()
+    try:
+        _download(getattr(torchvision.datasets, facts.torchvision_name), missing, folder)
+    except Exception as error:  # whatever server, archive or disk did, the way out is the same
+        raise DataError(
+            f"{folder} lacks {', '.join(missing)} of {facts.name} and the download failed "
+            f"({type(error).__name__}): put {'it' if len(missing) == 1 else 'them'} there, or name the "
+            "folder that has them with SUPERMASK_DATA or --data-folder"
+        ) from error
+
+
+def _download(dataset: type, names: tuple[str, ...], folder: Path) -> None:
+    """Fetch into a temporary folder beside the goal, which always vanishes, then move what is needed."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    with TemporaryDirectory(prefix=".download-", dir=place) as temporary:
+        with _quiet(), _impatient():
+            dataset(temporary, train=True, download=True)
+        fetched = [(Path(temporary) / name, folder / name) for name in names]
+        for source, _ in fetched:
+            source.stat()  # all or nothing: an archive that lacks a file must not be half moved
+        for source, goal in fetched:
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, goal)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Shorten the time-out of sockets; torchvision offers no other way than the process-wide default."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

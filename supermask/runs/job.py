@@ -1,0 +1,150 @@
+"""A job: one method on one network and one data set with one seed, as plain values."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+from supermask.baselines import Dense, RandomMask
+from supermask.errors import SupermaskError
+from supermask.masking.budget import Global, Scope, checked_density, named_scope
+from supermask.masking.roles import BiasPolicy, NormPolicy
+from supermask.masking.schedule import Constant, CubicRamp, Schedule
+from supermask.random_weights import checked_seed
+from supermask.search import EdgePopup
+from supermask.training import Recipe, Subject
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a mask is searched for.
+
+    Attributes:
+        density: fraction of the prunable weights that is kept, from 0 to 1.
+        scope: what competes for the kept weights: each layer by itself, the whole network, or each layer with a
+            density of its own by its shape (Erdos-Renyi-Kernel).
+        floor: with the global scope, the least that each layer keeps; without it a layer that would be emptied is an
+            error.
+        weights: distribution of the frozen random weights.
+        scaled: multiply the frozen weights by 1/sqrt(density).
+        score: rank weights by the magnitude of their scores or by the signed scores.
+        ramp: optimizer steps over which the density falls from 1 to its value, along a cubic; 0 is at once.
+        bias: biases are zero ("none"), random and frozen, or learned.
+        norm: normalisation layers are bypassed ("none"), lose their weight and bias ("affine_off"), keep them as they
+            are ("frozen") or learn them.
+        dense: names of parameters that stay random and whole, and do not count as prunable; * and ? match.
+        learned: names of parameters that are trained as usual and stored in the ticket.
+        include: names of parameters that are masked besides all weights of two or more dimensions.
+
+    """
+
+    density: float = 0.3
+    scope: Literal["layer", "global", "erk"] = "layer"
+    floor: int | None = None
+    weights: Literal[
+        "signed_constant",
+        "kaiming_normal",
+        "kaiming_uniform",
+        "xavier_normal",
+        "xavier_uniform",
+        "uniform",
+        "truncated_normal",
+    ] = "signed_constant"
+    scaled: bool = True
+    score: Literal["magnitude", "signed"] = "magnitude"
+    ramp: int = 0
+    bias: BiasPolicy = "none"
+    norm: NormPolicy = "affine_off"
+    dense: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        checked_density(self.density)
+        if self.ramp < 0:
+            raise SupermaskError(f"ramp={self.ramp} is negative; give a number of optimizer steps, or 0.")
+        if self.floor is not None and self.scope != "global":
+            raise SupermaskError(f"floor={self.floor} needs scope=global; with scope={self.scope} leave it out.")
+
+    def start(self, kind: type[EdgePopup], model: nn.Module, seed: int) -> EdgePopup:
+        """Return a search of this kind over a freshly built model."""
+        scope: Scope = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
+        schedule: Schedule = CubicRamp(self.ramp) if self.ramp else Constant()
+        return kind(
+            model,
+            density=self.density,
+            seed=seed,
+            scope=scope,
+            weights=self.weights,
+            scaled=self.scaled,
+            score=self.score,
+            schedule=schedule,
+            include=self.include,
+            dense=self.dense,
+            learned=self.learned,
+            bias=self.bias,
+            norm=self.norm,
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run does.
+
+    Attributes:
+        method: a name in `METHODS`.
+        model: a name that `supermask.models.build` takes.
+        width: multiplies the model's hidden widths.
+        data: a name that `supermask.data.load` takes.
+        validation: examples held out of the training set to choose the best step; None is the data set's usual number.
+        seed: of the weights, the scores, the validation split and the order of the examples.
+        recipe: how it is trained.
+        search: how the mask is searched for; the dense baseline leaves it unused.
+
+    """
+
+    method: str = "edge_popup"
+    model: str = "lenet_300_100"
+    width: float = 1.0
+    data: str = "digits"
+    validation: int | None = None
+    seed: int = 0
+    recipe: Recipe = field(default_factory=Recipe)
+    search: SearchOptions = field(default_factory=SearchOptions)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise SupermaskError(f"Unknown method {self.method!r}; known are {', '.join(METHODS)}.")
+        checked_seed(self.seed)
+
+    def start(self, model: nn.Module) -> Subject:
+        """Return what the training loop trains, over a freshly built model."""
+        return METHODS[self.method](self, model)
+
+    def config(self) -> dict[str, Any]:
+        """Return the job as plain values: what the method does not use is left out."""
+        config = asdict(self)
+        if self.method == Dense.name:
+            del config["search"]
+        return config
+
+
+def _edge_popup(job: Job, model: nn.Module) -> Subject:
+    return job.search.start(EdgePopup, model, job.seed)
+
+
+def _random_mask(job: Job, model: nn.Module) -> Subject:
+    return job.search.start(RandomMask, model, job.seed)
+
+
+def _dense(job: Job, model: nn.Module) -> Subject:
+    return Dense(model, seed=job.seed)
+
+
+METHODS: Mapping[str, Callable[[Job, nn.Module], Subject]] = {
+    EdgePopup.name: _edge_popup,
+    Dense.name: _dense,
+    RandomMask.name: _random_mask,
+}
+"""Every method by name: a new one is a line here."""

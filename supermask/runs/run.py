@@ -1,0 +1,148 @@
+"""Carrying out a job."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from supermask import data, models
+from supermask.data import DataSet
+from supermask.errors import SupermaskError
+from supermask.files import write_whole
+from supermask.runs.folder import RunFolder
+from supermask.runs.job import Job
+from supermask.search import EdgePopup
+from supermask.training import Outcome, Recipe, Score, Subject, train
+from supermask.versions import commit, machine, versions
+
+Result = dict[str, Any]
+
+
+def run(
+    job: Job,
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    data_folder: Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+) -> Result:
+    """Carry out a job in a folder and return its result as plain values; a finished run is read, not repeated.
+
+    Args:
+        job: what to do.
+        path: the folder of the run; see `RunFolder`.
+        device: where to train.
+        data_folder: where the data sets lie; None is what `supermask.data.load` says.
+        resume: go on from the checkpoint of an unfinished run.
+        checkpoint_seconds: time between checkpoints.
+        progress: show a progress bar where standard error is a terminal.
+
+    Raises:
+        SupermaskError: the job does not make sense, data are missing, the training diverged, or the folder holds
+            another run.
+
+    """
+    data_set = load_data(job, data_folder)
+    model = build_network(job, data_set)
+    subject = job.start(model)
+    folder = RunFolder.open(path, job, resume=resume)
+    if folder.finished:
+        return folder.read_result()
+    # nothing of a random mask is trained
+    recipe = Recipe(epochs=0, batch_size=job.recipe.batch_size) if job.method == "random_mask" else job.recipe
+    outcome = train(
+        subject,
+        data_set,
+        recipe,
+        seed=job.seed,
+        device=device,
+        folder=folder.path,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress,
+    )
+    size = _keep(subject, folder, job, data_set, outcome)
+    result = {
+        "job": job.config(),
+        "validation": _plain_score(outcome.validation),
+        "test": _plain_score(outcome.test),
+        "best_step": outcome.best_step,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 3),
+        **size,
+        "history": outcome.history,
+        "versions": versions(),
+        "machine": machine(device),
+        "commit": commit(),
+    }
+    folder.write_result(result)
+    return result
+
+
+def load_data(job: Job, data_folder: Path | None) -> DataSet:
+    """Return the job's data set, split by its seed."""
+    return data.load(job.data, folder=data_folder, validation=job.validation, seed=job.seed)
+
+
+def build_network(job: Job, data_set: DataSet) -> nn.Module:
+    """Return the job's model, freshly built for the data set's images, after a trial of it on two of them.
+
+    Raises:
+        SupermaskError: there is no such model, or it does not take such images.
+
+    """
+    shape = None if job.model.startswith("torchvision:") else data_set.input_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(job.seed)  # for the few parameters that no policy redraws
+        model = models.build(job.model, input_shape=shape, classes=data_set.classes, width=job.width)
+        _try(model, job, data_set)
+    return model
+
+
+@torch.no_grad()
+def _try(model: nn.Module, job: Job, data_set: DataSet) -> None:
+    model.eval()
+    try:
+        logits = model(data_set.normalize(data_set.train.images[:2]))
+    except Exception as error:
+        shape = "x".join(map(str, data_set.input_shape))
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SupermaskError(f"{job.model} does not take the {shape} images of {job.data}: {reason}.") from None
+    model.train()
+    if logits.shape[1:] != (data_set.classes,):
+        raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
+
+
+def _keep(subject: Subject, folder: RunFolder, job: Job, data_set: DataSet, outcome: Outcome) -> dict[str, Any]:
+    """Write the network's file; return its size and its counts of weights."""
+    if isinstance(subject, EdgePopup):
+        ticket = subject.ticket(
+            model={
+                "name": job.model,
+                "input_shape": list(data_set.input_shape),
+                "classes": data_set.classes,
+                "width": job.width,
+            },
+            data=job.data,
+            recipe=asdict(job.recipe),
+            metrics={"best_step": outcome.best_step, "test_accuracy": outcome.test.accuracy},
+        )
+        path = folder.path / "network.ticket"
+        ticket.save(path)
+        counts = {"kept": ticket.kept, "prunable": ticket.prunable}
+    else:
+        path = folder.path / "network.safetensors"
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in subject.model.state_dict().items()}
+        write_whole(path, safetensors.torch.save({name: tensor.clone() for name, tensor in tensors.items()}))
+        count = sum(parameter.numel() for parameter in subject.model.parameters())
+        counts = {"kept": count, "prunable": count}
+    return {**counts, "bytes": path.stat().st_size, "file": path.name}
+
+
+def _plain_score(score: Score) -> dict[str, Any]:
+    return {**asdict(score), "accuracy": score.accuracy}

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supermask.data import CropAndFlip
+from supermask.errors import SupermaskError
+
+
+def random_images(n, channels, height, width, dtype=torch.uint8):
+    generator = torch.Generator().manual_seed(n)
+    return torch.randint(1, 256, (n, channels, height, width), generator=generator).to(dtype)
+
+
+def slow(images, padding, flip, generator):
+    """One image and one pixel at a time, with the draws in the order that the fast one makes them."""
+    n, _, height, width = images.shape
+    top, left = generator.integers(0, 2 * padding + 1, size=(2, n, 1))
+    mirrored = generator.integers(0, 2, size=(n, 1), dtype=np.uint8) if flip else np.zeros((n, 1))
+    result = torch.zeros_like(images)
+    for i in range(n):
+        for y in range(height):
+            for x in range(width):
+                from_y = y + int(top[i, 0]) - padding
+                from_x = (width - 1 - x if mirrored[i, 0] else x) + int(left[i, 0]) - padding
+                if 0 <= from_y < height and 0 <= from_x < width:
+                    result[i, :, y, x] = images[i, :, from_y, from_x]
+    return result
+
+
+@given(
+    n=st.integers(0, 5),
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(1, 7),
+    width=st.integers(1, 7),
+    padding=st.integers(0, 4),
+    flip=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_equals_the_slow_oracle(n, channels, height, width, padding, flip, seed):
+    images = random_images(n, channels, height, width)
+    fast = CropAndFlip(padding, flip)(images, generator=np.random.default_rng(seed))
+    assert torch.equal(fast, slow(images, padding, flip, np.random.default_rng(seed)))
+    assert fast.shape == images.shape
+    assert fast.dtype == torch.uint8
+
+
+def test_without_padding_and_flip_nothing_changes():
+    images = random_images(4, 3, 5, 5)
+    assert torch.equal(CropAndFlip(0, flip=False)(images, generator=np.random.default_rng(0)), images)
+
+
+def test_with_flip_alone_about_half_are_mirrored_and_none_is_anything_else():
+    images = random_images(1000, 1, 3, 4)
+    result = CropAndFlip(padding=0)(images, generator=np.random.default_rng(0))
+    kept = (result == images).flatten(1).all(1)
+    mirrored = (result == images.flip(3)).flatten(1).all(1)
+    assert bool((kept | mirrored).all())
+    assert 430 < int(mirrored.sum()) < 570  # 4.4 standard deviations of a fair coin
+
+
+def test_every_crop_occurs_about_equally_often():
+    dot = torch.zeros(9000, 1, 3, 3, dtype=torch.uint8)
+    dot[:, :, 1, 1] = 255
+    where = CropAndFlip(padding=1, flip=False)(dot, generator=np.random.default_rng(0)).flatten(1).argmax(1)
+    counts = torch.bincount(where, minlength=9)
+    assert counts.min() > 860
+    assert counts.max() < 1140
+
+
+def test_images_of_a_batch_are_augmented_differently():
+    same = random_images(1, 3, 8, 8).expand(64, -1, -1, -1)
+    result = CropAndFlip()(same, generator=np.random.default_rng(0))
+    assert len(result.flatten(1).unique(dim=0)) > 30
+
+
+def test_the_input_and_the_global_generators_are_left_alone():
+    images = random_images(4, 3, 8, 8)
+    before, state = images.clone(), torch.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()
+    CropAndFlip()(images, generator=np.random.default_rng(0))
+    assert torch.equal(images, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(SupermaskError, match="padding is -1"):
+        CropAndFlip(padding=-1)
+    with pytest.raises(SupermaskError, match=r"\(n, C, H, W\)"):
+        CropAndFlip()(torch.zeros(3, 8, 8), generator=np.random.default_rng(0))
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives():
+    images = random_images(64, 3, 32, 32)
+    there = CropAndFlip()(images.cuda(), generator=np.random.default_rng(0))
+    assert there.is_cuda
+    assert torch.equal(there.cpu(), CropAndFlip()(images, generator=np.random.default_rng(0)))
