@@ -16,6 +16,13 @@ Floats = NDArray[np.float64]
 _CHUNK = 1 << 16  # numbers made at a time, so that the temporaries stay in the cache
 
 
+def philox(seed: int, *words: str | int) -> np.random.Philox:
+    """Return the generator whose key is a hash of a seed and some words: neighbouring seeds have unrelated streams."""
+    label = "\0".join(str(word) for word in (seed, *words)).encode()
+    digest = hashlib.blake2b(label, digest_size=16, person=b"supermask").digest()
+    return np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64))
+
+
 class Stream:
     """An endless sequence of 64-bit words that (seed, name, purpose) fixes.
 
@@ -27,9 +34,7 @@ class Stream:
     """
 
     def __init__(self, seed: int, name: str, purpose: str) -> None:
-        label = f"{seed}\0{purpose}\0{name}".encode()
-        digest = hashlib.blake2b(label, digest_size=16, person=b"supermask").digest()
-        self._philox = np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64))
+        self._philox = philox(seed, purpose, name)
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """Return the next `count` words, uint64 (count,)."""

@@ -48,7 +48,9 @@ def encode(contents: Contents) -> bytes:
     try:
         text = json.dumps({**header, **contents.header}, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
-        raise TicketError(f"The ticket holds what is no plain, finite value, and JSON cannot keep it: {error}.") from None
+        raise TicketError(
+            f"The ticket holds what is no plain, finite value, and JSON cannot keep it: {error}."
+        ) from None
     blank = safetensors.torch.save(tensors, {_KEY: text})
     head = 8 + int.from_bytes(blank[:8], "little")
     sealed = blank.replace(_CRC, _crc(blank[:head]), 1)

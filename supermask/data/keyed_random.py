@@ -1,20 +1,16 @@
 """Random streams named by what they are for, so that none depends on how far another was read."""
 
-import hashlib
 import operator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supermask.random_stream import philox
+
 
 def keyed_bits(seed: int, *purpose: str | int) -> np.random.Philox:
-    """Return the counter-based bit generator of (seed, purpose), the same in every process.
-
-    The key is a hash of the words, so neighbouring seeds or steps give unrelated streams.
-    """
-    words = "/".join(str(word) for word in (operator.index(seed), *purpose))
-    digest = hashlib.blake2b(words.encode(), digest_size=16, person=b"supermask.data").digest()
-    return np.random.Philox(key=int.from_bytes(digest, "little"))
+    """Return the counter-based bit generator of (seed, purpose), the same in every process."""
+    return philox(operator.index(seed), "data", *purpose)
 
 
 def keyed_generator(seed: int, *purpose: str | int) -> np.random.Generator:

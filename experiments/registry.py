@@ -1,0 +1,23 @@
+"""Every experiment by name: a new one is a file beside this and a line here."""
+
+from collections.abc import Mapping
+
+from experiments import cifar10_density, mnist_density
+from experiments.experiment import Experiment
+from supermask.errors import SupermaskError
+
+_ALL = (mnist_density.EXPERIMENT, cifar10_density.EXPERIMENT)
+EXPERIMENTS: Mapping[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
+assert len(EXPERIMENTS) == len(_ALL), "two experiments have one name"
+
+
+def named_experiment(name: str) -> Experiment:
+    """Return the experiment of that name.
+
+    Raises:
+        SupermaskError: there is none.
+
+    """
+    if name not in EXPERIMENTS:
+        raise SupermaskError(f"Unknown experiment {name!r}; known are {', '.join(EXPERIMENTS)}.")
+    return EXPERIMENTS[name]

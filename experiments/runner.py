@@ -1,0 +1,97 @@
+"""Running an experiment: what is finished is not repeated, what was stopped goes on, what failed is named."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from experiments.experiment import Experiment
+from supermask.errors import SupermaskError
+from supermask.runs import Job, RunFolder, run
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of an experiment: its job and its folder."""
+
+    label: str
+    job: Job
+    path: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether its folder holds the result of this very job."""
+        try:
+            return RunFolder(self.path).finished and RunFolder.open(self.path, self.job, resume=True).finished
+        except SupermaskError:
+            return False
+
+
+def planned(experiment: Experiment, runs: Path) -> list[Planned]:
+    """Return all runs of an experiment, one seed of every group before the next seed."""
+    return sorted(
+        (
+            Planned(group.label, replace(group.job, seed=seed), runs / experiment.name / f"{_slug(group.label)}-seed{seed}")
+            for group in experiment.groups
+            for seed in group.seeds
+        ),
+        key=lambda plan: plan.job.seed,
+    )  # fmt: skip
+
+
+def run_experiment(
+    experiment: Experiment, runs: Path, *, device: str, workers: int, data_folder: Path | None
+) -> list[str]:
+    """Carry out what is left of an experiment; return a line for each run that failed.
+
+    On the CPU each worker process takes one thread, so that results do not depend on the number of cores.
+    """
+    left = [plan for plan in planned(experiment, runs) if not plan.finished]
+    total = len(planned(experiment, runs))
+    failures: list[str] = []
+    with tqdm(total=total, initial=total - len(left), desc=experiment.name, unit="run", dynamic_ncols=True) as bar:
+        for plan, error in _carry_out(left, device, workers, data_folder):
+            bar.update()
+            bar.set_postfix_str(f"{plan.label} seed {plan.job.seed}")
+            if error:
+                failures.append(f"{plan.label} seed {plan.job.seed}: {error}")
+                tqdm.write(failures[-1])
+    return failures
+
+
+def _carry_out(
+    plans: list[Planned], device: str, workers: int, data_folder: Path | None
+) -> Iterator[tuple[Planned, str | None]]:
+    """Yield each run when it has ended, with what went wrong."""
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy PyTorch's threads half
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread, initargs=(device,)) as pool:
+        futures: dict[Future[str | None], Planned] = {
+            pool.submit(_run_one, plan, device, data_folder): plan for plan in plans
+        }
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # the runs under way save themselves on the same Ctrl-C
+            raise
+
+
+def _one_thread(device: str) -> None:
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+
+def _run_one(plan: Planned, device: str, data_folder: Path | None) -> str | None:
+    try:
+        run(plan.job, plan.path, device=device, data_folder=data_folder, resume=True, progress=False)
+    except SupermaskError as error:
+        return str(error)
+    return None
+
+
+def _slug(label: str) -> str:
+    return "".join(letter if letter.isalnum() or letter == "." else "-" for letter in label.lower())

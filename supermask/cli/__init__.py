@@ -1,0 +1,5 @@
+"""The command `supermask`."""
+
+from supermask.cli.main import main
+
+__all__ = ["main"]

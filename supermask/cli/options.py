@@ -1,0 +1,66 @@
+"""Options that the commands share."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from supermask.errors import SupermaskError
+from supermask.training import Recipe
+
+DIGITS = Recipe(epochs=40, batch_size=64)
+"""A recipe for the digits, which all commands start from: 800 steps."""
+
+
+@dataclass(frozen=True)
+class Common:
+    """Where a command runs and what it leaves behind."""
+
+    seed: int = 0
+    """Of the weights, the scores, the validation split and the order of the examples."""
+
+    device: str = "auto"
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
+
+    threads: int = 0
+    """CPU threads; 0 leaves the number to PyTorch. Another number may change the last bits of a result."""
+
+    data_folder: Path | None = None
+    """Folder of the data sets; by default the one that SUPERMASK_DATA names, else ./data."""
+
+    def prepare(self) -> str:
+        """Set the threads and return the device.
+
+        Raises:
+            SupermaskError: the device is unknown or not there.
+
+        """
+        if self.threads < 0:
+            raise SupermaskError(f"--threads {self.threads} is negative; give 0 or a number of threads.")
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return checked_device(self.device)
+
+
+def checked_device(device: str) -> str:
+    """Return the device to use for a name, with "auto" resolved."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device)
+    except RuntimeError:
+        raise SupermaskError(f"Unknown device {device!r}; give auto, cpu, cuda or cuda:N.") from None
+    if kind.type not in ("cpu", "cuda"):
+        raise SupermaskError(f"Device {device!r} is not supported; give auto, cpu, cuda or cuda:N.")
+    if kind.type == "cuda" and not torch.cuda.is_available():
+        raise SupermaskError(f"--device {device}: this machine has no GPU that PyTorch can use; give --device cpu.")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise SupermaskError(f"--device {device}: there are only {torch.cuda.device_count()} GPUs, counted from 0.")
+    return device
+
+
+def relative(path: Path) -> str:
+    """Return a path as short as it can be shown from the current folder."""
+    shown = os.path.relpath(path)
+    return str(path) if shown.startswith("..") else shown

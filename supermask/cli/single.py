@@ -1,0 +1,104 @@
+"""`supermask search` and `supermask train`: one run."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import OmitArgPrefixes
+
+from supermask.cli.options import DIGITS, Common, relative
+from supermask.report import plot_accuracy_over_steps, table
+from supermask.runs import Job, Result, SearchOptions, run
+from supermask.training import Recipe
+
+
+@dataclass(frozen=True)
+class Single(Common):
+    """A run of one method."""
+
+    model: str = "lenet_300_100"
+    """Network: lenet_300_100, lenet5, conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8,
+    wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, or any torchvision model as
+    torchvision:resnet18."""
+
+    width: float = 1.0
+    """Factor on the hidden widths of the network."""
+
+    data: str = "digits"
+    """Data set: digits (comes with scikit-learn), mnist, fashion_mnist, cifar10, cifar100 or synthetic."""
+
+    validation: int | None = None
+    """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
+
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
+
+    out: Path | None = None
+    """Folder for the run: settings, metrics, plot, result and network; by default runs/COMMAND-MODEL-DATA-seedN."""
+
+    resume: bool = False
+    """Go on with the unfinished run in the folder."""
+
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints; one is written on Ctrl-C too."""
+
+    def carry_out(self, command: str, method: str, search: SearchOptions) -> None:
+        """Run one job and show what came of it."""
+        device = self.prepare()
+        job = Job(
+            method=method,
+            model=self.model,
+            width=self.width,
+            data=self.data,
+            validation=self.validation,
+            seed=self.seed,
+            recipe=self.recipe,
+            search=search,
+        )
+        name = self.model.replace(":", "-")
+        out = self.out or Path("runs", f"{command}-{name}-{self.data}-seed{self.seed}")
+        result = run(
+            job,
+            out,
+            device=device,
+            data_folder=self.data_folder,
+            resume=self.resume,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
+        plot_accuracy_over_steps({method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
+        print(summary(result))
+        print(f"In {relative(out)}: {result['file']}, result.json, metrics.jsonl, accuracy.png")
+
+
+@dataclass(frozen=True)
+class Search(Single):
+    """Find a supermask: train scores over frozen random weights by edge-popup, and keep the ticket."""
+
+    search: OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
+
+    def __call__(self) -> None:
+        """Run the search."""
+        self.carry_out("search", "edge_popup", self.search)
+
+
+@dataclass(frozen=True)
+class Train(Single):
+    """Train the dense baseline: the same network, loop and data, with all weights trained."""
+
+    def __call__(self) -> None:
+        """Run the training."""
+        self.carry_out("train", "dense", SearchOptions())
+
+
+def summary(result: Result) -> str:
+    """Return the result of one run as a table."""
+    job, test = result["job"], result["test"]
+    kept = f"{result['kept']:,} of {result['prunable']:,} ({result['kept'] / max(1, result['prunable']):.2%})"
+    rows = [
+        ["method", job["method"]],
+        ["test accuracy", f"{test['accuracy']:.2%} ({test['correct']:,} of {test['total']:,})"],
+        ["validation accuracy", f"{result['validation']['accuracy']:.2%}"],
+        ["best step", f"{result['best_step']:,} of {result['steps']:,}"],
+        ["weights kept", kept],
+        ["bytes of the network", f"{result['bytes']:,}"],
+        ["seconds", f"{result['seconds']:.1f}"],
+    ]
+    return table([f"{job['model']} on {job['data']}", f"seed {job['seed']}"], rows)

@@ -1,0 +1,144 @@
+"""`supermask evaluate` and `supermask inspect`: what a ticket file is worth, and what it holds."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from tyro.conf import Positional
+
+from supermask import data, models
+from supermask.cli.options import Common, relative
+from supermask.errors import SupermaskError, TicketError
+from supermask.files import make_folder, write_json
+from supermask.report import plot_bars, table
+from supermask.ticket import Ticket
+from supermask.training import Recipe, evaluate
+from supermask.training.batches import Prepared, on_device
+
+
+@dataclass(frozen=True)
+class Evaluate(Common):
+    """Measure the accuracy of a ticket file on a data set."""
+
+    ticket: Positional[Path] = Path("network.ticket")
+    """The ticket file."""
+
+    data: str | None = None
+    """Data set; by default the one that the ticket was found on."""
+
+    part: Literal["test", "validation"] = "test"
+    """Which part of it; the validation part is drawn by --seed."""
+
+    out: Path | None = None
+    """Folder for evaluation.json and classes.png; by default the ticket's own folder."""
+
+    def __call__(self) -> None:
+        """Evaluate the ticket."""
+        device = torch.device(self.prepare())
+        ticket = Ticket.load(self.ticket)
+        name = self.data or ticket.provenance.get("data")
+        if not isinstance(name, str):
+            raise SupermaskError(f"{self.ticket} does not say which data set it was found on; give --data.")
+        data_set = data.load(name, folder=self.data_folder, seed=self.seed)
+        network = ticket.apply(built_from(ticket, self.ticket)).to(device)
+        examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
+        score = evaluate(network, Prepared(data_set, examples, Recipe()))
+        classes = per_class(network, Prepared(data_set, examples, Recipe()), data_set.classes)
+        out = make_folder(self.out or self.ticket.parent)
+        result = {"ticket": self.ticket.name, "data": name, "part": self.part, **asdict(score)}
+        write_json(out / "evaluation.json", {**result, "accuracy": score.accuracy, "per_class": classes})
+        bars = {str(label): 100 * accuracy for label, accuracy in enumerate(classes)}
+        plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {name}", "class", "accuracy (%)")
+        rows = [
+            ["accuracy", f"{score.accuracy:.2%} ({score.correct:,} of {score.total:,})"],
+            ["loss", f"{score.loss:.4f}"],
+            ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"],
+        ]
+        print(table([f"{self.ticket.name} on {name}", self.part], rows))
+        print(f"In {relative(out)}: evaluation.json, classes.png")
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Show what a ticket file holds."""
+
+    ticket: Positional[Path] = Path("network.ticket")
+    """The ticket file."""
+
+    out: Path | None = None
+    """Folder for inspection.json and layers.png; by default nothing is written."""
+
+    def __call__(self) -> None:
+        """Inspect the ticket."""
+        ticket = Ticket.load(self.ticket)
+        layers = {name: (int(mask.sum()), mask.numel()) for name, mask in ticket.masks.items()}
+        rows = [
+            [name, "x".join(map(str, ticket.masks[name].shape)), f"{kept:,}", f"{count:,}", _share(kept, count)]
+            for name, (kept, count) in layers.items()
+        ]
+        rows.append(["all", "", f"{ticket.kept:,}", f"{ticket.prunable:,}", _share(ticket.kept, ticket.prunable)])
+        print(table(["parameter", "shape", "kept", "of", "density"], rows), end="\n\n")
+        print(table(["ticket", str(self.ticket.name)], self._facts(ticket)))
+        if self.out is not None:
+            out = make_folder(self.out)
+            counts = {name: {"kept": kept, "prunable": count} for name, (kept, count) in layers.items()}
+            facts = {key: value for key, value in self._facts(ticket)}
+            write_json(out / "inspection.json", {"layers": counts, **facts, "provenance": dict(ticket.provenance)})
+            bars = {name: 100 * kept / max(1, count) for name, (kept, count) in layers.items()}
+            plot_bars(bars, out / "layers.png", self.ticket.name, "parameter", "density (%)")
+            print(f"In {relative(out)}: inspection.json, layers.png")
+
+    def _facts(self, ticket: Ticket) -> list[list[str]]:
+        made = ticket.provenance
+        stored = sum(tensor.numel() for tensor in ticket.learned.values())
+        distributions = dict.fromkeys(weight.distribution.name for weight in ticket.weights.values())
+        facts = {
+            "seed": str(ticket.seed),
+            "weights": ", ".join(distributions),
+            "digest of the weights": ticket.digest[:16] + "…",
+            "bytes": f"{self.ticket.stat().st_size:,}",
+            "bytes of the masks": f"{-(-ticket.prunable // 8):,}",
+            "stored tensors": f"{len(ticket.learned):,} ({stored:,} numbers)",
+            **{key: _text(made[key]) for key in ("algorithm", "model", "data", "metrics", "versions") if key in made},
+        }
+        return [[key, value] for key, value in facts.items()]
+
+
+def built_from(ticket: Ticket, path: Path) -> nn.Module:
+    """Return a freshly built model of the architecture that a ticket names.
+
+    Raises:
+        TicketError: it names none.
+
+    """
+    made = ticket.provenance.get("model")
+    if not isinstance(made, Mapping) or not {"name", "input_shape", "classes", "width"} <= made.keys():
+        raise TicketError(f"{path} does not say which model it was made from; load it in Python and apply it to yours.")
+    name, shape = made["name"], tuple(made["input_shape"])
+    given = None if name.startswith("torchvision:") else shape
+    return models.build(name, input_shape=given, classes=made["classes"], width=made["width"])
+
+
+@torch.no_grad()
+def per_class(network: nn.Module, batches: Prepared, classes: int) -> list[float]:
+    """Return the accuracy within each class; 0 for a class without examples."""
+    network.eval()
+    correct, total = torch.zeros(classes), torch.zeros(classes)
+    for images, labels in batches:
+        right = (network(images).argmax(1) == labels).cpu()
+        total += torch.bincount(labels.cpu(), minlength=classes)
+        correct += torch.bincount(labels.cpu()[right], minlength=classes)
+    return [float(share) for share in correct / total.clamp(min=1)]
+
+
+def _share(kept: int, count: int) -> str:
+    return f"{kept / max(1, count):.2%}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

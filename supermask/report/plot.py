@@ -1,0 +1,67 @@
+"""Plots, drawn without a display."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from supermask.files import write_whole
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito: told apart by all
+
+
+def new_figure(width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
+    """Return an empty figure of this size in inches and its axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    # no date and no version inside, so that equal figures are equal files
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    write_whole(path, buffer.getvalue())
+
+
+def plot_accuracy_over_steps(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
+    """Draw validation accuracy over optimizer steps: a line per method, a band from its worst to its best seed.
+
+    Args:
+        runs: method to the results of its runs, each with the history that `supermask.runs.run` returns.
+        path: of the PNG file.
+        title: above the plot.
+
+    """
+    figure, axes = new_figure()
+    for color, (method, results) in zip(COLORS, runs.items(), strict=False):
+        curves = [[record["validation_accuracy"] for record in result["history"]] for result in results]
+        steps = [record["step"] for record in results[0]["history"]]
+        values = 100 * np.array([curve[: len(steps)] for curve in curves])
+        if len(steps) == 1:  # nothing was trained
+            axes.axhline(values.mean(), color=color, label=method, linestyle="--")
+            continue
+        axes.plot(steps, values.mean(0), color=color, label=method)
+        axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+    axes.set(xlabel="optimizer steps", ylabel="validation accuracy (%)", title=title, ylim=(0, 101))
+    axes.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def plot_bars(bars: Mapping[str, float], path: Path, title: str, x_label: str, y_label: str) -> None:
+    """Draw one bar per entry."""
+    figure, axes = new_figure(width=max(4.8, 0.35 * len(bars)))
+    axes.bar(list(bars), list(bars.values()), color=COLORS[0])
+    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    if max(map(len, bars), default=0) > 3:
+        axes.tick_params(axis="x", labelrotation=60)
+    save_figure(figure, path)
