@@ -1,4 +1,4 @@
-"""Edge-popup against the dense networks on CIFAR-10, conv2, conv4 and conv6, by density: Ramanujan et al. 2020, fig. 3."""
+"""Edge-popup against dense training on CIFAR-10, conv2, conv4 and conv6: Ramanujan et al. 2020, figure 3."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -33,14 +33,12 @@ class Planned:
 
 def planned(experiment: Experiment, runs: Path) -> list[Planned]:
     """Return all runs of an experiment, one seed of every group before the next seed."""
-    return sorted(
-        (
-            Planned(group.label, replace(group.job, seed=seed), runs / experiment.name / f"{_slug(group.label)}-seed{seed}")
-            for group in experiment.groups
-            for seed in group.seeds
-        ),
-        key=lambda plan: plan.job.seed,
-    )  # fmt: skip
+    plans = [
+        Planned(group.label, replace(group.job, seed=seed), runs / experiment.name / _slug(group.label, seed))
+        for group in experiment.groups
+        for seed in group.seeds
+    ]
+    return sorted(plans, key=lambda plan: plan.job.seed)
 
 
 def run_experiment(
@@ -93,5 +91,6 @@ def _run_one(plan: Planned, device: str, data_folder: Path | None) -> str | None
     return None
 
 
-def _slug(label: str) -> str:
-    return "".join(letter if letter.isalnum() or letter == "." else "-" for letter in label.lower())
+def _slug(label: str, seed: int) -> str:
+    name = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in label.lower())
+    return f"{name}-seed{seed}"
