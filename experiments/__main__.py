@@ -1,17 +1,16 @@
 """The command `python -m experiments`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from experiments.registry import EXPERIMENTS, named_experiment
 from experiments.report import write_report
 from experiments.runner import planned, run_experiment
-from supermask.cli.main import guarded
+from supermask.cli.main import guarded, parse_command
 from supermask.cli.options import checked_device
 from supermask.errors import SupermaskError
 from supermask.report import table
@@ -93,13 +92,13 @@ class Report:
                 print(error)
 
 
-def _parse() -> Callable[[], None]:
-    commands: dict[str, Callable[..., Callable[[], None]]] = {"list": List, "run": Run, "report": Report}
-    command: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
-        commands, prog="python -m experiments", description="Published tables and figures, measured again."
-    )
-    return command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    commands = {"list": List, "run": Run, "report": Report}
+    given = sys.argv[1:] if arguments is None else arguments
+    description = "Published tables and figures, measured again."
+    return guarded("experiments", lambda: parse_command("python -m experiments", description, commands, given))
 
 
 if __name__ == "__main__":
-    sys.exit(guarded("experiments", _parse))
+    sys.exit(main())

@@ -12,7 +12,7 @@ from supermask.errors import SupermaskError
 from supermask.files import make_folder, write_json, write_whole
 from supermask.report import mean, plot_accuracy_over_steps, table
 from supermask.runs import METHODS, Job, Result, SearchOptions, run
-from supermask.training import Recipe
+from supermask.training import Recipe, Stopped
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ class Compare(Common):
     def _run(self, method: str, seed: int, device: str, out: Path) -> Result:
         path = out / f"{method}-seed{seed}"
         before = (path / "result.json").exists()
-        result = run(self._job(method, seed), path, device=device, data_folder=self.data_folder, resume=True)
+        try:
+            result = run(self._job(method, seed), path, device=device, data_folder=self.data_folder, resume=True)
+        except Stopped as stop:
+            raise Stopped(f"{method} seed {seed} {stop}; the same command goes on") from None
         note = "read from the folder" if before else f"{result['seconds']:.1f} s"
         print(f"{method} seed {seed}: test accuracy {result['test']['accuracy']:.2%} ({note})", file=sys.stderr)
         return result

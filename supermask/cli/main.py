@@ -2,9 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Union
 
 from supermask.errors import SupermaskError
+
+Command = Callable[[], None]
 
 DESCRIPTION = """Strong lottery tickets: networks that work without any weight being trained.
 
@@ -17,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return guarded("supermask", lambda: _parse(sys.argv[1:] if arguments is None else arguments))
 
 
-def guarded(program: str, parse: Callable[[], Callable[[], None]]) -> int:
+def guarded(program: str, parse: Callable[[], Command]) -> int:
     """Parse and run a command; what went wrong becomes one sentence on standard error and an exit status."""
     try:
         parse()()
@@ -25,8 +28,7 @@ def guarded(program: str, parse: Callable[[], Callable[[], None]]) -> int:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        reason = f"{stop}; the same command with --resume goes on" if str(stop) else "interrupted"
-        print(f"{program}: {reason}.", file=sys.stderr)
+        print(f"{program}: {str(stop) or 'interrupted'}.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe, e.g. head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -34,25 +36,32 @@ def guarded(program: str, parse: Callable[[], Callable[[], None]]) -> int:
     return 0
 
 
-def _parse(arguments: Sequence[str]) -> Callable[[], None]:
+def _parse(arguments: Sequence[str]) -> Command:
     # imported here, so that an interrupt while PyTorch is being loaded ends quietly too
-    import tyro
-
     from supermask.cli.compare import Compare
     from supermask.cli.single import Search, Train
     from supermask.cli.tickets import Evaluate, Inspect
 
-    commands: dict[str, Callable[..., Callable[[], None]]] = {
-        "search": Search,
-        "train": Train,
-        "compare": Compare,
-        "evaluate": Evaluate,
-        "inspect": Inspect,
-    }
-    command: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
-        commands,
-        prog="supermask",
-        description=DESCRIPTION,
-        args=list(arguments),
+    return parse_command(
+        "supermask",
+        DESCRIPTION,
+        {"search": Search, "train": Train, "compare": Compare, "evaluate": Evaluate, "inspect": Inspect},
+        arguments,
     )
+
+
+def parse_command(
+    program: str, description: str, commands: Mapping[str, type[Command]], arguments: Sequence[str]
+) -> Command:
+    """Return the command that the arguments ask for, with its options."""
+    import tyro
+
+    command: Command
+    if arguments and arguments[0] in commands:  # by itself, a command's errors name its own options
+        name, *rest = arguments
+        command = tyro.cli(commands[name], prog=f"{program} {name}", args=rest)
+        return command
+    kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
+    choice: Any = Union[kinds]  # noqa: UP007  built at run time, where "|" cannot be written
+    command = tyro.cli(choice, prog=program, description=description, args=list(arguments))
     return command

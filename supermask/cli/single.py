@@ -8,7 +8,7 @@ from tyro.conf import OmitArgPrefixes
 from supermask.cli.options import DIGITS, Common, relative
 from supermask.report import plot_accuracy_over_steps, table
 from supermask.runs import Job, Result, SearchOptions, run
-from supermask.training import Recipe
+from supermask.training import Recipe, Stopped
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,17 @@ class Single(Common):
         )
         name = self.model.replace(":", "-")
         out = self.out or Path("runs", f"{command}-{name}-{self.data}-seed{self.seed}")
-        result = run(
-            job,
-            out,
-            device=device,
-            data_folder=self.data_folder,
-            resume=self.resume,
-            checkpoint_seconds=self.checkpoint_seconds,
-        )
+        try:
+            result = run(
+                job,
+                out,
+                device=device,
+                data_folder=self.data_folder,
+                resume=self.resume,
+                checkpoint_seconds=self.checkpoint_seconds,
+            )
+        except Stopped as stop:
+            raise Stopped(f"{stop}; the same command with --resume goes on") from None
         plot_accuracy_over_steps({method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
         print(summary(result))
         print(f"In {relative(out)}: {result['file']}, result.json, metrics.jsonl, accuracy.png")

@@ -30,9 +30,10 @@ class RunFolder:
 
         """
         folder = cls(make_folder(path))
-        if not folder.config.exists():
+        if folder.finished or folder.checkpoint.exists():  # what a failed run left behind is nothing to keep
+            _refuse_other_job(folder.path, read_json(folder.config), _plain(job.config()))
+        else:
             write_json(folder.config, job.config())
-        _refuse_other_job(folder.path, read_json(folder.config), _plain(job.config()))
         if folder.checkpoint.exists() and not (resume or folder.finished):
             raise RunError(f"{path} holds an unfinished run; add --resume to go on with it, or give another --out.")
         return folder
