@@ -93,12 +93,12 @@ class Train(Single):
 
 def summary(result: Result) -> str:
     """Return the result of one run as a table."""
-    job, test = result["job"], result["test"]
+    job, test, chosen = result["job"], result["test"], result["validation"]
     kept = f"{result['kept']:,} of {result['prunable']:,} ({result['kept'] / max(1, result['prunable']):.2%})"
     rows = [
         ["method", job["method"]],
         ["test accuracy", f"{test['accuracy']:.2%} ({test['correct']:,} of {test['total']:,})"],
-        ["validation accuracy", f"{result['validation']['accuracy']:.2%}"],
+        ["validation accuracy", f"{chosen['accuracy']:.2%} ({chosen['correct']:,} of {chosen['total']:,})"],
         ["best step", f"{result['best_step']:,} of {result['steps']:,}"],
         ["weights kept", kept],
         ["bytes of the network", f"{result['bytes']:,}"],

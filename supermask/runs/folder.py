@@ -14,8 +14,9 @@ from supermask.training.loop import CHECKPOINT
 class RunFolder:
     """A folder that one job may fill.
 
-    Files: config.json (the job), metrics.jsonl (one record per evaluation), network.ticket or network.safetensors,
-    result.json (written last: a folder that has it is finished), and the checkpoint while the run is under way.
+    Files: config.json (the job), metrics.jsonl (one record per evaluation), network.ticket and scores.safetensors of a
+    search or network.safetensors of a dense network, result.json (written last: a folder that has it is finished), and
+    the checkpoint while the run is under way.
     """
 
     path: Path

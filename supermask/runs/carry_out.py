@@ -1,12 +1,13 @@
 """Carrying out a job."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from supermask import data, models
 from supermask.data import DataSet
@@ -134,14 +135,20 @@ def _keep(subject: Subject, folder: RunFolder, job: Job, data_set: DataSet, outc
         )
         path = folder.path / "network.ticket"
         ticket.save(path)
+        _save_tensors(folder.path / "scores.safetensors", subject.scores())
         counts = {"kept": ticket.kept, "prunable": ticket.prunable}
     else:
         path = folder.path / "network.safetensors"
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in subject.model.state_dict().items()}
-        write_whole(path, safetensors.torch.save({name: tensor.clone() for name, tensor in tensors.items()}))
+        _save_tensors(path, subject.model.state_dict())
         count = sum(parameter.numel() for parameter in subject.model.parameters())
         counts = {"kept": count, "prunable": count}
     return {**counts, "bytes": path.stat().st_size, "file": path.name}
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # copies, because safetensors refuses tensors that share memory
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_whole(path, safetensors.torch.save(copies))
 
 
 def _plain_score(score: Score) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""Jobs and the folders of their runs."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+
+from supermask import RunError, SupermaskError, Ticket, models
+from supermask.runs import METHODS, Job, RunFolder, SearchOptions, run
+from supermask.runs import carry_out as module
+from supermask.training import Recipe, Stopped
+
+JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_and_leaves_its_files(tmp_path, method):
+    result = run(replace(JOB, method=method), tmp_path)
+    files = {path.name for path in tmp_path.iterdir()}
+    kept = {"network.safetensors"} if method == "dense" else {"network.ticket", "scores.safetensors"}
+    assert files == {"config.json", "metrics.jsonl", "result.json"} | kept
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
+    for key in ("versions", "machine", "seconds", "kept", "prunable", "bytes", "history", "test", "validation"):
+        assert key in result
+    assert result["test"]["total"] > 0
+
+
+def test_a_ticket_of_a_run_is_the_network_that_was_tested(tmp_path):
+    result = run(JOB, tmp_path)
+    ticket = Ticket.load(tmp_path / "network.ticket")
+    made = ticket.provenance["model"]
+    network = ticket.apply(
+        models.build(made["name"], input_shape=tuple(made["input_shape"]), classes=made["classes"])
+    ).eval()
+    data_set = module.load_data(JOB, None)
+    test = data_set.test()
+    with torch.no_grad():
+        correct = int((network(data_set.normalize(test.images)).argmax(1) == test.labels).sum())
+    assert correct == result["test"]["correct"]
+    assert (ticket.kept, ticket.prunable) == (result["kept"], result["prunable"])
+
+
+def test_the_mask_is_the_largest_of_the_scores_that_are_kept_beside_it(tmp_path):
+    run(JOB, tmp_path)
+    scores = safetensors.torch.load_file(tmp_path / "scores.safetensors")
+    for name, mask in Ticket.load(tmp_path / "network.ticket").masks.items():
+        magnitude = scores[name].abs()
+        assert magnitude[mask].min() >= magnitude[~mask].max()
+
+
+def test_a_finished_run_is_read_and_not_repeated(tmp_path, monkeypatch):
+    first = run(JOB, tmp_path)
+    monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert run(JOB, tmp_path) == json.loads(json.dumps(first))
+
+
+def test_another_job_is_refused_with_the_difference(tmp_path):
+    run(JOB, tmp_path)
+    with pytest.raises(RunError, match=r"search.density is 0.3 there and 0.5 now; give another --out"):
+        run(replace(JOB, search=SearchOptions(density=0.5)), tmp_path)
+
+
+def test_an_unfinished_run_wants_to_be_resumed(tmp_path):
+    RunFolder.open(tmp_path, JOB, resume=False)
+    (tmp_path / "run.checkpoint").write_bytes(b"something")
+    with pytest.raises(RunError, match="unfinished run; add --resume"):
+        run(JOB, tmp_path)
+
+
+def test_what_a_failed_run_left_behind_is_in_nobodys_way(tmp_path):
+    bad = replace(JOB, recipe=replace(JOB.recipe, learning_rate=1e38))
+    with pytest.raises(SupermaskError, match="diverged"):
+        run(bad, tmp_path)
+    assert run(JOB, tmp_path)["test"]["accuracy"] > 0.2
+
+
+def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
+    whole = run(JOB, tmp_path / "whole")
+
+    def stop(*arguments, **options):
+        raise Stopped("stopped")
+
+    monkeypatch.setattr(module.RunFolder, "write_result", stop)
+    with pytest.raises(Stopped):
+        run(JOB, tmp_path / "stopped")
+    monkeypatch.undo()
+    again = run(JOB, tmp_path / "stopped", resume=True)
+    assert again["history"] == whole["history"]
+    assert (tmp_path / "whole/network.ticket").read_bytes() == (tmp_path / "stopped/network.ticket").read_bytes()
+
+
+def test_two_runs_of_one_job_are_equal_and_of_two_seeds_are_not(tmp_path):
+    a, b, c = run(JOB, tmp_path / "a"), run(JOB, tmp_path / "b"), run(replace(JOB, seed=1), tmp_path / "c")
+    assert a["history"] == b["history"] != c["history"]
+
+
+def test_the_random_mask_is_edge_popup_before_its_first_step(tmp_path):
+    run(replace(JOB, recipe=replace(JOB.recipe, epochs=0)), tmp_path / "a")
+    run(replace(JOB, method="random_mask"), tmp_path / "b")
+    a, b = (Ticket.load(tmp_path / folder / "network.ticket") for folder in "ab")
+    assert all(torch.equal(a.masks[name], b.masks[name]) for name in a.masks)
+    assert b.provenance["algorithm"] == "random_mask"
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"method": "edgepopup"}, "'edgepopup'; known are edge_popup, dense, random_mask"),
+        ({"seed": -1}, "seed=-1 is out of range"),
+        ({"model": "lenet"}, "unknown model 'lenet'; known are lenet_300_100"),
+        ({"data": "minst"}, "'minst'; known are digits"),
+        ({"model": "torchvision:resnet18"}, "torchvision:resnet18 does not take the 1x8x8 images"),
+        ({"model": "lenet5"}, "lenet5"),
+        ({"recipe": Recipe(batch_size=10**6)}, "batch_size=1000000 is larger than"),
+    ],
+)
+def test_bad_jobs_are_one_clear_sentence(tmp_path, bad, says):
+    with pytest.raises(SupermaskError, match=says) as caught:
+        run(replace(JOB, **bad), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_search_options_are_refused():
+    with pytest.raises(SupermaskError, match=r"density=1\.5"):
+        SearchOptions(density=1.5)
+    with pytest.raises(SupermaskError, match="floor=1 needs scope=global"):
+        SearchOptions(floor=1)
+    with pytest.raises(SupermaskError, match="ramp=-1"):
+        SearchOptions(ramp=-1)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SupermaskError, match="Cannot write the folder"):
+        run(JOB, tmp_path / "file" / "run")

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supermask.errors import SupermaskError
+from supermask.training import Recipe
+
+
+@given(step=st.integers(0, 99), warm_up=st.integers(0, 50))
+def test_cosine_with_warm_up(step, warm_up):
+    rate = Recipe(learning_rate=0.4, warm_up=warm_up).rate(step, 100)
+    if step < warm_up:
+        assert rate == pytest.approx(0.4 * (step + 1) / warm_up)
+    else:
+        assert rate == pytest.approx(0.2 * (1 + math.cos(math.pi * (step - warm_up) / (100 - warm_up))))
+
+
+def test_cosine_is_torchs_own():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
+    recipe = Recipe(learning_rate=0.1)
+    for step in range(50):
+        assert recipe.rate(step, 50) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        theirs.step()
+
+
+def test_steps_fall_to_a_tenth_at_half_and_at_three_quarters():
+    rates = [Recipe(learning_rate=1.0, decay="step").rate(step, 100) for step in range(100)]
+    assert rates[:50] == [1.0] * 50
+    assert rates[50:75] == pytest.approx([0.1] * 25)
+    assert rates[75:] == pytest.approx([0.01] * 25)
+
+
+def test_constant_is_constant():
+    assert {Recipe(decay="constant", learning_rate=0.3).rate(step, 10) for step in range(10)} == {0.3}
+
+
+def test_optimizers_take_the_recipe():
+    parameters = [torch.nn.Parameter(torch.zeros(2))]
+    sgd = Recipe(momentum=0.7, weight_decay=0.01).make_optimizer(parameters)
+    assert isinstance(sgd, torch.optim.SGD)
+    assert (sgd.defaults["momentum"], sgd.defaults["weight_decay"]) == (0.7, 0.01)
+    adam = Recipe(optimizer="adam", weight_decay=0.02).make_optimizer(parameters)
+    assert isinstance(adam, torch.optim.Adam)
+    assert adam.defaults["weight_decay"] == 0.02
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"epochs": -1}, "epochs=-1"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
+        ({"momentum": 1.0}, "momentum=1.0"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        ({"optimizer": "sdg"}, "'sdg'; known are sgd, adam"),
+        ({"decay": "linear"}, "'linear'; known are cosine"),
+        ({"warm_up": -1}, "warm_up=-1"),
+    ],
+)
+def test_bad_values_are_refused_by_name(bad, says):
+    with pytest.raises(SupermaskError, match=says):
+        Recipe(**bad)
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(SupermaskError, match="batch_size=128 is larger than the 100"):
+        Recipe(batch_size=128).steps_per_epoch(100)
