@@ -1,0 +1,158 @@
+"""The harness: what is finished is not repeated, and a report says what is missing."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+
+from experiments.__main__ import main
+from experiments.experiment import Experiment, Group, Published
+from experiments.registry import EXPERIMENTS, named_experiment
+from experiments.report import RESULTS, read_results, render, write_report
+from experiments.runner import planned, run_experiment
+from supermask import SupermaskError
+from supermask.runs import Job, SearchOptions
+from supermask.training import Recipe
+
+JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
+HALF = replace(JOB, search=SearchOptions(density=0.5))
+
+
+def drawn(results, path):
+    path.write_text(",".join(results))
+
+
+SMALL = Experiment(
+    name="small",
+    title="A small experiment",
+    source="Nobody et al., table 0.",
+    groups=(
+        Group("dense", replace(JOB, method="dense"), (0, 1)),
+        Group("density 0.5", HALF, (0, 1), Published(0.99, "Table 0", "a guess")),
+    ),
+    plot=drawn,
+)
+
+
+def carry_out(experiment, runs, monkeypatch):
+    """Run an experiment in this process."""
+    monkeypatch.setattr("experiments.runner.ProcessPoolExecutor", InThisProcess)
+    return run_experiment(experiment, runs, device="cpu", workers=1, data_folder=None)
+
+
+class InThisProcess:
+    """A pool that runs at once and here, so that tests need not start processes."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        from concurrent.futures import Future
+
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_a_report_puts_published_beside_measured(tmp_path, monkeypatch):
+    assert carry_out(SMALL, tmp_path / "runs", monkeypatch) == []
+    shown = write_report(SMALL, tmp_path / "runs", tmp_path / "results")
+    assert "| density 0.5 |" in shown
+    assert "99 %" in shown
+    assert "Published: Table 0 (a guess)." in shown
+    assert "±" in shown
+    assert (tmp_path / "results/small.png").read_text() == "dense,density 0.5"
+    stored = json.loads((tmp_path / "results/small.json").read_text())
+    assert [result["seed"] for result in stored["results"]["dense"]] == [0, 1]
+    for key in ("versions", "machine", "commit", "test", "seconds"):
+        assert key in stored["results"]["dense"][0]
+
+
+def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
+    carry_out(SMALL, tmp_path, monkeypatch)
+    monkeypatch.setattr("experiments.runner._run_one", lambda *_: pytest.fail("ran again"))
+    assert carry_out(SMALL, tmp_path, monkeypatch) == []
+
+
+def test_a_changed_job_is_run_again_and_its_old_result_is_dropped(tmp_path, monkeypatch):
+    carry_out(SMALL, tmp_path / "runs", monkeypatch)
+    write_report(SMALL, tmp_path / "runs", tmp_path / "results")
+    changed = replace(SMALL, groups=(replace(SMALL.groups[0], job=replace(JOB, method="dense", width=0.5)),))
+    assert not any(plan.finished for plan in planned(changed, tmp_path / "runs"))
+    with pytest.raises(SupermaskError, match="No run of small is finished yet"):
+        write_report(changed, tmp_path / "elsewhere", tmp_path / "results")
+
+
+def test_a_report_without_the_folders_keeps_what_was_collected(tmp_path, monkeypatch):
+    carry_out(SMALL, tmp_path / "runs", monkeypatch)
+    first = write_report(SMALL, tmp_path / "runs", tmp_path / "results")
+    assert write_report(SMALL, tmp_path / "nothing", tmp_path / "results") == first
+
+
+def test_a_run_that_is_missing_shows(tmp_path, monkeypatch):
+    one = replace(SMALL, groups=(replace(SMALL.groups[0], seeds=(0,)), replace(SMALL.groups[1], seeds=())))
+    carry_out(one, tmp_path / "runs", monkeypatch)
+    shown = write_report(SMALL, tmp_path / "runs", tmp_path / "results")
+    assert "1 of 2" in shown
+    assert "not run" in shown
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch):
+    bad = replace(JOB, recipe=replace(JOB.recipe, learning_rate=1e38))
+    mixed = replace(SMALL, groups=(Group("bad", bad, (0,)), Group("good", JOB, (0,))))
+    failures = carry_out(mixed, tmp_path, monkeypatch)
+    assert len(failures) == 1
+    assert failures[0].startswith("bad seed 0: ")
+    assert [plan.finished for plan in planned(mixed, tmp_path)] == [False, True]
+
+
+@pytest.mark.slow
+def test_processes_of_their_own_give_the_same_results(tmp_path, monkeypatch):
+    carry_out(SMALL, tmp_path / "here", monkeypatch)
+    monkeypatch.undo()
+    assert run_experiment(SMALL, tmp_path / "there", device="cpu", workers=2, data_folder=None) == []
+    for mine, theirs in zip(planned(SMALL, tmp_path / "here"), planned(SMALL, tmp_path / "there"), strict=True):
+        assert (mine.path / "metrics.jsonl").read_bytes() == (theirs.path / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_every_experiment_has_distinct_folders_and_a_source(experiment, tmp_path):
+    plans = planned(experiment, tmp_path)
+    assert len({plan.path for plan in plans}) == len(plans)
+    assert experiment.source
+    labels = [group.label for group in experiment.groups]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_committed_reports_are_those_of_the_committed_results(path, tmp_path):
+    experiment = named_experiment(path.stem)
+    assert (RESULTS / f"{path.stem}.md").read_text() == render(experiment, read_results(experiment))
+    # the jobs are those that the experiment has now, so that the command would measure the same again
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert write_report(experiment, tmp_path / "no runs", tmp_path) == (RESULTS / f"{path.stem}.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["list"], 0, "mnist_density"),
+        (["run", "nothing"], 2, "known are mnist_density"),
+        (["run", "mnist_density", "--workers", "0"], 2, "--workers 0 is too small"),
+        (["report", "nothing"], 2, "Unknown experiment 'nothing'"),
+        (["run", "mnist_density", "--device", "tpu"], 2, "'tpu'"),
+    ],
+)
+def test_the_command(arguments, code, says, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["experiments"])
+    assert main(arguments) == code
+    output = capsys.readouterr()
+    assert says in output.out + output.err
