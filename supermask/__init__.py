@@ -1,8 +1,20 @@
 """supermask: find, judge and keep strong lottery tickets."""
 
-from supermask import data, models
+from supermask import data, distributions, masking, models, training
 from supermask.errors import DataError, RunError, SupermaskError, TicketError
 from supermask.search import EdgePopup
 from supermask.ticket import Ticket
 
-__all__ = ["DataError", "EdgePopup", "RunError", "SupermaskError", "Ticket", "TicketError", "data", "models"]
+__all__ = [
+    "DataError",
+    "EdgePopup",
+    "RunError",
+    "SupermaskError",
+    "Ticket",
+    "TicketError",
+    "data",
+    "distributions",
+    "masking",
+    "models",
+    "training",
+]

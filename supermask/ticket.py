@@ -131,7 +131,7 @@ class Ticket:
         """Write the ticket to one file, whole or not at all.
 
         Raises:
-            SupermaskError: the folder cannot be written.
+            SupermaskError: the folder cannot be written, or the provenance holds what is no plain value.
 
         """
         write_whole(path, self._encode())

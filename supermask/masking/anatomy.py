@@ -62,7 +62,17 @@ def survey(model: nn.Module) -> dict[str, Slot]:
 
 
 def normalizations(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of the normalisation layers, in the model's order."""
+    """Return the names of the normalisation layers, in the model's order.
+
+    Raises:
+        SupermaskError: a torch layer reads its own normalisation layers past their forward pass.
+
+    """
+    if any(isinstance(module, nn.TransformerEncoderLayer) for module in model.modules()):
+        raise SupermaskError(
+            "nn.TransformerEncoderLayer cannot go without its normalisation, which its fast path reads; choose another"
+            " policy than norm='none'."
+        )
     # a layer registered twice is read under both names
     modules = model.named_modules(remove_duplicate=False)
     return tuple(name for name, module in modules if isinstance(module, NORMALIZATIONS))
@@ -76,9 +86,12 @@ def bypass(model: nn.Module, names: Iterable[str]) -> None:
 
 
 def _refuse_unsuitable(model: nn.Module) -> None:
-    problems = [
-        f"{name or 'the model'} is already parametrized" for name, module in model.named_modules() if _busy(module)
-    ]
+    problems = ["it was compiled (compile it after the search is attached)"] if hasattr(model, "_orig_mod") else []
+    for name, module in model.named_modules():
+        if _busy(module):
+            problems.append(f"{name or 'it'} is already parametrized")
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            problems.append(f"{name or 'it'} changes its own weight in place (max_norm)")
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter):
             problems.append(f"{name} has no shape yet (run one forward pass first)")

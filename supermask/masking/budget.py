@@ -65,7 +65,7 @@ def _refuse_empty(masks: Mapping[str, Tensor], kept: int) -> None:
     if empty:
         raise SupermaskError(
             f"A global budget of {kept} weights leaves none in {', '.join(empty)}; raise the density, or let each layer"
-            " keep a few with scope=Global(floor=1)."
+            " keep a few with a floor: masking.Global(floor=1)."
         )
 
 

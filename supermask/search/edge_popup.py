@@ -14,10 +14,10 @@ from supermask.distributions import Distribution, KaimingUniform, named
 from supermask.errors import SupermaskError
 from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Scope, checked_density, named_scope
-from supermask.masking.network import RandomNetwork
 from supermask.masking.parametrization import Masked, attach
 from supermask.masking.roles import BiasPolicy, NormPolicy, Policy
 from supermask.masking.schedule import Constant, Schedule
+from supermask.random_network import RandomNetwork
 from supermask.random_weights import RandomWeight
 from supermask.ticket import Ticket
 from supermask.versions import describe, versions
@@ -107,11 +107,13 @@ class EdgePopup:
             "own_density": dict(self.budget.own),
             **asdict(policy),
         }
+        first = {name: self._first_scores(name, scores) for name in self.network.masked}
+        masks = self._select(first)  # before anything is attached: a refusal leaves no half-made search behind
         self._layers = {
-            name: _attach_scores(slot, self._first_scores(name, scores), signed=score == "signed")
+            name: _attach_scores(slot, first[name], signed=score == "signed")
             for name, slot in self.network.masked.items()
         }
-        self._select()
+        self._set_masks(masks)
 
     @property
     def seed(self) -> int:
@@ -143,7 +145,7 @@ class EdgePopup:
 
         """
         self.steps += 1
-        self._select()
+        self._set_masks(self._select(self.scores()))
 
     def ticket(self, **provenance: Any) -> Ticket:
         """Return the ticket of the present masks, statistics and learned tensors.
@@ -156,28 +158,42 @@ class EdgePopup:
         return self.network.ticket(self.masks(), {**made, **provenance})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a search needs to go on, but the optimizer: step count and the model's tensors."""
-        return {"steps": self.steps, "model": self.model.state_dict()}
+        """Return all that a search needs to go on, but the optimizer."""
+        return {"steps": self.steps, "digest": self.network.digest, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state that `state_dict` returned for a search with the same arguments."""
+        """Take up a state that `state_dict` returned for a search with the same arguments.
+
+        Raises:
+            SupermaskError: the state is of a search over other random weights.
+
+        """
+        if state["digest"] != self.network.digest:
+            raise SupermaskError(
+                "The state is of a search over other random weights; make this one with the same seed, weights, density"
+                " and scope."
+            )
         self.steps = state["steps"]
         self.model.load_state_dict(state["model"])
 
     def _first_scores(self, name: str, distribution: Distribution) -> Tensor:
         slot = self.network.masked[name]
-        return RandomWeight(slot.shape, distribution, slot.fans).grow(self.seed, name, "scores")
+        first = RandomWeight(slot.shape, distribution, slot.fans).grow(self.seed, name, "scores")
+        return first.to(slot.parameter.dtype)
 
     @torch.no_grad()
-    def _select(self) -> None:
+    def _select(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks of these scores at the present step."""
         density = self.schedule.density(self.steps, self.density)
-        ranked = {name: self._ranked(slot.parameter) for name, slot in self.network.masked.items()}
+        ranked = dict(scores) if self.options["score"] == "signed" else {name: s.abs() for name, s in scores.items()}
+        masks: dict[str, Tensor] = {}
         for pool in self.budget.pools(self.network.shapes, density):
-            for name, mask in pool.select(ranked).items():
-                self._layers[name].set_mask(mask)
+            masks |= pool.select(ranked)
+        return masks
 
-    def _ranked(self, scores: Tensor) -> Tensor:
-        return scores if self.options["score"] == "signed" else scores.abs()
+    def _set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        for name, mask in masks.items():
+            self._layers[name].set_mask(mask)
 
 
 @torch.no_grad()

@@ -230,5 +230,15 @@ def test_all_problems_of_a_model_are_said_at_once():
 def test_a_searched_model_is_refused():
     model = nn.Linear(4, 4)
     EdgePopup(model, density=0.5)
-    with pytest.raises(SupermaskError, match="cannot be masked: the model is already parametrized; give a freshly"):
+    with pytest.raises(SupermaskError, match="cannot be masked: it is already parametrized; give a freshly"):
         EdgePopup(model, density=0.5)
+
+
+def test_a_layer_that_changes_its_own_weight_is_refused():
+    with pytest.raises(SupermaskError, match=r"0 changes its own weight in place \(max_norm\)"):
+        survey(nn.Sequential(nn.Embedding(5, 3, max_norm=1.0)))
+
+
+def test_a_compiled_model_is_refused():
+    with pytest.raises(SupermaskError, match="compile it after the search is attached"):
+        survey(torch.compile(nn.Linear(2, 2), backend="eager"))

@@ -491,3 +491,29 @@ def test_a_normalisation_that_is_used_under_two_names_is_bypassed_under_both():
     search = EdgePopup(make(), density=0.5, norm="none")
     inputs = torch.randn(3, 4)
     assert torch.equal(search.ticket().apply(make())(inputs), search.model(inputs))
+
+
+def test_a_refused_budget_leaves_nothing_attached():
+    model = nn.Sequential(nn.Linear(100, 100), nn.Linear(100, 1))
+    with pytest.raises(SupermaskError, match="leaves none in"):
+        EdgePopup(model, density=0.0001, scope="global")
+    EdgePopup(model, density=0.5)
+
+
+def test_a_state_of_other_random_weights_is_refused():
+    one, other = (EdgePopup(nn.Linear(8, 8), density=0.5, seed=seed) for seed in (0, 1))
+    with pytest.raises(SupermaskError, match="over other random weights"):
+        one.load_state_dict(other.state_dict())
+
+
+def test_normalisation_that_a_fast_path_reads_cannot_be_bypassed():
+    model = nn.TransformerEncoderLayer(8, 2, 16)
+    with pytest.raises(SupermaskError, match="cannot go without its normalisation"):
+        EdgePopup(model, density=0.5, norm="none")
+    EdgePopup(model, density=0.5)
+
+
+def test_a_bypassed_layer_cannot_be_claimed():
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+    with pytest.raises(SupermaskError, match="matches no parameter"):
+        EdgePopup(model, density=0.5, norm="none", include=("1.weight",))

@@ -51,13 +51,10 @@ class RandomNetwork:
     ) -> None:
         self.model = model
         self.seed = checked_seed(seed)
-        slots = survey(model)
-        roles = policy.roles(slots)
         self.bypassed = normalizations(model) if policy.norm == "none" else ()
-        if self.bypassed:
-            bypass(model, self.bypassed)
-            remaining = dict(model.named_parameters())
-            slots = {name: slot for name, slot in slots.items() if name in remaining}
+        gone = tuple(f"{name}." for name in self.bypassed)
+        slots = {name: slot for name, slot in survey(model).items() if not name.startswith(gone)}
+        roles = policy.roles(slots)
         self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
         self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
         self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
@@ -67,6 +64,8 @@ class RandomNetwork:
             for name, slot in slots.items()
             if roles[name] in ("masked", "dense")
         }
+        # nothing was changed so far: a refusal leaves the model as it was
+        bypass(model, self.bypassed)
         self._draw(slots)
         # infinite by design, as in an attention mask
         self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
