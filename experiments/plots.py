@@ -40,3 +40,13 @@ def plot_by_density(
 def _percent(results: Sequence[Result]) -> tuple[float, float]:
     accuracy = mean([result["test"]["accuracy"] for result in results])
     return 100 * accuracy.value, 100 * (accuracy.half_width or 0.0)
+
+
+def plot_levels(found: Mapping[str, Sequence[Result]], path: Path, title: str) -> None:
+    """Draw one bar per method with its interval."""
+    figure, axes = new_figure()
+    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+        value, error = _percent(results)
+        axes.bar(label, value, yerr=error, color=color, capsize=5)
+    axes.set(ylabel="test accuracy (%)", title=title, ylim=(0, 102))
+    save_figure(figure, path)

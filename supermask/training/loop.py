@@ -50,7 +50,7 @@ class Outcome:
     """What a training run came to. The subject is left in the state of the best step.
 
     Attributes:
-        best_step: optimizer steps after which the validation accuracy was highest (the first, if several).
+        best_step: optimizer steps after which the network did best on the validation split; see `Recipe.best`.
         steps: optimizer steps in all.
         validation: score of the best step on the validation split, which chose it.
         test: its score on the test set, read once.
@@ -79,7 +79,7 @@ def train(
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> Outcome:
-    """Train a subject, keep the best step by validation accuracy, and test it once.
+    """Train a subject, keep the step that does best on the validation split, and test it once.
 
     Args:
         subject: a search or a baseline over a model that takes the data's images.
@@ -248,9 +248,9 @@ class _Run:
         )
         if self.folder is not None:
             write_metrics(self.folder / "metrics.jsonl", self.history)
-        if not self.best or not len(self.data.validation) or score.accuracy > self._best_accuracy():
+        if not self.best or not len(self.data.validation) or self._better(score, Score(**self.best["score"])):
             # a copy: the live tensors change in place
             self.best = {"step": self.step, "score": vars(score), "subject": deepcopy(self.subject.state_dict())}
 
-    def _best_accuracy(self) -> float:
-        return Score(**self.best["score"]).accuracy
+    def _better(self, score: Score, best: Score) -> bool:
+        return score.loss < best.loss if self.recipe.best == "loss" else score.accuracy > best.accuracy

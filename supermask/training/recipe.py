@@ -31,6 +31,8 @@ class Recipe:
         augment: random crops of images padded by 4 pixels, and random flips.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last.
+        best: what chooses the best step on the validation split: the highest "accuracy" or the lowest "loss", which is
+            less of a lottery when the split is small. The first step wins a tie.
         evaluate_every: optimizer steps between evaluations on the validation split; 0 is once an epoch.
 
     """
@@ -46,6 +48,7 @@ class Recipe:
     augment: bool = False
     bf16: bool = False
     channels_last: bool = False
+    best: Literal["accuracy", "loss"] = "accuracy"
     evaluate_every: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +63,8 @@ class Recipe:
             )
         if self.optimizer not in ("sgd", "adam"):
             raise SupermaskError(f"Unknown optimizer {self.optimizer!r}; known are sgd, adam.")
+        if self.best not in ("accuracy", "loss"):
+            raise SupermaskError(f"Unknown best={self.best!r}; known are accuracy, loss.")
         if self.decay not in ("cosine", "step", "constant"):
             raise SupermaskError(f"Unknown decay {self.decay!r}; known are cosine, step, constant.")
 

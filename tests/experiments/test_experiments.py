@@ -144,7 +144,7 @@ def test_committed_reports_are_those_of_the_committed_results(path, tmp_path):
     ("arguments", "code", "says"),
     [
         (["list"], 0, "mnist_density"),
-        (["run", "nothing"], 2, "known are mnist_density"),
+        (["run", "nothing"], 2, "known are digits, mnist_density"),
         (["run", "mnist_density", "--workers", "0"], 2, "--workers 0 is too small"),
         (["report", "nothing"], 2, "Unknown experiment 'nothing'"),
         (["run", "mnist_density", "--device", "tpu"], 2, "'tpu'"),

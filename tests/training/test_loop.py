@@ -100,6 +100,13 @@ def test_the_best_step_is_the_first_of_highest_validation_accuracy(synthetic):
     assert outcome.validation.accuracy == accuracies[best]
 
 
+def test_the_best_step_can_be_that_of_lowest_validation_loss(synthetic):
+    outcome = train(Search(), synthetic, replace(RECIPE, evaluate_every=3, best="loss"), seed=0)
+    losses = [record["validation_loss"] for record in outcome.history]
+    assert outcome.best_step == outcome.history[losses.index(min(losses))]["step"]
+    assert outcome.validation.loss == min(losses)
+
+
 def test_without_validation_the_last_step_is_taken():
     search = Search()
     outcome = train(search, data.load("synthetic", validation=0), RECIPE, seed=0)

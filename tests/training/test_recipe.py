@@ -59,6 +59,7 @@ def test_optimizers_take_the_recipe():
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1"),
         ({"optimizer": "sdg"}, "'sdg'; known are sgd, adam"),
+        ({"best": "test"}, "'test'; known are accuracy, loss"),
         ({"decay": "linear"}, "'linear'; known are cosine"),
         ({"warm_up": -1}, "warm_up=-1"),
     ],
