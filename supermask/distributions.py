@@ -150,6 +150,8 @@ class TruncatedNormal(_Kaiming):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_positive(self, "cut", self.cut)
+        if self.cut < 0.1:  # it draws until enough fall inside, and ever fewer do
+            raise SupermaskError(f"truncated_normal has cut={self.cut}; it must be at least 0.1.")
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights."""

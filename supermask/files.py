@@ -37,8 +37,17 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write plain values as indented JSON, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    """Write plain values as indented JSON, whole or not at all.
+
+    Raises:
+        SupermaskError: the folder cannot be written, or a value is NaN, infinite or not plain.
+
+    """
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SupermaskError(f"Cannot write {path} as JSON: {error}.") from None
+    write_whole(path, (text + "\n").encode())
 
 
 def read_json(path: str | Path) -> Any:

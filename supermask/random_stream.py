@@ -63,7 +63,7 @@ class Stream:
         parts: list[Floats] = []
         missing = count
         while missing > 0:
-            drawn = self.normal(_CHUNK)
+            drawn = self.normal(min(_CHUNK, 2 * missing + 64))
             parts.append(drawn[np.abs(drawn) <= cut][:missing])
             missing -= parts[-1].size
         return np.concatenate(parts) if parts else np.empty(0)

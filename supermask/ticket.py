@@ -124,8 +124,7 @@ class Ticket:
         buffers = dict(model.named_buffers())
         for name in self.learned.keys() & buffers.keys():
             buffers[name].copy_(self.learned[name])
-        # a copy, so that a state loaded into the model later leaves the ticket alone
-        return hold(model, {name: mask.clone() for name, mask in self.masks.items()}) if held else model
+        return hold(model, self.masks) if held else model
 
     def save(self, path: str | Path) -> None:
         """Write the ticket to one file, whole or not at all.

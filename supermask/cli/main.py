@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union
 from supermask.errors import SupermaskError
 
 Command = Callable[[], None]
+COMMANDS = ("search", "train", "compare", "evaluate", "inspect")
 
 DESCRIPTION = """Strong lottery tickets: networks that work without any weight being trained.
 
@@ -42,12 +43,8 @@ def _parse(arguments: Sequence[str]) -> Command:
     from supermask.cli.single import Search, Train
     from supermask.cli.tickets import Evaluate, Inspect
 
-    return parse_command(
-        "supermask",
-        DESCRIPTION,
-        {"search": Search, "train": Train, "compare": Compare, "evaluate": Evaluate, "inspect": Inspect},
-        arguments,
-    )
+    kinds: tuple[type[Command], ...] = (Search, Train, Compare, Evaluate, Inspect)
+    return parse_command("supermask", DESCRIPTION, dict(zip(COMMANDS, kinds, strict=True)), arguments)
 
 
 def parse_command(

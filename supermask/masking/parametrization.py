@@ -90,7 +90,8 @@ class Held(nn.Module):
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
-        self.register_buffer("mask", mask)
+        # a copy, so that a state loaded into the model later leaves the caller's mask alone
+        self.register_buffer("mask", mask.clone())
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight with its pruned entries at +0."""

@@ -1,5 +1,6 @@
 """The training loop that every algorithm shares."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -232,9 +233,9 @@ class _Run:
         score = evaluate(self.model, self.validation)
         since = self.step - (self.history[-1]["step"] if self.history else 0)
         train_loss = float(self.loss_sum) / max(1, since)
-        if train_loss != train_loss or score.loss != score.loss:
+        if not (math.isfinite(train_loss) and math.isfinite(score.loss)):
             raise SupermaskError(
-                f"The loss is NaN at step {self.step}: the training diverged; lower the learning rate."
+                f"The loss is not finite at step {self.step}: the training diverged; lower the learning rate."
             )
         self.loss_sum.zero_()
         self.history.append(

