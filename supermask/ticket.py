@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError, TicketError
 from supermask.files import write_whole
-from supermask.masking.anatomy import NORMALIZATIONS, bypass
+from supermask.masking.anatomy import bypass
+from supermask.masking.fit import differences
 from supermask.masking.parametrization import hold
 from supermask.random_weights import (
     RandomWeight,
@@ -162,29 +163,9 @@ class Ticket:
         return grown[name]
 
     def _check_fits(self, model: nn.Module) -> None:
-        gone = tuple(f"{name}." for name in self.bypassed)
-        modules = dict(model.named_modules(remove_duplicate=False))
-        state = model.state_dict(keep_vars=True)
-        buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in state]
-        there = {
-            name: tuple(tensor.shape)
-            for name, tensor in [*model.named_parameters(), *buffers]
-            if not name.startswith(gone)
-        }
-        own = {name: weight.shape for name, weight in self.weights.items()}
-        own |= {name: tuple(tensor.shape) for name, tensor in self.learned.items()}
-        problems = [f"it lacks {name}" for name in [*own, *self.constants] if name not in there]
-        problems += [
-            f"its {name} is no normalisation layer to bypass"
-            for name in self.bypassed
-            if not isinstance(modules.get(name), (*NORMALIZATIONS, nn.Identity))
-        ]
-        problems += [f"its {name} is unknown to the ticket" for name in there if name not in {*own, *self.constants}]
-        problems += [
-            f"its {name} has shape {there[name]}, not {shape}"
-            for name, shape in own.items()
-            if name in there and there[name] != shape
-        ]
+        shapes = {name: weight.shape for name, weight in self.weights.items()}
+        shapes |= {name: tuple(tensor.shape) for name, tensor in self.learned.items()}
+        problems = differences(model, shapes, self.constants, self.bypassed)
         if problems:
             more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
             made_from = self.provenance.get("model")

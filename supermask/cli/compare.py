@@ -12,6 +12,7 @@ from supermask.errors import SupermaskError
 from supermask.files import make_folder, write_json, write_whole
 from supermask.report import mean, plot_accuracy_over_steps, table
 from supermask.runs import METHODS, Job, Result, SearchOptions, run
+from supermask.search import EdgePopup
 from supermask.training import Recipe, Stopped
 
 
@@ -48,15 +49,13 @@ class Compare(Common):
     search: OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
 
     out: Path | None = None
-    """Folder for the table, the plot and the runs; by default runs/compare-MODEL-DATA-DENSITY."""
+    """Folder for the table, the plot and the runs; by default one below runs."""
 
     def __call__(self) -> None:
         """Run what is not finished, then show the table."""
         device = self.prepare()
         methods = self._methods()
-        out = self.out or Path(
-            "runs", f"compare-{self.model.replace(':', '-')}-{self.data}-density{self.search.density:g}"
-        )
+        out = self.out or Path("runs", f"compare-{self._job(EdgePopup.name, self.seed).slug}")
         make_folder(out)
         results = {method: [self._run(method, seed, device, out) for seed in self._seeds()] for method in methods}
         shown = compare_table(results)

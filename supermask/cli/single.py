@@ -32,7 +32,7 @@ class Single(Common):
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
 
     out: Path | None = None
-    """Folder for the run: settings, metrics, plot, result and network; by default runs/COMMAND-MODEL-DATA-seedN."""
+    """Folder for the run: settings, metrics, plot, result and network; by default one below runs."""
 
     resume: bool = False
     """Go on with the unfinished run in the folder."""
@@ -53,8 +53,7 @@ class Single(Common):
             recipe=self.recipe,
             search=search,
         )
-        name = self.model.replace(":", "-")
-        out = self.out or Path("runs", f"{command}-{name}-{self.data}-seed{self.seed}")
+        out = self.out or Path("runs", f"{command}-{job.slug}-seed{self.seed}")
         try:
             result = run(
                 job,

@@ -122,6 +122,12 @@ class Job:
         """Return what the training loop trains, over a freshly built model."""
         return METHODS[self.method](self, model)
 
+    @property
+    def slug(self) -> str:
+        """A name for folders: the model, the data and, where it counts, the density."""
+        name = f"{self.model.replace(':', '-')}-{self.data}"
+        return name if self.method == Dense.name else f"{name}-density{self.search.density:g}"
+
     def config(self) -> dict[str, Any]:
         """Return the job as plain values: what the method does not use is left out."""
         config = asdict(self)
