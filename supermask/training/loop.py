@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from supermask.data import DataSet
-from supermask.errors import SupermaskError
+from supermask.errors import RunError, SupermaskError
 from supermask.training.batches import Batches, Prepared, on_device
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.evaluation import Score, evaluate
@@ -129,6 +129,7 @@ class _Run:
         self.validation = Prepared(data, on_device(data.validation, device), recipe)
         self.steps = recipe.epochs * self.batches.per_epoch
         self.optimizer = recipe.make_optimizer(subject.parameters()) if self.steps else None
+        self.plan = {"method": subject.name, "data": data.name, "seed": seed, **asdict(recipe)}
         self.step = 0
         self.loss_sum = torch.zeros((), device=device)
         self.history: list[dict[str, float]] = []
@@ -139,11 +140,7 @@ class _Run:
         """Run the steps that are left, evaluating and saving on the way."""
         began = saved = time.monotonic()
         before = self.seconds
-        bar = tqdm(
-            total=self.steps, initial=self.step, desc=self.subject.name, unit="step", leave=False,
-            disable=None if progress else True, dynamic_ncols=True,
-        )  # fmt: skip
-        with bar:
+        with self._bar(progress) as bar:
             if self.step == 0 and not self.history:
                 self._evaluate()
             while self.step < self.steps:
@@ -160,6 +157,17 @@ class _Run:
                     self.save()
                     saved = time.monotonic()
         self.save()
+
+    def _bar(self, progress: bool) -> tqdm:
+        return tqdm(
+            total=self.steps,
+            initial=self.step,
+            desc=self.subject.name,
+            unit="step",
+            leave=False,
+            disable=None if progress else True,  # None: where standard error is no terminal
+            dynamic_ncols=True,
+        )
 
     def finish(self) -> Outcome:
         """Return to the best step, estimate its statistics and read the test set."""
@@ -183,6 +191,7 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """Return everything that changes."""
         state = {
+            "plan": self.plan,
             "step": self.step,
             "subject": self.subject.state_dict(),
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
@@ -197,7 +206,14 @@ class _Run:
         return state
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Take up what `state` returned.
+
+        Raises:
+            RunError: it is of a run with another seed or recipe.
+
+        """
+        if state["plan"] != self.plan:
+            raise RunError(f"The checkpoint is of another run ({state['plan']}), not of this one ({self.plan}).")
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.subject.load_state_dict(state["subject"])
         if self.optimizer:

@@ -212,6 +212,14 @@ def test_every_example_is_seen_once_an_epoch(synthetic):
     assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, stored.tolist()))
 
 
+@pytest.mark.parametrize("other", [{"seed": 1}, {"recipe": replace(RECIPE, learning_rate=0.2)}])
+def test_a_checkpoint_of_another_run_is_refused(synthetic, tmp_path, other):
+    with pytest.raises(Stopped):
+        train(Search(3, interrupt), synthetic, RECIPE, seed=0, folder=tmp_path)
+    with pytest.raises(RunError, match="is of another run"):
+        train(Search(), synthetic, **{"recipe": RECIPE, "seed": 0} | other, folder=tmp_path, resume=True)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "run.checkpoint"
     save_checkpoint(path, {"step": 1, "tensor": torch.zeros(100)})
