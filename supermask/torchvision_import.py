@@ -20,5 +20,5 @@ def import_torchvision() -> ModuleType:
         raise SupermaskError(
             f"torchvision cannot be imported with this torch build ({torch.__version__}); both must come "
             "from the same ordinary registry build: "
-            "`python -m pip install --force-reinstall torch torchvision`"
+            "`python -m pip install --force-reinstall torch torchvision`."
         ) from error

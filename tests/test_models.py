@@ -159,7 +159,7 @@ def test_the_smallest_input_works_and_one_pixel_less_is_refused(name, least):
     model = models.build(name, input_shape=(1, least, least), width=SMALL)
     assert model(images((1, least, least))).shape == (2, 10)
     for shape in [(1, least - 1, 32), (1, 32, least - 1)]:
-        with pytest.raises(SupermaskError, match=rf"^cannot build {name}: .* must be at least {least}\.$"):
+        with pytest.raises(SupermaskError, match=rf"^Cannot build {name}: .* must be at least {least}\.$"):
             models.build(name, input_shape=shape)
 
 
@@ -328,7 +328,7 @@ def test_a_torchvision_of_another_build_is_explained(kind, monkeypatch):
     with pytest.raises(SupermaskError) as caught:
         models.build("torchvision:resnet18")
     assert str(caught.value).removesuffix(".") == (
-        "cannot build torchvision:resnet18: torchvision cannot be imported with this torch build "
+        "Cannot build torchvision:resnet18: torchvision cannot be imported with this torch build "
         f"({torch.__version__}); both must come from the same ordinary registry build: "
         "`python -m pip install --force-reinstall torch torchvision`"
     )
@@ -355,7 +355,7 @@ def message(*arguments, **options):
 @pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet18", "torchvision"])
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
-        f"unknown model {name!r}; known are lenet_300_100, lenet5, conv2, conv4, conv6, conv8, resnet20, "
+        f"Unknown model {name!r}; known are lenet_300_100, lenet5, conv2, conv4, conv6, conv8, resnet20, "
         "resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, "
         "wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
     )
@@ -363,7 +363,7 @@ def test_an_unknown_name_lists_the_known_ones(name):
 
 def test_an_unknown_torchvision_name_suggests_close_ones():
     said = message("torchvision:resnet19")
-    assert said.startswith("cannot build torchvision:resnet19: torchvision has no classification model 'resnet19'")
+    assert said.startswith("Cannot build torchvision:resnet19: torchvision has no classification model 'resnet19'")
     assert "resnet18" in said.partition("it has")[2]
     # a detection model is one of torchvision's, but not for classification
     assert "no classification model" in message("torchvision:ssd300_vgg16")
@@ -374,7 +374,7 @@ def test_an_unknown_torchvision_name_suggests_close_ones():
 @pytest.mark.parametrize("classes", [0, -1, 2.0, True, None])
 def test_classes_below_one_are_refused(name, classes):
     assert message(name, classes=classes) == (
-        f"cannot build {name}: classes is {classes!r}; it must be an integer of at least 1."
+        f"Cannot build {name}: classes is {classes!r}; it must be an integer of at least 1."
     )
 
 
@@ -382,7 +382,7 @@ def test_classes_below_one_are_refused(name, classes):
 @pytest.mark.parametrize("width", [0, 0.0, -1.0, float("nan"), float("inf"), "1"])
 def test_widths_that_are_not_positive_are_refused(name, width):
     assert message(name, width=width) == (
-        f"cannot build {name}: width is {width!r}; it must be a positive number, 1 for the paper's own widths."
+        f"Cannot build {name}: width is {width!r}; it must be a positive number, 1 for the paper's own widths."
     )
 
 
@@ -390,22 +390,22 @@ def test_widths_that_are_not_positive_are_refused(name, width):
 @pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28, 1), (0, 28, 28), (3, 32.0, 32), (3, -1, 5), (), 28, "abc"])
 def test_input_shapes_that_are_not_three_positive_integers_are_refused(name, shape):
     assert message(name, input_shape=shape) == (
-        f"cannot build {name}: input_shape is {shape!r}; it must be three positive integers (channels, height, width)."
+        f"Cannot build {name}: input_shape is {shape!r}; it must be three positive integers (channels, height, width)."
     )
 
 
 def test_what_torchvision_fixes_cannot_be_asked_for():
     assert message("torchvision:resnet18", width=0.5) == (
-        "cannot build torchvision:resnet18: width is 0.5; torchvision's models take no width, so it must be 1."
+        "Cannot build torchvision:resnet18: width is 0.5; torchvision's models take no width, so it must be 1."
     )
     assert message("torchvision:resnet18", input_shape=(1, 28, 28)) == (
-        "cannot build torchvision:resnet18: input_shape (1, 28, 28) has 1 channels; torchvision's models take 3."
+        "Cannot build torchvision:resnet18: input_shape (1, 28, 28) has 1 channels; torchvision's models take 3."
     )
 
 
 def test_a_small_input_names_the_stages():
     assert message("conv8", input_shape=(3, 8, 32)) == (
-        "cannot build conv8: input_shape (3, 8, 32) is too small for its 4 pooling stages; "
+        "Cannot build conv8: input_shape (3, 8, 32) is too small for its 4 pooling stages; "
         "height and width must be at least 16."
     )
 

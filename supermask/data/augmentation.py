@@ -27,7 +27,7 @@ class CropAndFlip:
 
     def __post_init__(self) -> None:
         if self.padding < 0:
-            raise SupermaskError(f"padding is {self.padding} pixels; it must be at least 0")
+            raise SupermaskError(f"padding is {self.padding} pixels; it must be at least 0.")
 
     def __call__(self, images: Tensor, *, generator: np.random.Generator) -> Tensor:
         """Return the augmented images: same shape (n, C, H, W), dtype and device; the input is not changed.
@@ -35,7 +35,7 @@ class CropAndFlip:
         All draws are made on the CPU, so every device sees the same augmentation.
         """
         if images.ndim != 4:
-            raise SupermaskError(f"images have the shape {tuple(images.shape)}; it must be (n, C, H, W)")
+            raise SupermaskError(f"images have the shape {tuple(images.shape)}; it must be (n, C, H, W).")
         rows, columns = (index.to(images.device) for index in self._pixels(images.shape, generator))
         image = torch.arange(len(images), device=images.device)[:, None, None]
         padded = pad(images, (self.padding,) * 4).permute(0, 2, 3, 1)

@@ -22,11 +22,11 @@ class Examples:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise DataError(f"images are {_describe(self.images)}; they must be uint8 of shape (n, C, H, W)")
+            raise DataError(f"images are {_describe(self.images)}; they must be uint8 of shape (n, C, H, W).")
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            raise DataError(f"labels are {_describe(self.labels)}; they must be int64 of shape (n,)")
+            raise DataError(f"labels are {_describe(self.labels)}; they must be int64 of shape (n,).")
         if len(self.images) != len(self.labels):
-            raise DataError(f"{len(self.images)} images came with {len(self.labels)} labels; one each is right")
+            raise DataError(f"{len(self.images)} images came with {len(self.labels)} labels; one each is right.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +77,7 @@ class DataSet:
         if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0 or self.scale <= 0:
             raise DataError(
                 f"{self.name} has mean {self.mean}, std {self.std} and scale {self.scale}; right are "
-                f"{channels} means, as many positive deviations, and a positive scale"
+                f"{channels} means, as many positive deviations, and a positive scale."
             )
         self._check("training", self.train)
         self._check("validation", self.validation)
@@ -105,7 +105,7 @@ class DataSet:
             DataError: the images are not (n, C, H, W) with the C of this set.
         """
         if images.ndim != 4 or images.shape[1] != len(self.mean):
-            raise DataError(f"images are {_describe(images)}; {self.name} has (n, {len(self.mean)}, H, W)")
+            raise DataError(f"images are {_describe(images)}; {self.name} has (n, {len(self.mean)}, H, W).")
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=images.device).reshape(-1, 1, 1)
             for values in (self.mean, self.std)
@@ -115,11 +115,11 @@ class DataSet:
     def _check(self, part: str, examples: Examples) -> None:
         if tuple(examples.images.shape[1:]) != self.input_shape:
             shape = tuple(examples.images.shape[1:])
-            raise DataError(f"{part} images of {self.name} are {shape}; {self.input_shape} is right")
+            raise DataError(f"{part} images of {self.name} are {shape}; {self.input_shape} is right.")
         labels = examples.labels
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             span = f"{int(labels.min())} to {int(labels.max())}"
-            raise DataError(f"{part} labels of {self.name} run from {span}; right is 0 to {self.classes - 1}")
+            raise DataError(f"{part} labels of {self.name} run from {span}; right is 0 to {self.classes - 1}.")
 
 
 def _describe(tensor: Tensor) -> str:

@@ -31,7 +31,7 @@ def ensure_files(facts: VisionSet, folder: Path) -> None:
         raise DataError(
             f"{folder} lacks {', '.join(missing)} of {facts.name} and the download failed "
             f"({type(error).__name__}): put {'it' if len(missing) == 1 else 'them'} there, or name the "
-            "folder that has them with SUPERMASK_DATA or --data-folder"
+            "folder that has them with SUPERMASK_DATA or --data-folder."
         ) from error
 
 

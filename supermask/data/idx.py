@@ -19,7 +19,7 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
     """Refuse a file that cannot hold exactly a uint8 array of this shape; it is not opened."""
     found, right = path.stat().st_size, len(header(shape)) + math.prod(shape)
     if found != right:
-        raise DataError(f"{path} is damaged: it is {found:,} bytes long, {right:,} are right; fetch it again")
+        raise DataError(f"{path} is damaged: it is {found:,} bytes long, {right:,} are right; fetch it again.")
 
 
 def check_header(path: Path, shape: tuple[int, ...]) -> None:
@@ -30,5 +30,5 @@ def check_header(path: Path, shape: tuple[int, ...]) -> None:
     if found != right:
         raise DataError(
             f"{path} is damaged: it begins with {found.hex()}, not with {right.hex()}, the IDX header of "
-            f"{' x '.join(map(str, shape))} bytes; fetch it again"
+            f"{' x '.join(map(str, shape))} bytes; fetch it again."
         )

@@ -57,6 +57,6 @@ def load(name: str, *, folder: str | Path | None = None, validation: int | None 
         SupermaskError: torchvision is needed and cannot be imported.
     """
     if name not in _SOURCES:
-        raise DataError(f"there is no data set {name!r}; known are {', '.join(known())}")
+        raise DataError(f"There is no data set {name!r}; known are {', '.join(known())}.")
     source = _SOURCES[name]
     return hold_out(source.read(folder), source.validation if validation is None else validation, seed=seed)

@@ -22,7 +22,7 @@ def hold_out(data: DataSet, count: int, *, seed: int) -> DataSet:
     if not 0 <= count < len(data.train):
         raise DataError(
             f"validation is {count} examples of the {len(data.train)} for training of {data.name}; "
-            f"it must be from 0 to {len(data.train) - 1}"
+            f"it must be from 0 to {len(data.train) - 1}."
         )
     validation, train = divide(data.train, count, seed, "validation")
     return replace(data, train=train, validation=validation)

@@ -74,11 +74,11 @@ def _checked(facts: VisionSet, folder: Path, examples: Examples, train: bool) ->
     where = folder / names[-1] if facts.format == "idx" else folder / facts.folder
     if tuple(examples.images.shape) != (count, *facts.input_shape):
         found, right = tuple(examples.images.shape), (count, *facts.input_shape)
-        raise DataError(f"{where} is damaged: its images are {found}, {right} is right; fetch it again")
+        raise DataError(f"{where} is damaged: its images are {found}, {right} is right; fetch it again.")
     low, high = int(examples.labels.min()), int(examples.labels.max())
     if not 0 <= low <= high < facts.classes:
         right_span = f"0 to {facts.classes - 1}"
-        raise DataError(f"{where} is damaged: its labels run from {low} to {high}, {right_span} is right")
+        raise DataError(f"{where} is damaged: its labels run from {low} to {high}, {right_span} is right.")
     return examples
 
 
@@ -99,7 +99,7 @@ def _naming_the_damage(facts: VisionSet, folder: Path, dataset: Any) -> Iterator
     except _BROKEN as error:
         culprits = _wrong_md5(folder / facts.folder, dataset) if facts.format == "pickle" else []
         where = ", ".join(map(str, culprits or [folder / facts.folder]))
-        raise DataError(f"{where} cannot be read or is damaged ({error}); fetch it again") from error
+        raise DataError(f"{where} cannot be read or is damaged ({error}); fetch it again.") from error
 
 
 def _wrong_md5(folder: Path, dataset: Any) -> list[Path]:

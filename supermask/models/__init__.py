@@ -96,11 +96,11 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
             network's pooling stages, or torchvision cannot be imported.
     """
     if name not in RECIPES and not name.startswith(TORCHVISION_PREFIX):
-        raise SupermaskError(f"unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
+        raise SupermaskError(f"Unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
     try:
         return _build(name, input_shape, classes, width)
     except SupermaskError as error:
-        raise SupermaskError(f"cannot build {name}: {error}") from error.__cause__
+        raise SupermaskError(f"Cannot build {name}: {error}") from error.__cause__
 
 
 def _build(name: str, input_shape: InputShape | None, classes: int, width: float) -> nn.Module:

@@ -115,7 +115,7 @@ def test_every_search_option_reaches_the_ticket():
         (["search", "--density", "-0.1"], "density=-0.1 is out of range"),
         (["search", "--density", "nan"], "density=nan is out of range"),
         (["search", "--density", "much"], "much"),
-        (["search", "--model", "lenet"], "unknown model 'lenet'; known are lenet_300_100"),
+        (["search", "--model", "lenet"], "Unknown model 'lenet'; known are lenet_300_100"),
         (["search", "--model", "torchvision:resnet19"], "resnet18"),
         (["search", "--data", "imagenet"], "'imagenet'; known are digits"),
         (["search", "--data", "mnist", "--data-folder", "nowhere"], "nowhere"),

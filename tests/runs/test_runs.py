@@ -109,7 +109,7 @@ def test_the_random_mask_is_edge_popup_before_its_first_step(tmp_path):
     [
         ({"method": "edgepopup"}, "'edgepopup'; known are edge_popup, dense, random_mask"),
         ({"seed": -1}, "seed=-1 is out of range"),
-        ({"model": "lenet"}, "unknown model 'lenet'; known are lenet_300_100"),
+        ({"model": "lenet"}, "Unknown model 'lenet'; known are lenet_300_100"),
         ({"data": "minst"}, "'minst'; known are digits"),
         ({"model": "torchvision:resnet18"}, "torchvision:resnet18 does not take the 1x8x8 images"),
         ({"model": "lenet5"}, "lenet5"),
