@@ -13,8 +13,8 @@ from supermask import EdgePopup, SupermaskError, data
 from supermask.baselines import Dense
 from supermask.data import Examples
 from supermask.errors import RunError
-from supermask.training import Recipe, Stopped, train
-from supermask.training.batches import Batches
+from supermask.training import Recipe, Stopped, evaluate, train
+from supermask.training.batches import Batches, Prepared
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 
 RECIPE = Recipe(epochs=3, batch_size=64)
@@ -98,6 +98,9 @@ def test_the_best_step_is_the_first_of_highest_validation_accuracy(synthetic):
     best = accuracies.index(max(accuracies))
     assert outcome.best_step == outcome.history[best]["step"] == search.steps
     assert outcome.validation.accuracy == accuracies[best]
+    assert best < len(accuracies) - 1, "the test needs a best step that is not the last"
+    validation = Prepared(synthetic, synthetic.validation, RECIPE)
+    assert evaluate(search.model, validation) == outcome.validation
 
 
 def test_the_best_step_can_be_that_of_lowest_validation_loss(synthetic):
@@ -218,6 +221,24 @@ def test_a_checkpoint_of_another_run_is_refused(synthetic, tmp_path, other):
         train(Search(3, interrupt), synthetic, RECIPE, seed=0, folder=tmp_path)
     with pytest.raises(RunError, match="is of another run"):
         train(Search(), synthetic, **{"recipe": RECIPE, "seed": 0} | other, folder=tmp_path, resume=True)
+
+
+def test_epochs_have_orders_of_their_own(synthetic):
+    batches = Batches(synthetic, RECIPE, seed=0, device=torch.device("cpu"))
+    assert not torch.equal(batches.batch(0)[0], batches.batch(batches.per_epoch)[0])
+    again = Batches(synthetic, RECIPE, seed=0, device=torch.device("cpu"))
+    again.batch(batches.per_epoch)
+    assert torch.equal(batches.batch(0)[0], again.batch(0)[0])
+
+
+def test_steps_have_augmentations_of_their_own(synthetic):
+    white = Examples(torch.full_like(synthetic.train.images, 255), synthetic.train.labels)
+    batches = Batches(
+        replace(synthetic, train=white), replace(RECIPE, augment=True), seed=0, device=torch.device("cpu")
+    )
+    # all images are equal, so that batches differ in their crops alone
+    assert not torch.equal(batches.batch(0)[0], batches.batch(1)[0])
+    assert torch.equal(batches.batch(0)[0], batches.batch(0)[0])
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

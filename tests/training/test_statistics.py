@@ -25,6 +25,7 @@ def test_what_was_there_before_leaves_no_trace():
     batches = [torch.randn(8, 2, 5, 5) for _ in range(3)]
     one, other = small(), small()
     other[1].running_mean += 100.0
+    other[1].num_batches_tracked += 1000
     reestimate(one, batches)
     reestimate(other, batches)
     assert torch.equal(one[1].running_mean, other[1].running_mean)

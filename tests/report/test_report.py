@@ -1,0 +1,46 @@
+from statistics import fmean
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from supermask.report import mean, plot_accuracy_over_steps, plot_bars, table
+
+
+def test_the_interval_is_students():
+    values = [0.91, 0.94, 0.93, 0.95]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    found = mean(values)
+    assert found.value == pytest.approx(fmean(values))
+    assert found.half_width == pytest.approx((high - low) / 2)
+    assert found.percent() == "93.25 ± 2.72 %"
+
+
+def test_the_interval_holds_the_mean_as_often_as_it_says():
+    """Of 4,000 samples of five normals 95 % cover 0: between 93.8 and 96.2 %, at a false-alarm rate below 1e-3."""
+    samples = np.random.default_rng(0).normal(size=(4000, 5))
+    covered = [abs(found.value) <= found.half_width for found in map(mean, samples.tolist())]
+    assert stats.binomtest(sum(covered), 4000, 0.95).pvalue > 1e-3
+
+
+def test_one_run_has_no_interval():
+    assert mean([0.5]).half_width is None
+    assert mean([0.5]).percent() == "50.00 %"
+
+
+def test_a_table_is_aligned_markdown():
+    assert table(["name", "n"], [["a", "1"], ["longer", "1,000"]]).splitlines() == [
+        "| name   |     n |",
+        "| ------ | ----: |",
+        "| a      |     1 |",
+        "| longer | 1,000 |",
+    ]
+
+
+def test_plots_are_equal_for_equal_results(tmp_path):
+    result = {"history": [{"step": step, "validation_accuracy": step / 10} for step in range(5)]}
+    for name in "ab":
+        plot_accuracy_over_steps({"edge_popup": [result, result]}, tmp_path / name, "title")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    plot_bars({"fc1.weight": 30.0, "fc2.weight": 50.0}, tmp_path / "bars.png", "title", "x", "y")
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
