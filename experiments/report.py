@@ -85,14 +85,7 @@ def _collected(experiment: Experiment, results: Path) -> dict[tuple[str, int], R
 
 
 def _without_seed(group: Group) -> dict[str, Any]:
-    """Return the job of a group as it comes back from JSON, without its seed."""
-    return {key: _plain(value) for key, value in group.job.config().items() if key != "seed"}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return {key: value for key, value in group.job.config().items() if key != "seed"}
 
 
 def _row(group: Group, results: list[Result]) -> list[str]:

@@ -25,7 +25,7 @@ from supermask.random_weights import (
 from supermask.ticket_file import Contents, decode, encode
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ticket:
     """A network that was found or built in a random one.
 
@@ -64,6 +64,10 @@ class Ticket:
             raise TicketError(f"{name} is both constant and learned; it must be one of them.")
         for name in ("weights", "masks", "learned", "constants"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __repr__(self) -> str:
+        found = self.provenance.get("algorithm", "unknown origin")
+        return f"Ticket(seed={self.seed}, {self.kept:,} of {self.prunable:,} weights kept, {found})"
 
     @property
     def prunable(self) -> int:

@@ -464,3 +464,9 @@ def test_the_kept_weights_have_the_size_that_the_density_asks_for():
     ticket = EdgePopup(network(), density=0.4).ticket()
     kept = ticket.apply(network())[0].weight.detach()[ticket.masks["0.weight"]]
     assert kept.abs().tolist() == pytest.approx([math.sqrt(2 / 6 / 0.4)] * len(kept), rel=1e-6)
+
+
+def test_a_ticket_is_shown_in_one_line():
+    search = EdgePopup(supermask.models.build("lenet_300_100"), density=0.3)
+    assert repr(search) == "EdgePopup(266,200 weights in 3 layers, density=0.3, 0 steps)"
+    assert repr(search.ticket()) == "Ticket(seed=0, 79,860 of 266,200 weights kept, edge_popup)"

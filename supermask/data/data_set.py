@@ -9,7 +9,7 @@ from torch import Tensor
 from supermask.errors import DataError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examples:
     """Labelled images: `images` uint8 (n, C, H, W), `labels` int64 (n,).
 
@@ -30,6 +30,9 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Examples({len(self):,} images of {'x'.join(map(str, self.images.shape[1:]))})"
 
     def select(self, indices: Tensor) -> "Examples":
         """Return copies of the examples at `indices`, int64 (m,), in that order."""

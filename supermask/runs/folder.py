@@ -32,7 +32,7 @@ class RunFolder:
         """
         folder = cls(make_folder(path))
         if folder.finished or folder.checkpoint.exists():  # what a failed run left behind is nothing to keep
-            _refuse_other_job(folder.path, read_json(folder.config), _plain(job.config()))
+            _refuse_other_job(folder.path, read_json(folder.config), job.config())
         else:
             write_json(folder.config, job.config())
         if folder.checkpoint.exists() and not (resume or folder.finished):
@@ -63,13 +63,6 @@ class RunFolder:
         """Write the result, which finishes the run, and drop the checkpoint."""
         write_json(self.path / "result.json", result)
         self.checkpoint.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as it comes back from JSON: tuples are lists."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _refuse_other_job(path: Path, there: Any, asked: dict[str, Any]) -> None:

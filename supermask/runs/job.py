@@ -1,5 +1,6 @@
 """A job: one method on one network and one data set with one seed, as plain values."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -129,8 +130,8 @@ class Job:
         return name if self.method == Dense.name else f"{name}-density{self.search.density:g}"
 
     def config(self) -> dict[str, Any]:
-        """Return the job as plain values: what the method does not use is left out."""
-        config = asdict(self)
+        """Return the job as it comes back from JSON; what the method does not use is left out."""
+        config: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         if self.method == Dense.name:
             del config["search"]
         return config

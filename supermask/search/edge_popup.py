@@ -115,6 +115,11 @@ class EdgePopup:
         }
         self._set_masks(masks)
 
+    def __repr__(self) -> str:
+        prunable = sum(score.numel() for score in self.scores().values())
+        layers, steps = len(self._layers), f"{self.steps:,} steps"
+        return f"{type(self).__name__}({prunable:,} weights in {layers} layers, density={self.density:g}, {steps})"
+
     @property
     def seed(self) -> int:
         """The seed of the random weights and of the first scores."""
