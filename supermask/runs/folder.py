@@ -63,6 +63,8 @@ class RunFolder:
         """Write the result, which finishes the run, and drop the checkpoint."""
         write_json(self.path / "result.json", result)
         self.checkpoint.unlink(missing_ok=True)
+        for half in self.path.glob(f".{CHECKPOINT}.*"):  # of a process that was killed while it wrote
+            half.unlink()
 
 
 def _refuse_other_job(path: Path, there: Any, asked: dict[str, Any]) -> None:

@@ -5,47 +5,51 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from supermask.runs import Job, run
 from supermask.training import Recipe
+from supermask.training.checkpoint import load_checkpoint
+from supermask.training.loop import CHECKPOINT
 
 # without validation examples the last step is kept, so that scores.safetensors holds the final scores
-JOB = Job(data="synthetic", validation=0, recipe=Recipe(epochs=60, batch_size=50))
+JOB = Job(data="synthetic", validation=0, recipe=Recipe(epochs=100, batch_size=50))
 
 
 def _work(folder):
     import torch
 
     torch.set_num_threads(1)
-    run(JOB, folder, resume=True, checkpoint_seconds=0.05, progress=False)
+    run(JOB, folder, resume=True, checkpoint_seconds=0.02, progress=False)
 
 
-def _kill_at_random(context, folder, generator, seconds):
-    """Start the run and kill it after a random time; return whether it had ended before."""
+def _kill_at_random(context, folder, generator):
+    """Start the run and kill it at a random moment after it has written a checkpoint of its own; return the step."""
+    checkpoint = folder / CHECKPOINT
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
     process = context.Process(target=_work, args=(folder,))
     process.start()
-    time.sleep(generator.uniform(0.0, seconds))
-    alive = process.is_alive()
-    if alive:
-        os.kill(process.pid, signal.SIGKILL)
+    while process.is_alive() and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
+        time.sleep(0.005)
+    time.sleep(generator.uniform(0.0, 0.1))
+    assert process.is_alive(), "the run ended before it could be killed: make it longer"
+    os.kill(process.pid, signal.SIGKILL)
     process.join()
-    return not alive
+    return load_checkpoint(checkpoint)["step"]
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, kills):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["supermask.runs"])
-    began = time.monotonic()
     _work(tmp_path / "whole")
-    whole_seconds = time.monotonic() - began
     generator = random.Random(0)
-    # each life is short against the whole run, so that most kills fall into the training
-    for _ in range(kills):
-        _kill_at_random(context, tmp_path / "killed", generator, max(0.6, whole_seconds / 4))
+    steps = [_kill_at_random(context, tmp_path / "killed", generator) for _ in range(kills)]
+    assert steps == sorted(set(steps)), "every life went further than the one before"
     _work(tmp_path / "killed")
     for file in ("scores.safetensors", "network.ticket", "metrics.jsonl"):
-        assert (Path(tmp_path) / "whole" / file).read_bytes() == (Path(tmp_path) / "killed" / file).read_bytes()
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+    assert {path.name for path in (tmp_path / "whole").iterdir()} == {
+        path.name for path in (tmp_path / "killed").iterdir()
+    }
