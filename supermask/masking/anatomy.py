@@ -87,9 +87,11 @@ def bypass(model: nn.Module, names: Iterable[str]) -> None:
 
 def _refuse_unsuitable(model: nn.Module) -> None:
     problems = ["it was compiled (compile it after the search is attached)"] if hasattr(model, "_orig_mod") else []
+    busy = [name or "it" for name, module in model.named_modules() if _busy(module)]
+    if busy:
+        more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
+        problems.append(f"{', '.join(busy[:3])}{more} {'is' if len(busy) == 1 else 'are'} already parametrized")
     for name, module in model.named_modules():
-        if _busy(module):
-            problems.append(f"{name or 'it'} is already parametrized")
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
             problems.append(f"{name or 'it'} changes its own weight in place (max_norm)")
     for name, parameter in model.named_parameters():

@@ -1,9 +1,12 @@
 """Names of parameters given as patterns."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from supermask.errors import SupermaskError
+
+_SHOWN = 12
 
 
 def matching(patterns: Iterable[str], names: Iterable[str], option: str) -> list[str]:
@@ -16,5 +19,12 @@ def matching(patterns: Iterable[str], names: Iterable[str], option: str) -> list
     patterns, names = tuple(patterns), tuple(names)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise SupermaskError(f"{option}: {pattern!r} matches no parameter; there are {', '.join(names)}.")
+            raise SupermaskError(f"{option}: {pattern!r} matches no parameter; there are {_listed(names, pattern)}.")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _listed(names: tuple[str, ...], pattern: str) -> str:
+    if len(names) <= _SHOWN:
+        return ", ".join(names)
+    near = get_close_matches(pattern, names, _SHOWN, cutoff=0.0)
+    return f"{len(names)}, among them {', '.join(near)}"
