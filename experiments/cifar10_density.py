@@ -40,7 +40,7 @@ def _plot(found: dict[str, Sequence[Result]], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     name="cifar10_density",
-    title="Edge-popup and dense training of conv2, conv4 and conv6 on CIFAR-10",
+    title="conv2, conv4 and conv6 on CIFAR-10, by density",
     source=(
         "Ramanujan et al. 2020, figure 3: unscaled signed constant weights, SGD 0.1, momentum 0.9, weight decay 1e-4,"
         " cosine, batch 128, 100 epochs, crop and flip. Here 45,000 examples train, 5,000 choose the step; the authors"

@@ -19,7 +19,7 @@ def _plot(found: dict[str, Sequence[Result]], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     name="digits",
-    title="Edge-popup, dense training and a random mask of LeNet-300-100 on the digits",
+    title="LeNet-300-100 on the digits: edge-popup, dense, random mask",
     source=(
         "Our own: the runs of `supermask compare` with its defaults. Density 0.3, signed constant weights scaled by"
         " 1/sqrt(density), SGD 0.1, momentum 0.9, weight decay 1e-4, cosine, batch 64, 40 epochs of 1,293 examples of"

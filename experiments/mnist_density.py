@@ -37,7 +37,7 @@ def _plot(found: dict[str, Sequence[Result]], path: Path) -> None:
 
 EXPERIMENT = Experiment(
     name="mnist_density",
-    title="Edge-popup and dense training of LeNet-300-100 on MNIST and Fashion-MNIST",
+    title="LeNet-300-100 on MNIST and Fashion-MNIST, by density",
     source=(
         "Edge-popup of Ramanujan et al. 2020, which prints no figure for this network, so nothing stands in the last"
         " column. Signed constant weights scaled by 1/sqrt(density), SGD 0.1, momentum 0.9, weight decay 1e-4, cosine,"

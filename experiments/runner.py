@@ -1,6 +1,8 @@
 """Running an experiment: what is finished is not repeated, what was stopped goes on, what failed is named."""
 
 import multiprocessing
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from tqdm import tqdm
 from experiments.experiment import Experiment
 from supermask.errors import SupermaskError
 from supermask.runs import Job, RunFolder, run
+from supermask.training import Stopped
 
 
 @dataclass(frozen=True)
@@ -66,28 +69,40 @@ def _carry_out(
 ) -> Iterator[tuple[Planned, str | None]]:
     """Yield each run when it has ended, with what went wrong."""
     spawn = multiprocessing.get_context("spawn")  # a fork would copy PyTorch's threads half
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread, initargs=(device,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_prepare, initargs=(device,)) as pool:
         futures: dict[Future[str | None], Planned] = {
             pool.submit(_run_one, plan, device, data_folder): plan for plan in plans
         }
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # the runs under way save themselves on the same Ctrl-C
-            raise
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)  # waits for the runs under way, which save themselves on the same Ctrl-C
+            raise Stopped("stopped; the same command goes on") from None
 
 
-def _one_thread(device: str) -> None:
+_STOPPED = threading.Event()
+"""Set in a worker process once Ctrl-C was seen: the pool hands out a run or two more before it ends."""
+
+
+def _prepare(device: str) -> None:
+    """Set up a worker process."""
+    signal.signal(signal.SIGINT, lambda *_: _STOPPED.set())  # a run under way saves itself; between runs this is enough
     if device == "cpu":
         torch.set_num_threads(1)
 
 
 def _run_one(plan: Planned, device: str, data_folder: Path | None) -> str | None:
+    """Carry out one run in a worker process; return what went wrong."""
+    if _STOPPED.is_set():
+        return "stopped"
     try:
         run(plan.job, plan.path, device=device, data_folder=data_folder, resume=True, progress=False)
     except SupermaskError as error:
         return str(error)
+    except Stopped as stop:
+        _STOPPED.set()
+        return str(stop)
     return None
 
 

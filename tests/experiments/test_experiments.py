@@ -13,7 +13,7 @@ from experiments.report import RESULTS, read_results, render, write_report
 from experiments.runner import planned, run_experiment
 from supermask import SupermaskError
 from supermask.runs import Job, SearchOptions
-from supermask.training import Recipe
+from supermask.training import Recipe, Stopped
 
 JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
 HALF = replace(JOB, search=SearchOptions(density=0.5))
@@ -156,3 +156,19 @@ def test_the_command(arguments, code, says, tmp_path, capsys, monkeypatch):
     assert main(arguments) == code
     output = capsys.readouterr()
     assert says in output.out + output.err
+
+
+def test_after_ctrl_c_a_worker_starts_nothing_more(tmp_path, monkeypatch):
+    import threading
+
+    from experiments import runner
+
+    def stopped(*_, **__):
+        raise Stopped("stopped after step 3")
+
+    monkeypatch.setattr(runner, "_STOPPED", threading.Event())
+    monkeypatch.setattr(runner, "run", stopped)
+    first, second = planned(SMALL, tmp_path)[:2]
+    assert runner._run_one(first, "cpu", None) == "stopped after step 3"
+    monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("started another run"))
+    assert runner._run_one(second, "cpu", None) == "stopped"
