@@ -8,8 +8,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from experiments.registry import EXPERIMENTS, named_experiment
-from experiments.report import write_report
-from experiments.runner import planned, run_experiment
+from experiments.report import collect, write_report
+from experiments.runner import run_experiment
 from supermask.cli.main import guarded, parse_command
 from supermask.cli.options import checked_device
 from supermask.errors import SupermaskError
@@ -20,7 +20,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class List:
-    """List the experiments, and how many of their runs are finished."""
+    """List the experiments, and how many of their runs are finished or collected in results."""
 
     runs: Path = RUNS
     """Folder of the runs."""
@@ -29,9 +29,9 @@ class List:
         """Print the list."""
         rows = []
         for name, experiment in EXPERIMENTS.items():
-            plans = planned(experiment, self.runs)
-            done = sum(plan.finished for plan in plans)
-            rows.append([name, f"{done} of {len(plans)}", "GPU" if experiment.needs_gpu else "CPU", experiment.title])
+            planned = sum(len(group.seeds) for group in experiment.groups)
+            done = sum(map(len, collect(experiment, self.runs).values()))
+            rows.append([name, f"{done} of {planned}", "GPU" if experiment.needs_gpu else "CPU", experiment.title])
         print(table(["name", "runs", "needs", "what"], rows))
 
 
