@@ -3,8 +3,9 @@
 import io
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,7 +52,9 @@ def _download(dataset: type, names: tuple[str, ...], folder: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    """Drop what torchvision prints, but for its progress bar on a terminal."""
+    bar = nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
+    with redirect_stdout(io.StringIO()), bar:
         yield
 
 
