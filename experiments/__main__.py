@@ -29,7 +29,7 @@ class List:
         """Print the list."""
         rows = []
         for name, experiment in EXPERIMENTS.items():
-            planned = sum(len(group.seeds) for group in experiment.groups)
+            planned = sum(len(group.tasks) for group in experiment.groups)
             done = sum(map(len, collect(experiment, self.runs).values()))
             rows.append([name, f"{done} of {planned}", "GPU" if experiment.needs_gpu else "CPU", experiment.title])
         print(table(["name", "runs", "needs", "what"], rows))

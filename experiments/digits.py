@@ -1,19 +1,20 @@
 """What `supermask compare` shows: edge-popup, the dense network and a random mask on the embedded digits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Result
+from experiments.experiment import Experiment, Group
 from experiments.plots import plot_levels
+from experiments.training import ACCURACY, trainings
 from supermask.cli.options import DIGITS
-from supermask.runs import METHODS, Job
+from supermask.runs import METHODS, Job, Result
 
 SEEDS = (0, 1, 2)
 JOB = Job(recipe=DIGITS)
 
 
-def _plot(found: dict[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     plot_levels(found, path, "LeNet-300-100 on the digits, density 0.3")
 
 
@@ -26,6 +27,7 @@ EXPERIMENT = Experiment(
         " 8x8 pixels; 144 choose the step of lowest loss, 360 test. Nothing of the random mask is trained. The dense"
         " network counts its trained biases among what it keeps."
     ),
-    groups=tuple(Group(method, replace(JOB, method=method), SEEDS) for method in METHODS),
+    groups=tuple(Group(method, trainings(replace(JOB, method=method), SEEDS)) for method in METHODS),
+    table=ACCURACY,
     plot=_plot,
 )

@@ -1,12 +1,13 @@
 """Edge-popup against the dense network on MNIST and Fashion-MNIST, LeNet-300-100, by density."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Result
+from experiments.experiment import Experiment, Group
 from experiments.plots import plot_by_density
-from supermask.runs import Job, SearchOptions
+from experiments.training import ACCURACY, trainings
+from supermask.runs import Job, Result, SearchOptions
 from supermask.training import Recipe
 
 DENSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -19,14 +20,14 @@ def _groups() -> list[Group]:
     groups = []
     for data, label in DATA.items():
         job = Job(model="lenet_300_100", data=data, recipe=RECIPE)
-        groups.append(Group(f"{label}, dense", replace(job, method="dense"), SEEDS))
+        groups.append(Group(f"{label}, dense", trainings(replace(job, method="dense"), SEEDS)))
         for density in DENSITIES:
-            search = SearchOptions(density=density)
-            groups.append(Group(f"{label}, density {density}", replace(job, search=search), SEEDS))
+            found = replace(job, search=SearchOptions(density=density))
+            groups.append(Group(f"{label}, density {density}", trainings(found, SEEDS)))
     return groups
 
 
-def _plot(found: dict[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     curves = {
         label: {d: found[row] for d in DENSITIES if (row := f"{label}, density {d}") in found}
         for label in DATA.values()
@@ -45,5 +46,6 @@ EXPERIMENT = Experiment(
         " Kaiming normal weights and trained biases."
     ),
     groups=tuple(_groups()),
+    table=ACCURACY,
     plot=_plot,
 )

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.experiment import Result
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.runs import Result
 
 Curve = Mapping[float, Sequence[Result]]
 

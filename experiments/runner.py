@@ -5,43 +5,49 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, Task
 from supermask.errors import SupermaskError
-from supermask.runs import Job, RunFolder, run
+from supermask.runs import RunFolder
 from supermask.training import Stopped
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of an experiment: its job and its folder."""
+    """One run of an experiment: its group's label, its place in the group, its task and its folder."""
 
     label: str
-    job: Job
+    place: int
+    task: Task
     path: Path
 
     @property
+    def title(self) -> str:
+        """What a progress bar or a message calls it."""
+        return f"{self.label} {self.task.name}"
+
+    @property
     def finished(self) -> bool:
-        """Whether its folder holds the result of this very job."""
+        """Whether its folder holds the result of this very task."""
         try:
-            return RunFolder(self.path).finished and RunFolder.open(self.path, self.job, resume=True).finished
+            return RunFolder(self.path).finished and RunFolder.open(self.path, self.task.config(), resume=True).finished
         except SupermaskError:
             return False
 
 
 def planned(experiment: Experiment, runs: Path) -> list[Planned]:
-    """Return all runs of an experiment, one seed of every group before the next seed."""
+    """Return all runs of an experiment: the first of every group before the second of any."""
     plans = [
-        Planned(group.label, replace(group.job, seed=seed), runs / experiment.name / _slug(group.label, seed))
+        Planned(group.label, place, task, runs / experiment.name / _slug(f"{group.label}-{task.name}"))
         for group in experiment.groups
-        for seed in group.seeds
+        for place, task in enumerate(group.tasks)
     ]
-    return sorted(plans, key=lambda plan: plan.job.seed)
+    return sorted(plans, key=lambda plan: plan.place)
 
 
 def run_experiment(
@@ -57,9 +63,9 @@ def run_experiment(
     with tqdm(total=total, initial=total - len(left), desc=experiment.name, unit="run", dynamic_ncols=True) as bar:
         for plan, error in _carry_out(left, device, workers, data_folder):
             bar.update()
-            bar.set_postfix_str(f"{plan.label} seed {plan.job.seed}")
+            bar.set_postfix_str(plan.title)
             if error:
-                failures.append(f"{plan.label} seed {plan.job.seed}: {error}")
+                failures.append(f"{plan.title}: {error}")
                 tqdm.write(failures[-1])
     return failures
 
@@ -97,7 +103,7 @@ def _run_one(plan: Planned, device: str, data_folder: Path | None) -> str | None
     if _STOPPED.is_set():
         return "stopped"
     try:
-        run(plan.job, plan.path, device=device, data_folder=data_folder, resume=True, progress=False)
+        plan.task.run(plan.path, device=device, data_folder=data_folder)
     except SupermaskError as error:
         return str(error)
     except Stopped as stop:
@@ -106,6 +112,5 @@ def _run_one(plan: Planned, device: str, data_folder: Path | None) -> str | None
     return None
 
 
-def _slug(label: str, seed: int) -> str:
-    name = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in label.lower())
-    return f"{name}-seed{seed}"
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in name.lower())

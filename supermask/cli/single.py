@@ -92,7 +92,7 @@ class Train(Single):
 
 def summary(result: Result) -> str:
     """Return the result of one run as a table."""
-    job, test, chosen = result["job"], result["test"], result["validation"]
+    job, test, chosen = result["config"], result["test"], result["validation"]
     kept = f"{result['kept']:,} of {result['prunable']:,} ({result['kept'] / max(1, result['prunable']):.2%})"
     rows = [
         ["method", job["method"]],

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -13,13 +12,10 @@ from supermask import data, models
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
-from supermask.runs.folder import RunFolder
+from supermask.runs.folder import Result, recorded
 from supermask.runs.job import Job
 from supermask.search import EdgePopup
-from supermask.training import Outcome, Recipe, Score, Subject, train
-from supermask.versions import commit, machine, versions
-
-Result = dict[str, Any]
+from supermask.training import Outcome, Subject, train
 
 
 def run(
@@ -34,9 +30,12 @@ def run(
 ) -> Result:
     """Carry out a job in a folder and return its result as plain values; a finished run is read, not repeated.
 
+    The folder takes config.json, metrics.jsonl (one record per evaluation), network.ticket and scores.safetensors of a
+    search or network.safetensors of a dense network, and result.json.
+
     Args:
         job: what to do.
-        path: the folder of the run; see `RunFolder`.
+        path: the folder of the run.
         device: where to train.
         data_folder: where the data sets lie; None is what `supermask.data.load` says.
         resume: go on from the checkpoint of an unfinished run.
@@ -49,40 +48,23 @@ def run(
 
     """
     data_set = load_data(job, data_folder)
-    model = build_network(job, data_set)
-    subject = job.start(model)
-    folder = RunFolder.open(path, job, resume=resume)
-    if folder.finished:
-        return folder.read_result()
-    # nothing of a random mask is trained
-    recipe = Recipe(epochs=0, batch_size=job.recipe.batch_size) if job.method == "random_mask" else job.recipe
-    outcome = train(
-        subject,
-        data_set,
-        recipe,
-        seed=job.seed,
-        device=device,
-        folder=folder.path,
-        resume=resume,
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
-    )
-    size = _keep(subject, folder, job, data_set, outcome)
-    result = {
-        "job": job.config(),
-        "validation": _plain_score(outcome.validation),
-        "test": _plain_score(outcome.test),
-        "best_step": outcome.best_step,
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 3),
-        **size,
-        "history": outcome.history,
-        "versions": versions(),
-        "machine": machine(device),
-        "commit": commit(),
-    }
-    folder.write_result(result)
-    return result
+    subject = job.start(build_network(job, data_set))
+
+    def measure(folder: Path) -> Result:
+        outcome = train(
+            subject,
+            data_set,
+            job.training,
+            seed=job.seed,
+            device=device,
+            folder=folder,
+            resume=resume,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
+        )
+        return {**_measured(outcome), **_keep(subject, folder, job, data_set, outcome)}
+
+    return recorded(path, job.config(), measure, device=device, resume=resume)
 
 
 def load_data(job: Job, data_folder: Path | None) -> DataSet:
@@ -119,7 +101,18 @@ def _try(model: nn.Module, job: Job, data_set: DataSet) -> None:
         raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
 
 
-def _keep(subject: Subject, folder: RunFolder, job: Job, data_set: DataSet, outcome: Outcome) -> dict[str, Any]:
+def _measured(outcome: Outcome) -> Result:
+    return {
+        "validation": {**asdict(outcome.validation), "accuracy": outcome.validation.accuracy},
+        "test": {**asdict(outcome.test), "accuracy": outcome.test.accuracy},
+        "best_step": outcome.best_step,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 3),
+        "history": outcome.history,
+    }
+
+
+def _keep(subject: Subject, folder: Path, job: Job, data_set: DataSet, outcome: Outcome) -> Result:
     """Write the network's file; return its size and its counts of weights."""
     if isinstance(subject, EdgePopup):
         ticket = subject.ticket(
@@ -133,12 +126,12 @@ def _keep(subject: Subject, folder: RunFolder, job: Job, data_set: DataSet, outc
             recipe=asdict(job.recipe),
             metrics={"best_step": outcome.best_step, "test_accuracy": outcome.test.accuracy},
         )
-        path = folder.path / "network.ticket"
+        path = folder / "network.ticket"
         ticket.save(path)
-        _save_tensors(folder.path / "scores.safetensors", subject.scores())
+        _save_tensors(folder / "scores.safetensors", subject.scores())
         counts = {"kept": ticket.kept, "prunable": ticket.prunable}
     else:
-        path = folder.path / "network.safetensors"
+        path = folder / "network.safetensors"
         _save_tensors(path, subject.model.state_dict())
         count = sum(parameter.numel() for parameter in subject.model.parameters())
         counts = {"kept": count, "prunable": count}
@@ -149,7 +142,3 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     # copies, because safetensors refuses tensors that share memory
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_whole(path, safetensors.torch.save(copies))
-
-
-def _plain_score(score: Score) -> dict[str, Any]:
-    return {**asdict(score), "accuracy": score.accuracy}

@@ -1,47 +1,82 @@
-"""The folder of a run: its job, its surroundings, its metrics and, once it is finished, its result."""
+"""The folder of a run: its settings, what it leaves behind and, once it is finished, its result."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from supermask.errors import RunError
 from supermask.files import make_folder, read_json, write_json
-from supermask.runs.job import Job
 from supermask.training.loop import CHECKPOINT
+from supermask.versions import commit, machine, versions
+
+Result = dict[str, Any]
+
+
+def recorded(
+    path: str | Path,
+    config: Mapping[str, Any],
+    measure: Callable[[Path], Mapping[str, Any]],
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+) -> Result:
+    """Return the result of a run as plain values: measured and written, or read where it is finished.
+
+    Args:
+        path: the folder of the run.
+        config: all that the run depends on, as it comes back from JSON.
+        measure: carries out the run in the folder, and returns its result.
+        device: that it is measured on.
+        resume: go on where the folder holds an unfinished run; `measure` sees to how.
+
+    Returns:
+        What `measure` returned, with the config, the versions, the machine and the commit.
+
+    Raises:
+        RunError: the folder holds another run, or an unfinished one and resume is False.
+        SupermaskError: the folder cannot be written, or `measure` raised it.
+
+    """
+    folder = RunFolder.open(path, config, resume=resume)
+    if not folder.finished:
+        measured = measure(folder.path)
+        made_with = {"versions": versions(), "machine": machine(device), "commit": commit()}
+        folder.write_result({"config": dict(config), **measured, **made_with})
+    return folder.read_result()
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that one job may fill.
+    """A folder that one run may fill.
 
-    Files: config.json (the job), metrics.jsonl (one record per evaluation), network.ticket and scores.safetensors of a
-    search or network.safetensors of a dense network, result.json (written last: a folder that has it is finished), and
-    the checkpoint while the run is under way.
+    Files: config.json (its settings), result.json (written last: a folder that has it is finished), and what the run
+    itself leaves, a checkpoint while it is under way among it.
     """
 
     path: Path
 
     @classmethod
-    def open(cls, path: str | Path, job: Job, *, resume: bool) -> "RunFolder":
+    def open(cls, path: str | Path, config: Mapping[str, Any], *, resume: bool) -> "RunFolder":
         """Make the folder or take up the one that is there.
 
         Raises:
-            RunError: it holds another job, or an unfinished run and resume is False.
+            RunError: it holds another run, or an unfinished run and resume is False.
             SupermaskError: it cannot be written.
 
         """
         folder = cls(make_folder(path))
         if folder.finished or folder.checkpoint.exists():  # what a failed run left behind is nothing to keep
-            _refuse_other_job(folder.path, read_json(folder.config), job.config())
+            _refuse_other(folder.path, read_json(folder.config), dict(config))
         else:
-            write_json(folder.config, job.config())
+            write_json(folder.config, dict(config))
         if folder.checkpoint.exists() and not (resume or folder.finished):
             raise RunError(f"{path} holds an unfinished run; add --resume to go on with it, or give another --out.")
         return folder
 
     @property
     def config(self) -> Path:
-        """The file of the job."""
+        """The file of the settings."""
         return self.path / "config.json"
 
     @property
@@ -54,12 +89,12 @@ class RunFolder:
         """Whether the result is there."""
         return (self.path / "result.json").exists()
 
-    def read_result(self) -> dict[str, Any]:
+    def read_result(self) -> Result:
         """Return the result as plain values."""
-        result: dict[str, Any] = read_json(self.path / "result.json")
+        result: Result = read_json(self.path / "result.json")
         return result
 
-    def write_result(self, result: dict[str, Any]) -> None:
+    def write_result(self, result: Result) -> None:
         """Write the result, which finishes the run, and drop the checkpoint."""
         write_json(self.path / "result.json", result)
         self.checkpoint.unlink(missing_ok=True)
@@ -67,7 +102,7 @@ class RunFolder:
             half.unlink()
 
 
-def _refuse_other_job(path: Path, there: Any, asked: dict[str, Any]) -> None:
+def _refuse_other(path: Path, there: Any, asked: dict[str, Any]) -> None:
     if there == asked:
         return
     before, now = _flat(there), _flat(asked)

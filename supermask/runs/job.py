@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -128,6 +128,11 @@ class Job:
         """A name for folders: the model, the data and, where it counts, the density."""
         name = f"{self.model.replace(':', '-')}-{self.data}"
         return name if self.method == Dense.name else f"{name}-density{self.search.density:g}"
+
+    @property
+    def training(self) -> Recipe:
+        """The recipe as the loop takes it: nothing of a random mask is trained."""
+        return replace(self.recipe, epochs=0) if self.method == RandomMask.name else self.recipe
 
     def config(self) -> dict[str, Any]:
         """Return the job as it comes back from JSON; what the method does not use is left out."""

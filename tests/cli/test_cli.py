@@ -45,7 +45,7 @@ def test_search_leaves_a_ticket_a_plot_and_its_result(tmp_path, capsys):
 def test_train_leaves_the_dense_network(tmp_path):
     assert status("train", *QUICK) == 0
     folder = tmp_path / "runs/train-lenet_300_100-synthetic-seed0"
-    assert json.loads((folder / "result.json").read_text())["job"]["method"] == "dense"
+    assert json.loads((folder / "result.json").read_text())["config"]["method"] == "dense"
     assert (folder / "network.safetensors").exists()
 
 

@@ -2,17 +2,18 @@
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from experiments.__main__ import main
-from experiments.experiment import Experiment, Group, Published
+from experiments.experiment import Experiment, Group, Published, Table
 from experiments.registry import EXPERIMENTS, named_experiment
 from experiments.report import RESULTS, read_results, render, write_report
 from experiments.runner import planned, run_experiment
+from experiments.training import ACCURACY, Training, trainings
 from supermask import SupermaskError
-from supermask.runs import Job, SearchOptions
+from supermask.runs import Job, SearchOptions, recorded
 from supermask.training import Recipe, Stopped
 
 JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
@@ -28,9 +29,10 @@ SMALL = Experiment(
     title="A small experiment",
     source="Nobody et al., table 0.",
     groups=(
-        Group("dense", replace(JOB, method="dense"), (0, 1)),
-        Group("density 0.5", HALF, (0, 1), Published(0.99, "Table 0", "a guess")),
+        Group("dense", trainings(replace(JOB, method="dense"), (0, 1))),
+        Group("density 0.5", trainings(HALF, (0, 1)), Published("99 %", "Table 0", "a guess")),
     ),
+    table=ACCURACY,
     plot=drawn,
 )
 
@@ -70,7 +72,7 @@ def test_a_report_puts_published_beside_measured(tmp_path, monkeypatch):
     assert "±" in shown
     assert (tmp_path / "results/small.png").read_text() == "dense,density 0.5"
     stored = json.loads((tmp_path / "results/small.json").read_text())
-    assert [result["seed"] for result in stored["results"]["dense"]] == [0, 1]
+    assert [result["config"]["seed"] for result in stored["results"]["dense"]] == [0, 1]
     for key in ("versions", "machine", "commit", "test", "seconds"):
         assert key in stored["results"]["dense"][0]
 
@@ -84,7 +86,8 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
 def test_a_changed_job_is_run_again_and_its_old_result_is_dropped(tmp_path, monkeypatch):
     carry_out(SMALL, tmp_path / "runs", monkeypatch)
     write_report(SMALL, tmp_path / "runs", tmp_path / "results")
-    changed = replace(SMALL, groups=(replace(SMALL.groups[0], job=replace(JOB, method="dense", width=0.5)),))
+    narrow = trainings(replace(JOB, method="dense", width=0.5), (0, 1))
+    changed = replace(SMALL, groups=(replace(SMALL.groups[0], tasks=narrow),))
     assert not any(plan.finished for plan in planned(changed, tmp_path / "runs"))
     with pytest.raises(SupermaskError, match="No run of small is finished yet"):
         write_report(changed, tmp_path / "elsewhere", tmp_path / "results")
@@ -97,7 +100,8 @@ def test_a_report_without_the_folders_keeps_what_was_collected(tmp_path, monkeyp
 
 
 def test_a_run_that_is_missing_shows(tmp_path, monkeypatch):
-    one = replace(SMALL, groups=(replace(SMALL.groups[0], seeds=(0,)), replace(SMALL.groups[1], seeds=())))
+    some = (replace(SMALL.groups[0], tasks=SMALL.groups[0].tasks[:1]), replace(SMALL.groups[1], tasks=()))
+    one = replace(SMALL, groups=some)
     carry_out(one, tmp_path / "runs", monkeypatch)
     shown = write_report(SMALL, tmp_path / "runs", tmp_path / "results")
     assert "1 of 2" in shown
@@ -106,10 +110,10 @@ def test_a_run_that_is_missing_shows(tmp_path, monkeypatch):
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch):
     bad = replace(JOB, recipe=replace(JOB.recipe, learning_rate=1e38))
-    mixed = replace(SMALL, groups=(Group("bad", bad, (0,)), Group("good", JOB, (0,))))
+    mixed = replace(SMALL, groups=(Group("bad", trainings(bad, (0,))), Group("good", trainings(JOB, (0,)))))
     failures = carry_out(mixed, tmp_path, monkeypatch)
     assert len(failures) == 1
-    assert failures[0].startswith("bad seed 0: ")
+    assert failures[0].startswith("bad seed0: ")
     assert [plan.finished for plan in planned(mixed, tmp_path)] == [False, True]
 
 
@@ -167,8 +171,42 @@ def test_after_ctrl_c_a_worker_starts_nothing_more(tmp_path, monkeypatch):
         raise Stopped("stopped after step 3")
 
     monkeypatch.setattr(runner, "_STOPPED", threading.Event())
-    monkeypatch.setattr(runner, "run", stopped)
+    monkeypatch.setattr(Training, "run", stopped)
     first, second = planned(SMALL, tmp_path)[:2]
     assert runner._run_one(first, "cpu", None) == "stopped after step 3"
-    monkeypatch.setattr(runner, "run", lambda *_, **__: pytest.fail("started another run"))
+    monkeypatch.setattr(Training, "run", lambda *_, **__: pytest.fail("started another run"))
     assert runner._run_one(second, "cpu", None) == "stopped"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A task that trains nothing."""
+
+    x: int
+
+    @property
+    def name(self):
+        return f"x{self.x}"
+
+    def config(self):
+        return {"measures": "the square", "x": self.x}
+
+    def run(self, path, *, device, data_folder):
+        return recorded(path, self.config(), lambda _: {"square": self.x**2}, device=device, resume=True)
+
+
+def test_a_task_need_not_be_a_training(tmp_path, monkeypatch):
+    squares = Experiment(
+        name="squares",
+        title="Squares",
+        source="Euclid.",
+        groups=(Group("small", (Measurement(2), Measurement(3))),),
+        table=Table(
+            ("largest square",), lambda results: [str(max(result["square"] for result in results))], "Squares."
+        ),
+        plot=drawn,
+    )
+    assert carry_out(squares, tmp_path / "runs", monkeypatch) == []
+    shown = write_report(squares, tmp_path / "runs", tmp_path / "results")
+    assert "9 |  2 |         - |" in shown
+    assert write_report(squares, tmp_path / "nothing", tmp_path / "results") == shown

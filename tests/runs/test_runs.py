@@ -63,7 +63,7 @@ def test_another_job_is_refused_with_the_difference(tmp_path):
 
 
 def test_an_unfinished_run_wants_to_be_resumed(tmp_path):
-    RunFolder.open(tmp_path, JOB, resume=False)
+    RunFolder.open(tmp_path, JOB.config(), resume=False)
     (tmp_path / "run.checkpoint").write_bytes(b"something")
     with pytest.raises(RunError, match="unfinished run; add --resume"):
         run(JOB, tmp_path)
@@ -82,7 +82,7 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
     def stop(*arguments, **options):
         raise Stopped("stopped")
 
-    monkeypatch.setattr(module.RunFolder, "write_result", stop)
+    monkeypatch.setattr(RunFolder, "write_result", stop)
     with pytest.raises(Stopped):
         run(JOB, tmp_path / "stopped")
     monkeypatch.undo()
