@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from experiments import cifar10_density, digits, mnist_density
+from experiments import cifar10_density, digits, mnist_density, pensia_fc2
 from experiments.experiment import Experiment
 from supermask.errors import SupermaskError
 
-_ALL = (digits.EXPERIMENT, mnist_density.EXPERIMENT, cifar10_density.EXPERIMENT)
+_ALL = (digits.EXPERIMENT, mnist_density.EXPERIMENT, cifar10_density.EXPERIMENT, pensia_fc2.EXPERIMENT)
 EXPERIMENTS: Mapping[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
 assert len(EXPERIMENTS) == len(_ALL), "two experiments have one name"
 
