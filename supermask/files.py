@@ -9,6 +9,8 @@ from typing import Any
 
 from supermask.errors import SupermaskError
 
+_HALF = ".part"  # ends the temporary names of files under way
+
 
 def write_whole(path: str | Path, data: bytes) -> None:
     """Write a file under a temporary name beside it, then rename it: a reader never sees half of it.
@@ -19,7 +21,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_HALF)
     except OSError as error:
         raise SupermaskError(f"Cannot write {path}: {error.strerror}; give a folder that can be written.") from None
     try:
@@ -34,6 +36,12 @@ def write_whole(path: str | Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes left in a folder that were killed while they wrote."""
+    for half in folder.glob(f".*{_HALF}"):
+        half.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

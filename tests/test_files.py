@@ -8,7 +8,7 @@ import pytest
 
 from supermask import files
 from supermask.errors import SupermaskError
-from supermask.files import make_folder, read_json, write_json, write_whole
+from supermask.files import make_folder, read_json, remove_leftovers, write_json, write_whole
 
 
 class Interruption(BaseException):
@@ -129,3 +129,19 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, mo
     monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
     with pytest.raises(SupermaskError, match="Permission denied"):
         make_folder(tmp_path / "a")
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    def killed(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(os, "unlink", lambda _: None)
+    with pytest.raises(SystemExit):
+        write_whole(tmp_path / "file", b"half")
+    monkeypatch.undo()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / "kept.part").touch()
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden", "kept.part"}

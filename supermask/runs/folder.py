@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from supermask.errors import RunError
-from supermask.files import make_folder, read_json, write_json
+from supermask.files import make_folder, read_json, remove_leftovers, write_json
 from supermask.training.loop import CHECKPOINT
 from supermask.versions import commit, machine, versions
 
@@ -98,8 +98,7 @@ class RunFolder:
         """Write the result, which finishes the run, and drop the checkpoint."""
         write_json(self.path / "result.json", result)
         self.checkpoint.unlink(missing_ok=True)
-        for half in self.path.glob(f".{CHECKPOINT}.*"):  # of a process that was killed while it wrote
-            half.unlink()
+        remove_leftovers(self.path)
 
 
 def _refuse_other(path: Path, there: Any, asked: dict[str, Any]) -> None:
