@@ -15,7 +15,7 @@ from supermask.errors import SupermaskError
 from supermask.random_weights import digest
 from supermask.ticket import Ticket
 from supermask.versions import versions
-from theory.certificate import Certificate, Norm, certify, check_ball, effective_layers
+from theory.certificate import Certificate, Norm, certify, check_ball, effective_layers, run_target
 from theory.constructions import Construction, named_construction
 from theory.constructions.diamond import PairMasks, prune_pair
 from theory.constructions.layout import Widths, draw, empty_network, linear_names, random_weights
@@ -87,6 +87,8 @@ def construct(
         raise SupermaskError(f"width={width} is too small; give at least one hidden unit per input.")
     check_ball(radius, norm)
     how, layers = named_construction(construction), layers_of(target)
+    exact = deepcopy(target).cpu().double().eval()
+    _check_reading(exact, layers)
     halves = how.halves(layers)
     shares = _shares(layers, epsilon, radius)
     widths = [_widths(*each, width) for each in zip(layers, shares, map(len, halves), strict=True)]
@@ -107,9 +109,21 @@ def construct(
         provenance=_provenance(how, epsilon, widths, radius, norm),
     )
     ticket.apply(network)
-    certificate = _certify(target, network, layers, names, how, halves, radius, norm, seed)
+    certificate = _certify(exact, network, layers, names, how, halves, radius, norm, seed)
     found = tuple(masks.errors for masks in pruned)
     return Built(network, ticket, certificate, epsilon, found, tuple(chosen.width for chosen in widths))
+
+
+@torch.no_grad()
+def _check_reading(target: nn.Module, layers: Sequence[Layer]) -> None:
+    """Refuse a target that computes something else than its layers say, by which the proof would be of another one."""
+    inputs = torch.randn(64, layers[0].inputs, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    read, computed = run_target(layers, inputs), target(inputs)
+    # relative to the largest output: where terms cancel, the two round differently
+    if read.shape != computed.shape or float((read - computed).abs().max()) > 1e-9 * float(read.abs().max()):
+        raise SupermaskError(
+            "The target does not compute what its Linear and ReLU modules say; give plain modules without hooks."
+        )
 
 
 def _shares(layers: Sequence[Layer], epsilon: float, radius: float) -> list[float]:
@@ -183,8 +197,7 @@ def _certify(
         for i in range(len(layers))
     ]
     effective = effective_layers(pairs, relu=how.relu, signed=[-1 in half for half in halves])
-    exact = deepcopy(target).cpu().double().eval()
-    return certify(exact, network, layers, effective, radius=radius, norm=norm, seed=seed)
+    return certify(target, network, layers, effective, radius=radius, norm=norm, seed=seed)
 
 
 def _provenance(

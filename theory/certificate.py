@@ -191,7 +191,7 @@ def search_from_below(
     best, reached = x.clone(), torch.zeros(len(x), dtype=torch.float64)
     for step in range(STEPS):
         at = (x * radius).requires_grad_()
-        differences = _norms(_run_target(layers, at) - _run_effective(layers, effective, at), norm)
+        differences = _norms(run_target(layers, at) - _run_effective(layers, effective, at), norm)
         (gradient,) = torch.autograd.grad(differences.sum(), at)
         higher = differences.detach() > reached  # a step can leave the region of a ReLU and lose what it had
         best[higher], reached[higher] = x[higher], differences.detach()[higher]
@@ -209,7 +209,8 @@ def _starts(inputs: int, seed: int) -> Tensor:
     return _to_ball(torch.cat([x, axes, -axes]), "l2")
 
 
-def _run_target(layers: Sequence[Layer], x: Tensor) -> Tensor:
+def run_target(layers: Sequence[Layer], x: Tensor) -> Tensor:
+    """Return what the layers compute of inputs, float64 (batch, inputs)."""
     for layer in layers:
         x = x @ torch.from_numpy(layer.weight).T + torch.from_numpy(layer.offset)
         x = x.relu() if layer.relu else x

@@ -270,4 +270,5 @@ class _Run:
             self.best = {"step": self.step, "score": vars(score), "subject": deepcopy(self.subject.state_dict())}
 
     def _better(self, score: Score, best: Score) -> bool:
-        return score.loss < best.loss if self.recipe.best == "loss" else score.accuracy > best.accuracy
+        by_loss = self.recipe.chooses_by_loss(len(self.data.validation))
+        return score.loss < best.loss if by_loss else score.accuracy > best.accuracy

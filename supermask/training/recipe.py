@@ -10,6 +10,9 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 
+SMALL_SPLIT = 1000
+"""Validation examples below which an accuracy has a standard error of up to a point and a half or more."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,8 +34,9 @@ class Recipe:
         augment: random crops of images padded by 4 pixels, and random flips.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last.
-        best: what chooses the best step on the validation split: the highest "accuracy" or the lowest "loss", which is
-            less of a lottery when the split is small. The first step wins a tie.
+        best: what chooses the best step on the validation split: the highest "accuracy", the lowest "loss", or "auto":
+            the loss where the split has fewer than 1,000 examples and accuracy is a lottery, else the accuracy (a dense
+            network's loss rises again while it still gains accuracy). The first step wins a tie.
         evaluate_every: optimizer steps between evaluations on the validation split; 0 is once an epoch.
 
     """
@@ -48,7 +52,7 @@ class Recipe:
     augment: bool = False
     bf16: bool = False
     channels_last: bool = False
-    best: Literal["accuracy", "loss"] = "accuracy"
+    best: Literal["accuracy", "loss", "auto"] = "accuracy"
     evaluate_every: int = 0
 
     def __post_init__(self) -> None:
@@ -63,8 +67,8 @@ class Recipe:
             )
         if self.optimizer not in ("sgd", "adam"):
             raise SupermaskError(f"Unknown optimizer {self.optimizer!r}; known are sgd, adam.")
-        if self.best not in ("accuracy", "loss"):
-            raise SupermaskError(f"Unknown best={self.best!r}; known are accuracy, loss.")
+        if self.best not in ("accuracy", "loss", "auto"):
+            raise SupermaskError(f"Unknown best={self.best!r}; known are accuracy, loss, auto.")
         if self.decay not in ("cosine", "step", "constant"):
             raise SupermaskError(f"Unknown decay {self.decay!r}; known are cosine, step, constant.")
 
@@ -78,6 +82,10 @@ class Recipe:
         if self.decay == "step":
             return self.learning_rate * 0.1 ** ((done >= 0.5) + (done >= 0.75))
         return self.learning_rate
+
+    def chooses_by_loss(self, validation: int) -> bool:
+        """Return whether the loss chooses the best step, for a validation split of so many examples."""
+        return self.best == "loss" or (self.best == "auto" and validation < SMALL_SPLIT)
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer; the loop sets its learning rate at every step."""

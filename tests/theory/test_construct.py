@@ -432,3 +432,18 @@ def test_what_cannot_be_built_is_refused_before_anything_is_drawn(draws, target,
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
     assert draws.tensors == []
+
+
+class Doubled(nn.Linear):
+    """A Linear that is none."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_target_that_computes_something_else_than_it_says_is_refused():
+    hooked = nn.Sequential(nn.Linear(3, 2))
+    hooked[0].register_forward_hook(lambda module, inputs, output: output + 1)
+    for target in (hooked, nn.Sequential(Doubled(3, 2))):
+        with pytest.raises(SupermaskError, match="does not compute what its Linear and ReLU modules say"):
+            construct(target, 0.1, width=20)

@@ -59,7 +59,7 @@ def test_optimizers_take_the_recipe():
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1"),
         ({"optimizer": "sdg"}, "'sdg'; known are sgd, adam"),
-        ({"best": "test"}, "'test'; known are accuracy, loss"),
+        ({"best": "test"}, "'test'; known are accuracy, loss, auto"),
         ({"decay": "linear"}, "'linear'; known are cosine"),
         ({"warm_up": -1}, "warm_up=-1"),
     ],
@@ -72,3 +72,11 @@ def test_bad_values_are_refused_by_name(bad, says):
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(SupermaskError, match="batch_size=128 is larger than the 100"):
         Recipe(batch_size=128).steps_per_epoch(100)
+
+
+@pytest.mark.parametrize(
+    ("best", "validation", "by_loss"),
+    [("loss", 5000, True), ("accuracy", 10, False), ("auto", 999, True), ("auto", 1000, False)],
+)
+def test_what_chooses_the_best_step(best, validation, by_loss):
+    assert Recipe(best=best).chooses_by_loss(validation) is by_loss
