@@ -420,7 +420,7 @@ def broken(value):
         (gaussian(3, 2), {"norm": "l1"}, "Unknown norm 'l1'; known are l2, linf"),
         (gaussian(3, 2), {"seed": -1}, "seed=-1 is out of range"),
         (broken(math.nan), {}, r"0\.weight holds NaN or infinity"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 2)), {}, "0 is a Conv2d"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 2)), {}, "is for fully connected targets"),
         (nn.Linear(3, 2), {}, r"is a Linear; give an nn\.Sequential"),
         (gaussian(3, 4, 2), {"construction": "linear_diamond"}, "is for linear targets, and this one has ReLUs"),
     ],

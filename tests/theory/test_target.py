@@ -4,91 +4,112 @@ import pytest
 import torch
 from torch import nn
 
+from supermask import models
 from supermask.errors import SupermaskError
-from theory.target import layers_of
+from theory.target import Layer, read_target
 
 
 def noise(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def run(layers, x):
-    for layer in layers:
-        x = x @ torch.from_numpy(layer.weight).T + torch.from_numpy(layer.offset)
-        x = x.relu() if layer.relu else x
-    return x
-
-
-def shared_relu():
-    relu = nn.ReLU()
-    return nn.Sequential(nn.Linear(4, 6), relu, nn.Linear(6, 5), relu, nn.Linear(5, 2))
-
-
-def shared_linear():
-    linear = nn.Linear(4, 4)
-    return nn.Sequential(linear, nn.ReLU(), linear, nn.ReLU(), nn.Linear(4, 2))
+def lenet(**options):
+    return models.build("lenet5", **options)
 
 
 TARGETS = {
-    "one layer": lambda: nn.Sequential(nn.Linear(4, 2)),
-    "no biases": lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2, bias=False)),
-    "a bias in one layer only": lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2)),
-    "linear": lambda: nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2)),
-    "ends with a ReLU": lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2), nn.ReLU()),
-    "two ReLUs in a row": lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.ReLU(), nn.Linear(5, 2)),
-    "passed over": lambda: nn.Sequential(
-        nn.Identity(), nn.Flatten(), nn.Linear(4, 5), nn.Dropout(0.5), nn.ReLU(), nn.Identity(), nn.Linear(5, 2)
+    "one layer": (lambda: nn.Sequential(nn.Linear(4, 2)), (4,)),
+    "a bias in one layer only": (lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2)), (4,)),
+    "ends with a ReLU": (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2), nn.ReLU()), (4,)),
+    "lenet_300_100": (lambda: models.build("lenet_300_100"), (784,)),
+    "lenet5": (lenet, (1, 28, 28)),
+    "lenet5 on 32": (lambda: lenet(input_shape=(3, 32, 32)), (3, 32, 32)),
+    "conv2": (lambda: models.build("conv2", width=0.1), (3, 32, 32)),
+    "conv6": (lambda: models.build("conv6", width=0.1), (3, 32, 32)),
+    "a stride, a dilation and averages": (
+        lambda: nn.Sequential(
+            nn.ZeroPad2d((1, 0, 2, 1)),
+            nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(0, 1), dilation=(1, 2)),
+            nn.AvgPool2d(2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(24, 2),
+        ),
+        (2, 7, 7),
     ),
-    "one ReLU used twice": shared_relu,
-    "one Linear used twice": shared_linear,
-}
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("build", TARGETS.values(), ids=TARGETS.keys())
-def test_layers_compute_what_the_module_computes(build):
+@pytest.mark.parametrize(("build", "shape"), TARGETS.values(), ids=TARGETS.keys())
+def test_layers_compute_what_the_module_computes(build, shape):
     torch.manual_seed(0)
-    target = build().double().eval()
-    x = 3.0 * noise(50, 4)
-    torch.testing.assert_close(run(layers_of(target), x), target(x), rtol=0.0, atol=1e-12)
+    module = build().double().eval()
+    target, x = read_target(module), 3.0 * noise(5, *shape)
+    assert target.input_shape == shape
+    torch.testing.assert_close(target(x), module(x), rtol=0.0, atol=1e-12)
 
 
 def test_layers_hold_the_weights_exactly_in_float64():
-    target = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2, bias=False))
-    first, last = layers_of(target)
-    assert first.weight.dtype == "float64"
-    assert (first.weight == target[0].weight.detach().double().numpy()).all()
-    assert (first.offset == target[0].bias.detach().double().numpy()).all()
-    assert (first.inputs, first.outputs, first.relu) == (4, 3, True)
-    assert (last.inputs, last.outputs, last.relu) == (3, 2, False)
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2, bias=False))
+    first, last = read_target(module).layers
+    assert first.kernel.dtype == "float64"
+    assert (first.kernel[:, :, 0, 0] == module[0].weight.detach().double().numpy()).all()
+    assert (first.offset == module[0].bias.detach().double().numpy()).all()
+    assert (first.inputs, first.outputs, first.relu, first.signed) == (4, 3, True, True)
+    assert (last.inputs, last.outputs, last.relu, last.signed) == (3, 2, False, False)
     assert last.bias is None
     assert (last.offset == 0.0).all()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["weight", "bias"])
-def test_weights_that_are_no_numbers_are_refused(name, value):
-    target = nn.Sequential(nn.Linear(3, 2))
-    with torch.no_grad():
-        getattr(target[0], name).view(-1)[0] = value
-    with pytest.raises(SupermaskError, match=rf"0\.{name} holds NaN or infinity\.$"):
-        layers_of(target)
+def test_only_a_relu_makes_inputs_that_are_never_negative():
+    relu, pool = nn.ReLU(), nn.MaxPool2d(2)
+    module = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), pool, nn.Conv2d(2, 2, 3, padding=1), relu, pool, nn.Conv2d(2, 2, 1),
+        nn.Flatten(), nn.Linear(8, 3), relu, nn.Linear(3, 2),
+    )  # fmt: skip
+    target = read_target(module)
+    assert target.input_shape == (1, 8, 8)
+    assert [layer.signed for layer in target.layers] == [True, True, False, True, False]
+
+
+@pytest.mark.parametrize("size", [(5, 9), (8, 6)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+def test_sizes_are_those_of_the_convolution(size, stride, dilation):
+    module = nn.Sequential(nn.Conv2d(2, 3, (2, 3), stride=stride, dilation=dilation)).double()
+    (layer,) = read_target(module, (2, *size)).layers
+    assert layer.output_shape == module(noise(1, 2, *size)).shape[1:]
+    assert layer.places == layer.output_size[0] * layer.output_size[1]
+    assert layer.taps == 6
+
+
+def test_a_shape_that_is_given_is_taken():
+    assert read_target(lenet(), (1, 29, 29)).input_shape == (1, 29, 29)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    assert read_target(flat).input_shape == (12,)
+    assert read_target(flat, (3, 2, 2))(noise(4, 3, 2, 2)).shape == (4, 2)
+    assert isinstance(read_target(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 5, 7)).layers[0], Layer)
+
+
+CONV = nn.Conv2d(3, 4, 3)
 
 
 @pytest.mark.parametrize(
-    ("target", "sentence"),
+    ("module", "shape", "sentence"),
     [
-        (nn.Linear(3, 2), r"is a Linear; give an nn\.Sequential"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3)), "0 is a Conv2d; only Linear and ReLU"),
-        (nn.Sequential(nn.Linear(3, 2), nn.Tanh()), "1 is a Tanh; only Linear and ReLU"),
-        (nn.Sequential(nn.Flatten()), "no Linear layer"),
-        (nn.Sequential(), "no Linear layer"),
-        (nn.Sequential(nn.ReLU(), nn.Linear(3, 2)), "begins with a ReLU"),
-        (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)), "2 takes 5 inputs, and 4 come"),
+        (nn.Sequential(CONV, nn.ReLU()), None, "takes images of any size; give input_shape"),
+        (nn.Sequential(CONV, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)), None, "of any size; give input"),
+        (nn.Sequential(CONV, nn.Flatten(), nn.Linear(4 * 5, 2)), None, "No square image of up to 512 pixels fits"),
+        (nn.Sequential(CONV), (1, 8, 8), "takes images of 3 channels, and 1x8x8 come"),
+        (nn.Sequential(CONV), (8, 8), "takes images of 3 channels, and 8x8 come"),
+        (nn.Sequential(CONV), (3, 2, 8), "A 3x3 Conv2d of the target gets images of only 2x8"),
+        (nn.Sequential(CONV, nn.MaxPool2d(4)), (3, 4, 4), "A MaxPool2d of the target does not take 4x2x2 images"),
+        (nn.Sequential(nn.Linear(3, 2)), (4,), "takes 3 inputs, and 4 come"),
+        (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)), None, "2 takes 5 inputs, and 4 come"),
     ],
-    ids=lambda value: None if isinstance(value, nn.Module) else value.split(";")[0],
-)
-def test_what_cannot_be_built_is_refused_in_one_sentence(target, sentence):
+)  # fmt: skip
+def test_what_cannot_be_built_is_refused_in_one_sentence(module, shape, sentence):
     with pytest.raises(SupermaskError, match=sentence) as caught:
-        layers_of(target)
+        read_target(module, shape)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)

@@ -1,11 +1,14 @@
 """Constructions: ways to prune the one random network toward a target."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from supermask.errors import SupermaskError
-from theory.target import Layer
+from theory.constructions.malach import choose_closest_pair, choose_closest_product, pair_width, product_width
+from theory.constructions.prune import Choose
+from theory.constructions.subset_sums import choose_subsets, subset_width
+from theory.target import Layer, Target
 
 
 @dataclass(frozen=True)
@@ -14,42 +17,69 @@ class Construction:
 
     Attributes:
         name: of the construction.
-        relu: whether a ReLU stands between the two hops; without it the target must be linear.
         source: paper and place.
+        choose: how a weight is met by paths.
+        width: hidden units per input for a layer, an error of a weight over the scale, and halves.
+        relu: whether a ReLU stands between the two hops; without it the target must be linear.
+        convolutions: whether the target may have them.
 
     """
 
     name: str
-    relu: bool
     source: str
+    choose: Choose = choose_subsets
+    width: Callable[[Layer, float, int], int] = subset_width
+    relu: bool = True
+    convolutions: bool = False
 
-    def halves(self, layers: list[Layer]) -> list[tuple[int, ...]]:
-        """Return, for each layer, the signs of its inputs that need paths of their own.
+    def check(self, target: Target) -> None:
+        """Refuse a target that the construction is not for.
 
         Raises:
-            SupermaskError: a linear construction was asked of a target with ReLUs.
+            SupermaskError: it has ReLUs, or convolutions.
+
+        """
+        if not self.convolutions and any(layer.convolutional for layer in target.layers):
+            raise SupermaskError(
+                f"{self.name} is for fully connected targets, and this one has convolutions; use convolution."
+            )
+        if not self.relu and any(layer.relu for layer in target.layers):
+            raise SupermaskError(f"{self.name} is for linear targets, and this one has ReLUs; use relu_diamond.")
+
+    def halves(self, layer: Layer, *, both: bool) -> tuple[int, ...]:
+        """Return the signs of a layer's inputs that have paths of their own, 0 where one path serves both.
+
+        Args:
+            layer: of the target.
+            both: serve negative inputs also where there are none, as the theorem does.
 
         """
         if not self.relu:
-            if any(layer.relu for layer in layers):
-                raise SupermaskError(f"{self.name} is for linear targets, and this one has ReLUs; use relu_diamond.")
-            return [(0,)] * len(layers)
-        # what follows a ReLU is never negative, and one half is enough there
-        signed = [True, *(not layer.relu for layer in layers[:-1])]
-        return [(1, -1) if sign else (1,) for sign in signed]
+            return (0,)
+        return (1, -1) if layer.signed or both else (1,)
 
 
-_PAPER = "Pensia et al. 2020"
-CONSTRUCTIONS: Mapping[str, Construction] = MappingProxyType(
-    {
-        "relu_diamond": Construction("relu_diamond", relu=True, source=f"{_PAPER}, theorem 1"),
-        "linear_diamond": Construction("linear_diamond", relu=False, source=f"{_PAPER}, linear structure"),
-    }
+_ALL = (
+    Construction("relu_diamond", "Pensia et al. 2020, theorem 1"),
+    Construction("linear_diamond", "Pensia et al. 2020, linear structure", relu=False),
+    Construction("convolution", "da Cunha et al. 2022, main theorem", convolutions=True),
+    Construction("malach", "Malach et al. 2020, theorem 2.1", choose_closest_pair, pair_width),
+    Construction(
+        "malach_products", "Malach et al. 2020, with products for pairs", choose_closest_product, product_width
+    ),
 )
+CONSTRUCTIONS: Mapping[str, Construction] = MappingProxyType({construction.name: construction for construction in _ALL})
+"""Every construction by name: a new one is a line here."""
+assert len(CONSTRUCTIONS) == len(_ALL), "two constructions have one name"
 
 
 def named_construction(name: str) -> Construction:
-    """Return the construction of that name."""
+    """Return the construction of that name.
+
+    Raises:
+        SupermaskError: there is none.
+
+    """
     if name not in CONSTRUCTIONS:
         raise SupermaskError(f"Unknown construction {name!r}; known are {', '.join(CONSTRUCTIONS)}.")
     return CONSTRUCTIONS[name]

@@ -1,23 +1,37 @@
 """The random network that is pruned: two layers for each layer of the target, drawn once from a seed.
 
 Each input of a target layer, and its bias, has a block of `width` hidden units of its own. The first hop of a block is
-shared by all outputs, the second hop is private to each (Pensia et al. 2020, proof of theorem 1).
+shared by all outputs, the second hop is private to each (Pensia et al. 2020, proof of theorem 1). In a convolution the
+units are channels, the first hop is 1 by 1 and the second has the target's window (da Cunha et al. 2022).
+
+A dense first hop is a full random matrix, of which the mask leaves the blocks; the bias's block stands on random
+biases. A grouped first hop has only the blocks, as a grouped convolution, for targets whose full matrices would not fit
+into memory; the bias's block stands on an input that is constant 1.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supermask.distributions import Fans, Uniform
+from supermask.errors import SupermaskError
 from supermask.random_weights import RandomWeight, grow_all
-from theory.target import Layer, Matrix
+from theory.effective import Paths
+from theory.target import Layer, Matrix, Target
+
+Mask = NDArray[np.bool_]
+
+MOST_WEIGHTS = 2**29
+"""Random weights of a network at most: about 7 GiB with the masks and the masked copy in float64."""
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Hidden units per input (and per bias) of each target layer, and the scale of its second hop."""
+    """Hidden units per input (and per bias) of a target layer, and the scale of its second hop."""
 
     width: int
     scale: float
@@ -25,85 +39,154 @@ class Widths:
 
 @dataclass(frozen=True, eq=False)
 class RandomPair:
-    """The two random layers that stand for one target layer, as they are before pruning.
+    """The two random layers that stand for one layer of the target.
 
     Attributes:
-        first: float64 (hidden, inputs), uniform on [-1, 1].
-        offset: float64 (hidden,), uniform on [-1, 1], the random biases of the hidden units; None without a bias.
-        second: float64 (outputs, hidden), uniform on [-scale, scale].
+        layer: of the target.
         width: hidden units per input.
+        scale: the second hop is uniform on [-scale, scale], the first on [-1, 1].
+        grouped: whether the first hop has only the blocks.
+        first: name of the module of the first hop in the random network.
+        second: name of that of the second hop.
 
     """
 
-    first: Matrix
-    offset: Matrix | None
-    second: Matrix
+    layer: Layer
     width: int
+    scale: float
+    grouped: bool
+    first: str = ""
+    second: str = ""
 
-    def block(self, column: int) -> slice:
-        """Return the hidden units of an input; column = inputs is the block of the bias."""
-        return slice(column * self.width, (column + 1) * self.width)
+    @property
+    def columns(self) -> int:
+        """Blocks: one per input and one for the bias."""
+        return self.layer.inputs + (self.layer.bias is not None)
+
+    @property
+    def hidden(self) -> int:
+        """Hidden units."""
+        return self.columns * self.width
+
+    def weights(self) -> dict[str, RandomWeight]:
+        """Return what the random tensors are made of, by parameter name."""
+        layer, ones = self.layer, (1, 1) if self.layer.convolutional else (1,) * self.grouped
+        reads = 1 if self.grouped else layer.inputs
+        into, out = Fans(reads, self.hidden), Fans(self.hidden * layer.taps, layer.outputs * layer.taps)
+        window = layer.window if layer.convolutional else ()
+        weights = {f"{self.first}.weight": RandomWeight((self.hidden, reads, *ones), Uniform(1.0), into)}
+        if layer.bias is not None and not self.grouped:
+            weights[f"{self.first}.bias"] = RandomWeight((self.hidden,), Uniform(1.0), into)
+        shape = (layer.outputs, self.hidden, *window)
+        weights[f"{self.second}.weight"] = RandomWeight(shape, Uniform(1.0), out, scale=self.scale)
+        return weights
+
+    def paths(self, tensors: Mapping[str, Tensor]) -> Paths:
+        """Return the paths through the blocks, from the pair's random or masked tensors by name."""
+        second = tensors[f"{self.second}.weight"].detach().numpy()
+        return Paths(self._hop(tensors), second.reshape(self.layer.outputs, self.columns, self.width, self.layer.taps))
+
+    def masks(self, hop: Mask, second: Mask) -> dict[str, Tensor]:
+        """Return masks by parameter name, from those of the paths: (columns, width) and (outputs, ..., taps)."""
+        shapes = {name: weight.shape for name, weight in self.weights().items()}
+        kept = torch.from_numpy(second).reshape(shapes[f"{self.second}.weight"])
+        if self.grouped:
+            first = torch.from_numpy(hop).reshape(shapes[f"{self.first}.weight"])
+            return {f"{self.first}.weight": first, f"{self.second}.weight": kept}
+        inputs = self.layer.inputs
+        first = torch.zeros(self.hidden, inputs, dtype=torch.bool)
+        units = torch.arange(inputs * self.width)
+        first[units, units // self.width] = torch.from_numpy(hop[:inputs].reshape(-1))
+        masks = {f"{self.first}.weight": first.reshape(shapes[f"{self.first}.weight"])}
+        if self.layer.bias is not None:
+            bias = torch.zeros(self.hidden, dtype=torch.bool)
+            bias[inputs * self.width :] = torch.from_numpy(hop[inputs])
+            masks[f"{self.first}.bias"] = bias
+        return {**masks, f"{self.second}.weight": kept}
+
+    def modules(self, *, relu: bool) -> tuple[list[nn.Module], nn.Module, list[nn.Module], nn.Module]:
+        """Return what prepares the input, the first hop, what stands between the hops, and the second hop."""
+        layer, bias = self.layer, self.layer.bias is not None
+        between: list[nn.Module] = [nn.ReLU()] if relu else []
+        if layer.convolutional:
+            second: nn.Module = nn.Conv2d(
+                self.hidden, layer.outputs, layer.window, stride=layer.stride, dilation=layer.dilation, bias=False
+            )
+            if self.grouped:
+                one: list[nn.Module] = [nn.ConstantPad3d((0, 0, 0, 0, 0, 1), 1.0)] if bias else []
+                return one, _grouped(nn.Conv2d, self), between, second
+            return [], nn.Conv2d(layer.inputs, self.hidden, 1, bias=bias), between, second
+        second = nn.Linear(self.hidden, layer.outputs, bias=False)
+        if self.grouped:
+            one = [nn.ConstantPad1d((0, 1), 1.0)] if bias else []
+            split = nn.Unflatten(1, (self.columns, 1))
+            return [*one, split], _grouped(nn.Conv1d, self), [*between, nn.Flatten()], second
+        return [], nn.Linear(layer.inputs, self.hidden, bias=bias), between, second
+
+    def _hop(self, tensors: Mapping[str, Tensor]) -> Matrix:
+        """Return what each unit makes of its own block's input, (columns, width)."""
+        weight = tensors[f"{self.first}.weight"].detach().numpy()
+        if self.grouped:
+            return weight.reshape(self.columns, self.width).astype(np.float64)
+        inputs = np.arange(self.layer.inputs)
+        blocks = weight[: len(inputs) * self.width].reshape(len(inputs), self.width, len(inputs))
+        hop = blocks[inputs, :, inputs]
+        if self.layer.bias is not None:
+            bias = tensors[f"{self.first}.bias"].detach().numpy()
+            hop = np.concatenate([hop, bias[None, -self.width :]])
+        return hop.astype(np.float64)
 
 
-def random_weights(layers: Sequence[Layer], widths: Sequence[Widths], names: Sequence[str]) -> dict[str, RandomWeight]:
-    """Return what the random tensors are made of, by parameter name; `names` are those of the Linear modules."""
-    weights: dict[str, RandomWeight] = {}
-    for i, (layer, chosen) in enumerate(zip(layers, widths, strict=True)):
-        hidden = chosen.width * (layer.inputs + (layer.bias is not None))
-        first, second = names[2 * i], names[2 * i + 1]
-        into, out = Fans(layer.inputs, hidden), Fans(hidden, layer.outputs)
-        weights[f"{first}.weight"] = RandomWeight((hidden, layer.inputs), Uniform(1.0), into)
-        if layer.bias is not None:
-            weights[f"{first}.bias"] = RandomWeight((hidden,), Uniform(1.0), into)
-        weights[f"{second}.weight"] = RandomWeight((layer.outputs, hidden), Uniform(1.0), out, scale=chosen.scale)
-    return weights
+def check_blocks(pair: RandomPair, tensors: Mapping[str, Tensor]) -> None:
+    """See to it that each hidden unit of a masked pair reads its own block's input and nothing else."""
+    names = [name for name in tensors if name.startswith(f"{pair.first}.")]
+    reads = sum(int(tensors[name].count_nonzero()) for name in names)
+    assert reads == np.count_nonzero(pair.paths(tensors).hop), "a hidden unit reads more than its own input"
 
 
-def empty_network(layers: Sequence[Layer], widths: Sequence[Widths], *, relu: bool, flatten: bool) -> nn.Sequential:
-    """Return the module of the random network in float64: Linear, ReLU, Linear for each layer of the target.
+def empty_network(
+    target: Target, widths: Sequence[Widths], *, relu: bool, grouped: bool
+) -> tuple[nn.Sequential, list[RandomPair]]:
+    """Return the module of the random network in float64 without its weights, and its pairs.
 
     Args:
-        layers: of the target.
-        widths: of the random network.
-        relu: whether a ReLU stands between the two hops.
-        flatten: whether its inputs are flattened first, as the target does.
+        target: whose steps it has too.
+        widths: of the pairs.
+        relu: whether a ReLU stands between the hops of a pair.
+        grouped: whether first hops have only the blocks.
+
+    Raises:
+        SupermaskError: it would have more than MOST_WEIGHTS weights.
 
     """
-    modules: list[nn.Module] = [nn.Flatten()] if flatten else []
-    for layer, chosen in zip(layers, widths, strict=True):
-        hidden = chosen.width * (layer.inputs + (layer.bias is not None))
-        modules.append(nn.Linear(layer.inputs, hidden, bias=layer.bias is not None))
-        modules += [nn.ReLU()] if relu else []
-        modules.append(nn.Linear(hidden, layer.outputs, bias=False))
-        modules += [nn.ReLU()] if layer.relu else []
-    return nn.Sequential(*modules).double()
+    modules, pairs = [step.module for step in target.before], []
+    for layer, chosen in zip(target.layers, widths, strict=True):
+        pair = RandomPair(layer, chosen.width, chosen.scale, grouped)
+        with torch.device("meta"):  # the ticket brings the weights, and memory may not suffice
+            before, first, between, second = pair.modules(relu=relu)
+        place = len(modules) + len(before)
+        modules += [*before, first, *between, second, *(step.module for step in layer.after)]
+        pairs.append(replace(pair, first=str(place), second=str(place + 1 + len(between))))
+    _check_memory(pairs)
+    return nn.Sequential(*modules).double().to_empty(device="cpu"), pairs
 
 
-def linear_names(network: nn.Sequential) -> list[str]:
-    """Return the names of the Linear modules, in their order."""
-    return [name for name, module in network.named_children() if isinstance(module, nn.Linear)]
+def draw(pairs: Sequence[RandomPair], seed: int) -> tuple[dict[str, RandomWeight], dict[str, Tensor]]:
+    """Draw the random network, once; return what its tensors are made of, and the tensors, by parameter name."""
+    weights: dict[str, RandomWeight] = {}
+    for pair in pairs:
+        weights |= pair.weights()
+    return weights, grow_all(weights, seed)
 
 
-def draw(
-    weights: dict[str, RandomWeight], names: Sequence[str], widths: Sequence[Widths], seed: int
-) -> tuple[list[RandomPair], dict[str, Tensor]]:
-    """Draw the random network, once; return its pairs of layers and its tensors by name."""
-    grown = grow_all(weights, seed)
-    pairs = []
-    for i, chosen in enumerate(widths):
-        first, second = names[2 * i], names[2 * i + 1]
-        offset = grown.get(f"{first}.bias")
-        pairs.append(
-            RandomPair(
-                _float64(grown[f"{first}.weight"]),
-                None if offset is None else _float64(offset),
-                _float64(grown[f"{second}.weight"]),
-                chosen.width,
-            )
+def _grouped(kind: type[nn.Conv1d] | type[nn.Conv2d], pair: RandomPair) -> nn.Module:
+    return kind(pair.columns, pair.hidden, 1, groups=pair.columns, bias=False)
+
+
+def _check_memory(pairs: Sequence[RandomPair]) -> None:
+    count = sum(weight.count for pair in pairs for weight in pair.weights().values())
+    if count > MOST_WEIGHTS:
+        remedy = "give a smaller width" if pairs[0].grouped else "give grouped=True, or a smaller width"
+        raise SupermaskError(
+            f"The random network has {count:,} weights, more than the {MOST_WEIGHTS:,} that are built; {remedy}."
         )
-    return pairs, grown
-
-
-def _float64(tensor: Tensor) -> Matrix:
-    values: Matrix = tensor.numpy().astype(np.float64)
-    return values

@@ -1,0 +1,77 @@
+"""A chain of plain modules as plain values, from which the same chain is built again."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from supermask.errors import SupermaskError
+
+_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_POOLING = ("kernel_size", "stride", "padding", "ceil_mode")
+ARGUMENTS: Mapping[type[nn.Module], Sequence[str]] = MappingProxyType(
+    {
+        nn.Linear: ("in_features", "out_features"),
+        nn.Conv1d: _CONVOLUTION,
+        nn.Conv2d: _CONVOLUTION,
+        nn.ReLU: (),
+        nn.Flatten: ("start_dim", "end_dim"),
+        nn.Unflatten: ("dim", "unflattened_size"),
+        nn.MaxPool2d: (*_POOLING, "dilation"),
+        nn.AvgPool2d: (*_POOLING, "count_include_pad", "divisor_override"),
+        nn.AdaptiveAvgPool2d: ("output_size",),
+        nn.AdaptiveMaxPool2d: ("output_size",),
+        nn.ZeroPad2d: ("padding",),
+        nn.ConstantPad1d: ("padding", "value"),
+        nn.ConstantPad3d: ("padding", "value"),
+    }
+)
+"""The kinds of modules, and the arguments that each is made from again, which are its attributes too."""
+_KINDS = {kind.__name__: kind for kind in ARGUMENTS}
+
+
+def describe(chain: nn.Sequential) -> list[list[Any]]:
+    """Return the kind and the arguments of each module, as plain values that `from_description` reads.
+
+    Raises:
+        SupermaskError: a module is of a kind that is not in `ARGUMENTS`.
+
+    """
+    return [_describe(name, module) for name, module in chain.named_children()]
+
+
+def from_description(description: Sequence[Any]) -> nn.Sequential:
+    """Return the chain that `describe` described, freshly built, in float32.
+
+    Raises:
+        SupermaskError: the description is not one of `describe`.
+
+    """
+    return nn.Sequential(*map(_build, description))
+
+
+def _describe(name: str, module: nn.Module) -> list[Any]:
+    if type(module) not in ARGUMENTS:
+        known = ", ".join(_KINDS)
+        raise SupermaskError(f"{name} is a {type(module).__name__}; only chains of {known} can be described.")
+    arguments = {argument: _plain(getattr(module, argument)) for argument in ARGUMENTS[type(module)]}
+    if hasattr(module, "weight"):
+        arguments["bias"] = getattr(module, "bias", None) is not None
+    return [type(module).__name__, arguments]
+
+
+def _build(part: Any) -> nn.Module:
+    try:
+        kind, arguments = part
+        return _KINDS[kind](**{name: _tuple(value) for name, value in arguments.items()})
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise SupermaskError(f"{part!r} does not describe a module ({error}).") from None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

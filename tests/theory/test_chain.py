@@ -1,0 +1,689 @@
+"""The chain computes what the target computes after training, or the target is refused in one sentence."""
+
+import copy
+import itertools
+import math
+import re
+
+import einops
+import pytest
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from einops.layers.torch import Rearrange, Reduce
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+import supermask
+from supermask.errors import SupermaskError
+from theory.chain import chain_of
+from theory.chain.calls import CALLS
+from theory.chain.modules import HANDLERS
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
+
+MEMBERS = {
+    nn.Linear,
+    nn.Conv2d,
+    nn.ReLU,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.Flatten,
+    nn.ZeroPad2d,
+}
+
+LINE, IMAGE = (6,), (4, 8, 7)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(module, seed=0):
+    """Give each tensor, statistics included, values that a trained network could have; in training mode."""
+    torch.manual_seed(seed)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_floating_point() and not name.endswith(("_u", "_v")):
+            tensor.data = 0.4 * torch.randn_like(tensor)
+            tensor.data = tensor.data.abs() + 0.3 if name.endswith("running_var") else tensor.data
+    return module.train()
+
+
+def assert_chain(target, shape):
+    """Read a target, compare on random inputs, and return the chain."""
+    chain = chain_of(target)
+    x = noise(5, *shape, seed=1)
+    with torch.no_grad():
+        wanted, got = copy.deepcopy(target).double().eval()(x), chain(x)
+    assert got.shape == wanted.shape
+    assert float((got - wanted).abs().max()) <= 1e-12 * float(wanted.abs().max())
+    assert float(wanted.std()) > 0.0
+    assert_plain(chain)
+    return chain
+
+
+def assert_plain(chain):
+    assert type(chain) is nn.Sequential
+    for module in chain:
+        assert type(module) in MEMBERS
+        assert not module.training
+        for parameter in module.parameters():
+            assert (parameter.dtype, parameter.device.type) == (torch.float64, "cpu")
+            assert not parameter.requires_grad
+    for conv in (module for module in chain if isinstance(module, nn.Conv2d)):
+        assert conv.groups == 1
+        assert all(isinstance(size, int) for size in (*conv.padding, *conv.stride, *conv.dilation))
+
+
+def then_linear(*modules, units=3):
+    """Append a Linear that fits, on images of the shape of this file."""
+    module = nn.Sequential(*modules, nn.Flatten()).double().eval()
+    width = module(noise(2, *IMAGE)).shape[1]
+    return nn.Sequential(*modules, nn.Flatten(), nn.Linear(width, units)).float()
+
+
+class Steps(nn.Module):
+    """A network written with calls: `between` comes between its convolution and its Linear."""
+
+    def __init__(self, between, width):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 5, 3, padding=1)
+        self.between = between
+        self.fc = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.fc(self.between(self, F.relu(self.conv(x))))
+
+
+def unpacked(self, x):
+    b, _, _, _ = x.shape
+    return x.view(b, -1)
+
+
+def in_place(self, x):
+    return F.relu(x, inplace=True).relu_().flatten(1)
+
+
+WIDTH = 5 * 8 * 7
+CALLED = {
+    "torch.relu": (lambda self, x: torch.relu(x).flatten(1), WIDTH),
+    "x.relu": (lambda self, x: (x.relu()).flatten(1), WIDTH),
+    "in place": (in_place, WIDTH),
+    "torch.flatten": (lambda self, x: torch.flatten(x, 1), WIDTH),
+    "torch.flatten by name": (lambda self, x: torch.flatten(x, start_dim=1), WIDTH),
+    "x.flatten": (lambda self, x: x.flatten(1), WIDTH),
+    "view(size(0), -1)": (lambda self, x: x.view(x.size(0), -1), WIDTH),
+    "view(size(dim=0), -1)": (lambda self, x: x.view(x.size(dim=0), -1), WIDTH),
+    "view((size()[0], -1))": (lambda self, x: x.view((x.size()[0], -1)), WIDTH),
+    "view(batch, width)": (lambda self, x: x.contiguous().view(x.shape[0], 280), WIDTH),
+    "view of an unpacked shape": (unpacked, WIDTH),
+    "reshape": (lambda self, x: x.reshape(x.shape[0], -1), WIDTH),
+    "torch.reshape": (lambda self, x: torch.reshape(x, (-1, 280)), WIDTH),
+    "view(-1, width)": (lambda self, x: x.view(-1, 280), WIDTH),
+    "rearrange": (lambda self, x: einops.rearrange(x, "b c h w -> b (c h w)"), WIDTH),
+    "rearrange by name": (lambda self, x: rearrange(x, "b c h w -> b (c h w)", c=5), WIDTH),
+    "max_pool2d": (lambda self, x: F.max_pool2d(x, 2).flatten(1), 5 * 4 * 3),
+    "max_pool2d of all options": (lambda self, x: F.max_pool2d(x, 3, (2, 1), 1, (1, 2), True).flatten(1), 125),
+    "torch.max_pool2d": (lambda self, x: torch.max_pool2d(x, 2, 2, ceil_mode=True).flatten(1), 80),
+    "avg_pool2d": (lambda self, x: F.avg_pool2d(x, 2).flatten(1), 60),
+    "avg_pool2d of all options": (lambda self, x: F.avg_pool2d(x, 3, 2, 1, True, False, 7).flatten(1), 100),
+    "adaptive_avg_pool2d": (lambda self, x: F.adaptive_avg_pool2d(x, (2, 3)).flatten(1), 30),
+    "adaptive_max_pool2d": (lambda self, x: F.adaptive_max_pool2d(x, 2).flatten(1), 20),
+    "dropout": (lambda self, x: F.dropout(F.dropout2d(x, 0.5, self.training), 0.9, self.training).flatten(1), WIDTH),
+}
+
+
+@pytest.mark.parametrize(("between", "width"), CALLED.values(), ids=CALLED.keys())
+def test_calls_are_read(between, width):
+    chain = assert_chain(trained(Steps(between, width)), IMAGE)
+    assert isinstance(chain[-2], nn.Flatten)
+
+
+class Early(nn.Module):
+    """Asks for the batch before the layers, has more arguments, and a choice that depends on none."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(4, 2, 3), nn.ReLU())
+        self.head = nn.ModuleDict({"out": nn.Linear(60, 3)})
+
+    def forward(self, images, mask=None, *rest, scale: float = 1.0, **options):
+        batch = images.size(0)
+        images = self.body(images)
+        if mask is not None or scale != 1.0 or self.training:
+            images = images * 2
+        return self.head["out"](images.view(batch, -1))
+
+
+def shared():
+    linear, relu = nn.Linear(6, 6), nn.ReLU()
+    return nn.Sequential(linear, relu, linear, relu, nn.Linear(6, 2))
+
+
+def shared_stage():
+    stage = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.ReLU())
+    return nn.Sequential(stage, nn.Sequential(stage, nn.Linear(6, 2)))
+
+
+class Renamed(nn.Linear):
+    """A subclass that computes what its base does."""
+
+
+TARGETS = {
+    "one layer": (lambda: nn.Sequential(nn.Linear(6, 2)), LINE, ["Linear"]),
+    "no biases": (
+        lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(True), nn.Linear(5, 2, bias=False)),
+        LINE,
+        ["Linear", "ReLU", "Linear"],
+    ),
+    "nested": (
+        lambda: nn.Sequential(nn.Sequential(nn.Sequential(), nn.Linear(6, 5)), nn.Sequential(nn.ReLU())),
+        LINE,
+        ["Linear", "ReLU"],
+    ),
+    "what vanishes": (
+        lambda: nn.Sequential(
+            nn.Dropout1d(), nn.Linear(6, 5), nn.Dropout(0.5), nn.Identity(3), nn.ReLU(), nn.AlphaDropout(0.5)
+        ),
+        LINE,
+        ["Linear", "ReLU"],
+    ),
+    "what vanishes of images": (
+        lambda: then_linear(nn.Conv2d(4, 3, 3), nn.Dropout2d(0.5), nn.ReLU(), nn.Identity()),
+        IMAGE,
+        ["Conv2d", "ReLU", "Flatten", "Linear"],
+    ),
+    "used twice": (shared, LINE, ["Linear", "ReLU", "Linear", "ReLU", "Linear"]),
+    "a stage used twice": (shared_stage, LINE, ["Linear", "ReLU", "Linear", "ReLU", "Linear"]),
+    "subclass": (lambda: nn.Sequential(Renamed(6, 2)), LINE, ["Linear"]),
+    "weight norm": (
+        lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 2)), nn.ReLU()),
+        LINE,
+        ["Linear", "ReLU"],
+    ),
+    "spectral norm": (
+        lambda: nn.Sequential(parametrizations.spectral_norm(nn.Conv2d(4, 2, 3)), nn.ReLU()),
+        IMAGE,
+        ["Conv2d", "ReLU"],
+    ),
+    "batch norm behind Linear": (
+        lambda: nn.Sequential(nn.Linear(6, 5), nn.Dropout(), nn.BatchNorm1d(5, eps=0.1), nn.ReLU(), nn.Linear(5, 2)),
+        LINE,
+        ["Linear", "ReLU", "Linear"],
+    ),
+    "batch norm of no bias": (
+        lambda: nn.Sequential(nn.Linear(6, 5, bias=False), nn.BatchNorm1d(5, affine=False), nn.ReLU()),
+        LINE,
+        ["Linear", "ReLU"],
+    ),
+    "two batch norms": (
+        lambda: nn.Sequential(nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5, eps=0.2), nn.Identity(), nn.BatchNorm2d(5)),
+        IMAGE,
+        ["Conv2d"],
+    ),
+    "batch norm of groups": (
+        lambda: nn.Sequential(nn.Conv2d(4, 6, 3, groups=2, bias=False), nn.BatchNorm2d(6), nn.ReLU()),
+        IMAGE,
+        ["Conv2d", "ReLU"],
+    ),
+    "depthwise": (lambda: nn.Sequential(nn.Conv2d(4, 8, 3, groups=4)), IMAGE, ["Conv2d"]),
+    "strides": (lambda: nn.Sequential(nn.Conv2d(4, 2, 3, (2, 1), (1, 0), (1, 2))), IMAGE, ["Conv2d"]),
+    "same": (lambda: nn.Sequential(nn.Conv2d(4, 2, (3, 5), padding="same", dilation=(2, 1))), IMAGE, ["Conv2d"]),
+    "same, more behind": (
+        lambda: nn.Sequential(nn.Conv2d(4, 2, (2, 4), padding="same"), nn.BatchNorm2d(2)),
+        IMAGE,
+        ["ZeroPad2d", "Conv2d"],
+    ),
+    "same, even rows": (lambda: nn.Sequential(nn.Conv2d(4, 2, (4, 3), padding="same")), IMAGE, ["ZeroPad2d", "Conv2d"]),
+    "valid": (lambda: nn.Sequential(nn.Conv2d(4, 2, 3, padding="valid")), IMAGE, ["Conv2d"]),
+    "zero padding": (
+        lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 2, 3)), nn.Conv2d(4, 2, 3)),
+        IMAGE,
+        ["ZeroPad2d", "Conv2d"],
+    ),
+    "pooling": (
+        lambda: then_linear(
+            nn.MaxPool2d(2, stride=1, padding=1, dilation=2, ceil_mode=True),
+            nn.Conv2d(4, 5, 3),
+            nn.AvgPool2d((2, 1), 1, padding=(1, 0), ceil_mode=True, count_include_pad=False),
+            nn.ReLU(),
+            nn.AvgPool2d(2, padding=1, divisor_override=3),
+            nn.AdaptiveMaxPool2d((2, 3)),
+            nn.AdaptiveAvgPool2d(2),
+        ),
+        IMAGE,
+        [
+            *("MaxPool2d", "Conv2d", "AvgPool2d", "ReLU", "AvgPool2d"),
+            *("AdaptiveMaxPool2d", "AdaptiveAvgPool2d", "Flatten", "Linear"),
+        ],
+    ),
+    "einops": (
+        lambda: nn.Sequential(nn.Conv2d(4, 5, 3), Rearrange("n ch y x->n (ch y x)", ch=5), nn.Linear(150, 2)),
+        IMAGE,
+        ["Conv2d", "Flatten", "Linear"],
+    ),
+    "einops, one pixel": (
+        lambda: nn.Sequential(nn.Conv2d(4, 5, (8, 7)), Rearrange("b c 1 1 -> b c"), nn.Linear(5, 2)),
+        IMAGE,
+        ["Conv2d", "Flatten", "Linear"],
+    ),
+    "einops, any axes": (
+        lambda: nn.Sequential(Rearrange("b ... -> b (...)"), nn.Linear(224, 2)),
+        IMAGE,
+        ["Flatten", "Linear"],
+    ),
+    "other arguments": (Early, IMAGE, ["Conv2d", "ReLU", "Flatten", "Linear"]),
+    "float64": (lambda: nn.Sequential(nn.Linear(6, 2)).double(), LINE, ["Linear"]),
+    "bfloat16": (lambda: nn.Sequential(nn.Linear(6, 2)).bfloat16(), LINE, ["Linear"]),
+}
+
+
+@pytest.mark.parametrize(("build", "shape", "types"), TARGETS.values(), ids=TARGETS.keys())
+def test_targets_are_read(build, shape, types):
+    chain = assert_chain(trained(build()), shape)
+    assert [type(module).__name__ for module in chain] == types
+
+
+@pytest.mark.parametrize("name", ["lenet_300_100", "lenet5", "conv2", "conv4", "conv6", "conv8"])
+def test_networks_of_the_papers_are_read(name):
+    model = supermask.models.build(name, width=0.125)
+    assert_chain(trained(model), supermask.models.RECIPES[name].input_shape)
+
+
+def test_torchvision_networks_are_read():
+    features = supermask.models.build("torchvision:vgg11_bn").features[:9]
+    chain = assert_chain(trained(features), (3, 16, 16))
+    assert [type(module).__name__ for module in chain] == [*["Conv2d", "ReLU", "MaxPool2d"] * 2, "Conv2d"]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data(), seed=st.integers(0, 10_000))
+def test_random_chains_of_images(data, seed):
+    channels, modules = IMAGE[0], []
+    for _ in range(data.draw(st.integers(1, 3), label="convolutions")):
+        groups = data.draw(st.sampled_from([g for g in (1, 2, 4) if channels % g == 0]))
+        outputs = groups * data.draw(st.integers(1, 3))
+        kernel = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+        padding = data.draw(st.sampled_from(["same", (2, 1), 2]))
+        options = {"groups": groups, "padding": padding, "dilation": data.draw(st.integers(1, 2))}
+        modules.append(nn.Conv2d(channels, outputs, kernel, bias=data.draw(st.booleans()), **options))
+        extras = (
+            [nn.BatchNorm2d(outputs, eps=data.draw(st.sampled_from([1e-5, 0.5])), affine=data.draw(st.booleans()))],
+            [nn.Dropout2d(), nn.BatchNorm2d(outputs)],
+            [nn.ReLU(inplace=True)],
+            [nn.ReLU(), nn.MaxPool2d(2, 1), nn.Identity()],
+            [nn.AvgPool2d(2, 1, 1), nn.ReLU()],
+        )
+        modules.append(nn.Sequential(*data.draw(st.sampled_from(extras))))
+        channels = outputs
+    assert_chain(trained(then_linear(*modules), seed), IMAGE)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    seed=st.integers(0, 10_000),
+    bias=st.booleans(),
+    norm=st.booleans(),
+    affine=st.booleans(),
+)
+def test_random_chains_of_vectors(sizes, seed, bias, norm, affine):
+    modules = [
+        nn.Sequential(
+            nn.Linear(inputs, outputs, bias=bias),
+            nn.BatchNorm1d(outputs, affine=affine) if norm else nn.Dropout(),
+            *[nn.ReLU()] * (inputs > 2),
+        )
+        for inputs, outputs in itertools.pairwise([6, *sizes])
+    ]
+    chain = chain_of(trained(nn.Sequential(*modules), seed))
+    x = noise(9, 6, seed=seed)
+    wanted = nn.Sequential(*modules).double().eval()(x)
+    torch.testing.assert_close(chain(x), wanted.detach(), rtol=1e-12, atol=1e-12 * max(1.0, float(x.abs().max())))
+    assert_plain(chain)
+
+
+def test_sizes_of_pooling_are_pairs_of_integers():
+    target = then_linear(nn.Conv2d(4, 2, 1), nn.MaxPool2d(2), nn.AvgPool2d([2]), nn.AdaptiveAvgPool2d(1))
+    _, biggest, mean, adaptive, *_ = chain_of(target)
+    assert (biggest.kernel_size, biggest.stride, biggest.padding, biggest.dilation) == ((2, 2), (2, 2), (0, 0), (1, 1))
+    assert (mean.kernel_size, mean.stride, mean.padding) == ((2, 2), (2, 2), (0, 0))
+    assert adaptive.output_size == (1, 1)
+
+
+def test_what_runs_twice_is_two_modules():
+    first, _, second, *_ = chain_of(shared())
+    assert first is not second
+    assert torch.equal(first.weight, second.weight)
+    assert first.weight.data_ptr() != second.weight.data_ptr()
+
+
+class Counting(nn.Module):
+    """Counts its own calls, as some networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 2)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.fc(x)
+
+
+def test_the_target_is_left_as_it_was():
+    counting = Counting()
+    net = nn.Sequential(
+        nn.Conv2d(4, 6, 3, groups=2, padding="same"), nn.BatchNorm2d(6), nn.Flatten(), nn.Dropout(), nn.Linear(336, 6)
+    )
+    target = trained(nn.Sequential(net, parametrizations.spectral_norm(nn.Linear(6, 6)), counting))
+    net[4].requires_grad_(False)
+    net[1].eval()
+    handle = net[0].register_full_backward_hook(lambda module, into, out: None)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    flags = [(module, module.training, type(module)) for module in target.modules()]
+    grads = [parameter.requires_grad for parameter in target.parameters()]
+    random = torch.random.get_rng_state()
+    chain = chain_of(target)
+    for parameter in chain.parameters():
+        parameter.data.zero_()
+    after = target.state_dict()
+    assert after.keys() == before.keys()
+    assert all(
+        torch.equal(after[name], tensor) and after[name].dtype == tensor.dtype for name, tensor in before.items()
+    )
+    assert flags == [(module, module.training, type(module)) for module in target.modules()]
+    assert grads == [parameter.requires_grad for parameter in target.parameters()]
+    assert list(net[0]._backward_hooks) == [handle.id]
+    assert counting.calls == 0
+    assert torch.equal(random, torch.random.get_rng_state())
+
+
+def test_weights_are_the_targets_bit_for_bit():
+    target = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2, bias=False))
+    first, _, last = chain_of(target)
+    assert torch.equal(first.weight, target[0].weight.double())
+    assert torch.equal(first.bias, target[0].bias.double())
+    assert last.bias is None
+
+
+def test_a_masked_weight_is_read_as_it_is_used():
+    class Mask(nn.Module):
+        def forward(self, weight):
+            return weight * (weight > 0)
+
+    target = nn.Sequential(nn.Linear(6, 5))
+    parametrize.register_parametrization(target[0], "weight", Mask())
+    (linear,) = assert_chain(target, LINE)
+    assert bool((linear.weight == 0).any())
+    assert bool((linear.weight >= 0).all())
+
+
+class Doubled(nn.Linear):
+    """A Linear that is none."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Padded(nn.Conv2d):
+    """A Conv2d that is none."""
+
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x + 1.0, weight, bias)
+
+
+class AlwaysDrops(nn.Dropout):
+    """Dropout that stays on after training."""
+
+    def train(self, mode=True):
+        return super().train(True)
+
+
+class MonteCarlo(nn.Dropout):
+    """Dropout that stays on after training, in another way."""
+
+    def forward(self, x):
+        return F.dropout(x, self.p, True)
+
+
+class Net(nn.Module):
+    """A convolution, a Linear, a scale, and a forward pass that is given."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.conv, self.fc, self.norm = nn.Conv2d(4, 4, 1), nn.Linear(6, 6), nn.BatchNorm1d(6)
+        self.scale = nn.Parameter(torch.ones(6))
+        self.relu = nn.ReLU(inplace=True)
+        self.run = run
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+class Two(nn.Module):
+    """Two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 6)
+
+    def forward(self, x, y):
+        return self.fc(x)
+
+
+class Residual(nn.Module):
+    """A block deep inside a network."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return x + self.fc(x)
+
+
+def discarded(self, x):
+    y = self.fc(x)
+    self.relu(y)
+    return y
+
+
+def aliased(self, x):
+    y = self.conv(x)
+    z = y.view(y.size(0), -1)
+    y.relu_()
+    return z
+
+
+def hooked(register):
+    target = nn.Sequential(nn.Linear(6, 2))
+    getattr(target[0], register)(lambda module, *tensors: None)
+    return target
+
+
+def replaced():
+    target = nn.Sequential(nn.Linear(6, 2))
+    target[0].forward = lambda x: x[:, :2]
+    return target
+
+
+def broken(key, value, *modules):
+    target = trained(nn.Sequential(*modules))
+    with torch.no_grad():
+        target.state_dict(keep_vars=True)[key].view(-1)[0] = value
+    return target
+
+
+def norm_of(module):
+    norm = nn.BatchNorm1d(4)
+    norm.running_var.zero_()
+    norm.eps = 0.0
+    return nn.Sequential(module, norm)
+
+
+FC, CONV, FLAT = (lambda: nn.Linear(6, 4)), (lambda: nn.Conv2d(4, 4, 3)), nn.Flatten
+ONLY = "only Linear and ReLU, Conv2d"
+SAYS = "does not compute what its Linear and ReLU modules say: "
+REFUSED = [
+    (nn.Linear(3, 2), r"^The target is a Linear; give an nn\.Sequential"),
+    ([nn.Linear(3, 2)], r"^The target is a list; give an nn\.Sequential"),
+    (nn.ModuleList([FC()]), r"^The target is a ModuleList; give an nn\.Sequential"),
+    (nn.Sequential(), "no Linear layer and no Conv2d"),
+    (nn.Sequential(FLAT()), "no Linear layer and no Conv2d"),
+    (nn.Sequential(nn.ReLU(), FC()), "^The target begins with a ReLU"),
+    (nn.Sequential(FLAT(), nn.ReLU(), FC()), "^The target begins with a ReLU"),
+    (nn.Sequential(FC(), nn.Tanh()), f"^The target's 1 is a Tanh; {ONLY}"),
+    (nn.Sequential(FC(), nn.Sequential(nn.ReLU6())), rf"^The target's 1\.0 is a ReLU6; {ONLY}"),
+    (nn.Sequential(FC(), nn.Softmax(1)), "^The target's 1 is a Softmax; .*; leave it off"),
+    (nn.Sequential(FC(), nn.LogSoftmax(1)), "^The target's 1 is a LogSoftmax; .*; leave it off"),
+    (nn.Sequential(nn.Conv1d(4, 2, 3)), "0 is a Conv1d; only"),
+    (nn.Sequential(nn.Conv3d(4, 2, 3)), "0 is a Conv3d; only"),
+    (nn.Sequential(nn.ConvTranspose2d(4, 2, 3)), "0 is a ConvTranspose2d; only"),
+    (nn.Sequential(nn.Conv2d(4, 2, 3, padding=1, padding_mode="reflect")), "padding_mode='reflect'; only 'zeros'"),
+    (nn.Sequential(CONV(), nn.MaxPool2d(2, return_indices=True)), "1 returns indices"),
+    (nn.Sequential(CONV(), nn.AdaptiveMaxPool2d(2, return_indices=True)), "1 returns indices"),
+    (nn.Sequential(CONV(), nn.MaxPool2d(2.5)), r"1 has the size 2\.5; give one integer or two"),
+    (nn.Sequential(CONV(), nn.AdaptiveAvgPool2d((None, 2))), r"1 has the size \(None, 2\); give"),
+    (nn.Sequential(CONV(), nn.AvgPool2d((1, 2, 3))), r"1 has the size \(1, 2, 3\); give"),
+    (nn.Sequential(nn.ZeroPad2d(-1), CONV()), "0 cuts the image"),
+    (nn.Sequential(CONV(), nn.Flatten(1, 2)), "1 flattens dimensions 1 to 2; only"),
+    (nn.Sequential(nn.Flatten(0), FC()), "0 flattens dimensions 0 to -1; only"),
+    (nn.Sequential(CONV(), Rearrange("b c h w -> b (h w c)")), r"1 rearranges 'b c h w -> b \(h w c\)'; only"),
+    (nn.Sequential(CONV(), Rearrange("b c h w -> (b c) (h w)")), "1 rearranges"),
+    (nn.Sequential(CONV(), Rearrange("b (c d) h w -> b (c d h w)", d=2)), "1 rearranges"),
+    (nn.Sequential(CONV(), Rearrange("b c h w -> b c (h w)")), "1 rearranges"),
+    (nn.Sequential(Rearrange("... c -> ... (c)"), FC()), "0 rearranges"),
+    (nn.Sequential(CONV(), Reduce("b c h w -> b c", "mean")), "1 is a Reduce; only"),
+    # what does not fit
+    (
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)),
+        r"^The target's 2 takes 5 inputs, and 4 come to it\.$",
+    ),
+    (
+        nn.Sequential(CONV(), nn.AvgPool2d(2), nn.Conv2d(3, 2, 1)),
+        r"^The target's 2 takes 3 inputs, and 4 come to it\.$",
+    ),
+    (nn.Sequential(CONV(), nn.Conv2d(6, 2, 1, groups=2)), r"1 takes 6 inputs, and 4 come to it\.$"),
+    (nn.Sequential(FC(), nn.Flatten(), nn.Linear(5, 2)), r"2 takes 5 inputs, and 4 come to it\.$"),
+    (nn.Sequential(FC(), nn.BatchNorm1d(5)), r"1 takes 5 inputs, and 4 come to it\.$"),
+    (
+        nn.Sequential(CONV(), nn.Linear(6, 2)),
+        r"1 takes vectors, and images come to it; put an nn\.Flatten before it\.$",
+    ),
+    (nn.Sequential(FC(), CONV()), "1 takes images, and vectors come to it"),
+    (nn.Sequential(FLAT(), CONV()), "1 takes images, and vectors come to it"),
+    (nn.Sequential(FC(), nn.MaxPool2d(2)), "1 takes images, and vectors come to it"),
+    # batch norm
+    (nn.Sequential(nn.BatchNorm1d(6), FC()), "0 is a BatchNorm1d that does not directly follow a Linear"),
+    (nn.Sequential(FC(), nn.ReLU(), nn.BatchNorm1d(4)), "2 is a BatchNorm1d that does not directly follow"),
+    (nn.Sequential(CONV(), nn.BatchNorm1d(4)), "1 is a BatchNorm1d that does not directly follow a Linear"),
+    (nn.Sequential(FC(), nn.BatchNorm2d(4)), "1 is a BatchNorm2d that does not directly follow a Conv2d"),
+    (nn.Sequential(FC(), nn.BatchNorm1d(4, track_running_stats=False)), "1 has no running statistics"),
+    (nn.Sequential(CONV(), nn.InstanceNorm2d(4)), "1 is a InstanceNorm2d; only"),
+    (norm_of(FC()), r"^The target's 1\.running_var holds a variance that is not positive\.$"),
+    (broken("1.running_var", -1.0, FC(), nn.BatchNorm1d(4)), r"1\.running_var holds a variance that is not positive"),
+    # numbers
+    (broken("0.weight", math.nan, FC()), r"^The target's 0\.weight holds NaN or infinity\.$"),
+    (broken("0.bias", math.inf, FC()), r"^The target's 0\.bias holds NaN or infinity\.$"),
+    (broken("0.0.weight", -math.inf, nn.Sequential(CONV())), r"^The target's 0\.0\.weight holds NaN or infinity\.$"),
+    (broken("1.running_mean", math.nan, FC(), nn.BatchNorm1d(4)), r"^The target's 1\.running_mean holds NaN"),
+    (broken("1.running_var", math.inf, FC(), nn.BatchNorm1d(4)), r"^The target's 1\.running_var holds NaN"),
+    (broken("1.bias", math.nan, CONV(), nn.BatchNorm2d(4)), r"^The target's 1\.bias holds NaN"),
+    (nn.Sequential(nn.Linear(6, 2, dtype=torch.complex64)), r"0\.weight is complex"),
+    (nn.Sequential(nn.LazyLinear(3)), r"^The target's 0\.weight has no values yet"),
+    (nn.Sequential(nn.Linear(6, 2, device="meta")), r"^The target's 0\.weight has no values yet"),
+    # modules that do something else
+    (nn.Sequential(Doubled(6, 2)), f"{SAYS}0 is a Doubled that computes something of its own; give a plain Linear"),
+    (nn.Sequential(Padded(4, 2, 3)), f"{SAYS}0 is a Padded that .*; give a plain Conv2d"),
+    (nn.Sequential(FC(), MonteCarlo()), f"{SAYS}1 is a MonteCarlo that"),
+    (nn.Sequential(FC(), AlwaysDrops()), r"1 stays in training mode after eval\(\)"),
+    (hooked("register_forward_hook"), f"{SAYS}0 has a forward hook; give plain modules without hooks"),
+    (hooked("register_forward_pre_hook"), f"{SAYS}0 has a forward hook"),
+    (replaced(), f"{SAYS}0 is called in a way of its own"),
+    # no chain
+    (nn.Sequential(nn.Sequential(Residual())), r"add in 0\.0\.forward brings 2 tensors together; only a single chain"),
+    (supermask.models.build("resnet20", width=0.1), "brings 2 tensors together; only a single chain"),
+    (supermask.models.build("wide_resnet_16_8", width=0.02), "brings 2 tensors together; only a single chain"),
+    (Net(lambda self, x: torch.cat([self.fc(x), x], dim=1)), "cat in forward brings 2 tensors together"),
+    (Net(lambda self, x: self.scale), "The target's scale does not use the input"),
+    (Net(lambda self, x: self.fc(x) * self.scale), "mul in forward brings 2 tensors together"),
+    (Net(lambda self, x: F.linear(x, self.fc.weight)), "linear in forward brings 2 tensors together"),
+    (Net(lambda self, x: self.fc(x) * 2), f"The target calls mul in forward; {ONLY}"),
+    (Net(lambda self, x: self.fc(x) + 1), "The target calls add in forward"),
+    (Net(lambda self, x: torch.tanh(self.fc(x))), f"The target calls tanh in forward; {ONLY}"),
+    (Net(lambda self, x: self.fc(x).tanh()), f"The target calls tanh in forward; {ONLY}"),
+    (Net(lambda self, x: F.softmax(self.fc(x), dim=1)), "The target calls softmax in forward; .*; leave it off"),
+    (Net(lambda self, x: self.fc(x).log_softmax(1)), "The target calls log_softmax in forward; .*; leave it off"),
+    (Net(lambda self, x: einops.reduce(self.conv(x), "b c h w -> b c", "mean")), "calls reduce in forward"),
+    (Net(lambda self, x: einops.rearrange(self.conv(x), "b c h w -> b (w h c)")), "rearrange in forward rearranges"),
+    (Net(lambda self, x: F.dropout(self.fc(x))), "dropout in forward drops units after training too"),
+    (Net(lambda self, x: self.conv(x).flatten()), "flatten in forward flattens dimensions 0 to -1"),
+    (Net(lambda self, x: self.conv(x).view(x.size(1), -1)), "view in forward depends on the size of its input"),
+    (Net(lambda self, x: self.conv(x).view(self.scale.size(0), -1)), "view in forward depends on the size"),
+    (Net(lambda self, x: self.conv(x).view(self.scale.shape[0], -1)), "view in forward depends on the size"),
+    (Net(lambda self, x: self.conv(x).view(-1, 2, 3)), r"view in forward makes the shape \(-1, 2, 3\); only"),
+    (Net(lambda self, x: self.conv(x).view(x.size(0), -1, 3)), r"makes the shape \(the batch, -1, 3\); only"),
+    (Net(lambda self, x: self.conv(x).view(3, -1)), r"makes the shape \(3, -1\); only"),
+    (Net(lambda self, x: self.fc(x).view(-1, 3)), r"view in forward takes 3 inputs, and 6 come to it\.$"),
+    (Net(lambda self, x: self.fc(self.conv(x).view(-1, 7))), r"The target's fc takes 6 inputs, and 7 come to it\.$"),
+    (
+        Net(lambda self, x: self.conv(x).view(-1, 6)),
+        "view in forward is followed by no Linear that takes its 6 outputs",
+    ),
+    (Net(lambda self, x: F.avg_pool2d(self.conv(x), x.size()[2:])), "avg_pool2d in forward depends on the size"),
+    (
+        Net(lambda self, x: F.max_pool2d(self.conv(x), 2, return_indices=True)[0]),
+        "The target calls max_pool2d_with_indices in forward",
+    ),
+    (Net(lambda self, x: x.relu(self.fc(x))), "relu in forward brings 2 tensors together"),
+    (Net(lambda self, x: self.fc(x).flatten(1, out=3)), "flatten in forward is called with arguments"),
+    (Net(lambda self, x: self.fc(x) if x.sum() > 0 else x), "^The target's forward cannot be followed"),
+    (Net(lambda self, x: nn.Linear(6, 2)(x)), "^The target's forward cannot be followed"),
+    (Net(lambda self, x: (self.fc(x), x)), "^The target's forward returns a tuple"),
+    (Net(discarded), "relu is beside the chain that leads to the output; only a single chain"),
+    (Net(aliased), "relu_ in forward is beside the chain"),
+    (Two(), "^The target's forward takes 2 inputs"),
+]
+
+
+@pytest.mark.parametrize(("target", "sentence"), REFUSED, ids=[sentence for _, sentence in REFUSED])
+def test_what_cannot_be_built_is_refused_in_one_sentence(target, sentence):
+    with pytest.raises(SupermaskError, match=sentence) as caught:
+        chain_of(target)
+    assert str(caught.value).endswith(".")
+    assert not re.search(r"[a-z]\. ", str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fold_that_overflows_is_refused():
+    target = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)).double()
+    nn.init.constant_(target[0].weight, 1e200)
+    nn.init.constant_(target[1].weight, 1e200)
+    with pytest.raises(SupermaskError, match="1, folded into the layer before it, holds NaN or infinity"):
+        chain_of(target)
+
+
+def test_a_weight_that_is_no_parameter_is_refused():
+    target = nn.Sequential(nn.Linear(6, 2))
+    del target[0].weight
+    target[0].weight = torch.ones(2, 6, requires_grad=True) * 2.0
+    with pytest.raises(SupermaskError, match=r"^The target cannot be copied"):
+        chain_of(target)
+
+
+def test_the_tables_hold_what_is_tested():
+    assert set(HANDLERS) >= MEMBERS
+    assert all(callable(make) for make in CALLS.values())
+
+
+@pytest.mark.gpu
+def test_a_target_on_a_gpu_is_read_on_the_cpu():
+    target = trained(nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6), nn.ReLU())).cuda()
+    chain = chain_of(target)
+    assert_plain(chain)
+    assert all(parameter.is_cuda for parameter in target.parameters())

@@ -1,0 +1,74 @@
+"""Malach et al. 2020: a weight of the target becomes one path, the closest of the random paths of its input's block."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from theory.bounds import malach_pairs, malach_products
+from theory.constructions.layout import Mask
+from theory.constructions.prune import Choices
+from theory.target import Layer, Matrix
+
+FAILURE = 0.01
+"""Probability that is allowed for some weight of a layer not to find its path."""
+MOST_DISTANCES = 2**24
+"""Distances that are held in memory at a time."""
+
+
+def choose_closest_pair(choices: Choices, tolerance: float) -> tuple[Mask, Matrix]:
+    """Meet each weight w by the one path (u, v) whose two hops are closest to (|w|, sign w), as the proof does.
+
+    A weight that is small enough to be left out is met by no path; so is one whose closest path is worse than none.
+    """
+    size = np.abs(choices.wanted) / choices.scale
+    sign = np.where(choices.wanted < 0.0, -1.0, 1.0)
+
+    def distances(rows: slice) -> Matrix:
+        hops = np.abs(choices.second[rows] / choices.scale - sign[rows, None])
+        return np.maximum(np.abs(choices.strength - size[rows, None]), hops)
+
+    return _closest(choices, tolerance, distances)
+
+
+def choose_closest_product(choices: Choices, tolerance: float) -> tuple[Mask, Matrix]:
+    """Meet each weight by the one path whose product is closest to it; no path if none is closer than zero."""
+
+    def distances(rows: slice) -> Matrix:
+        return np.abs(choices.second[rows] * choices.strength - choices.wanted[rows, None])
+
+    return _closest(choices, tolerance, distances)
+
+
+def pair_width(layer: Layer, error: float, halves: int) -> int:
+    """Return hidden units per input with which each weight has a close pair, but with probability FAILURE: 1/error^2.
+
+    Args:
+        layer: of the target.
+        error: that a weight may have, over the scale.
+        halves: signs of the input that are served; the bound counts two.
+
+    """
+    return malach_pairs(min(error, 1.0), FAILURE / _weights(layer))
+
+
+def product_width(layer: Layer, error: float, halves: int) -> int:
+    """Return the same for products: 1/error."""
+    return malach_products(min(error, 0.5), FAILURE / _weights(layer))
+
+
+def _weights(layer: Layer) -> int:
+    return layer.kernel.size + layer.outputs
+
+
+def _closest(choices: Choices, tolerance: float, distances: Callable[[slice], Matrix]) -> tuple[Mask, Matrix]:
+    chosen, errors = np.zeros(choices.second.shape, np.bool_), np.abs(choices.wanted)
+    units = choices.second.shape[1]
+    for start in range(0, len(errors) if units else 0, step := max(1, MOST_DISTANCES // max(1, units))):
+        rows = slice(start, start + step)
+        nearest = distances(rows).argmin(axis=1)[:, None]
+        found = np.take_along_axis(choices.second[rows], nearest, axis=1)[:, 0] * choices.strength[nearest[:, 0]]
+        missed = np.abs(found - choices.wanted[rows])
+        better = (missed < errors[rows]) & (errors[rows] > tolerance)
+        np.put_along_axis(chosen[rows], nearest, better[:, None], axis=1)
+        errors[rows] = np.where(better, missed, errors[rows])
+    return chosen, errors

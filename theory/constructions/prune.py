@@ -1,0 +1,136 @@
+"""Pruning a pair of random layers to a layer of the target: paths of an input's block meet each of its weights."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory.constructions.layout import Mask, RandomPair
+from theory.effective import Paths
+from theory.target import Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """Weights of the target that want paths, each from the same hidden units.
+
+    Attributes:
+        strength: what the units make of an input of 1, float64 (units,).
+        second: the second hop, float64 (weights, units), uniform on [-scale, scale] before it is looked at.
+        wanted: the weights, float64 (weights,), of at most scale / 2.
+        scale: of the second hop.
+
+    """
+
+    strength: Matrix
+    second: Matrix
+    wanted: Matrix
+    scale: float
+
+    @property
+    def items(self) -> Matrix:
+        """What each path contributes, float64 (weights, units)."""
+        return self.second * self.strength
+
+
+class Choose(Protocol):
+    """A way to meet weights by paths."""
+
+    def __call__(self, choices: Choices, tolerance: float) -> tuple[Mask, Matrix]:
+        """Return which paths stay, bool (weights, units), and how far each weight is missed, float64 (weights,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """Which paths of a pair stay, and how far each weight of the target is missed.
+
+    Attributes:
+        hop: bool (columns, width), a first hop stays with any of its paths.
+        second: bool (outputs, columns, width, taps).
+        errors: float64 (outputs, inputs * taps + 1 with a bias): the larger of the two halves' errors.
+
+    """
+
+    hop: Mask
+    second: Mask
+    errors: Matrix
+
+
+def prune_pair(
+    pair: RandomPair,
+    paths: Paths,
+    choose: Choose,
+    *,
+    halves: Sequence[int],
+    tolerance: float,
+    advance: Callable[[int], object],
+) -> Pruned:
+    """Choose the paths of one layer.
+
+    Args:
+        pair: the two random layers.
+        paths: through them, before pruning.
+        choose: how a weight is met.
+        halves: signs of the input that are served: (1, -1) for any input, (1,) where inputs are not negative, (0,) in
+            a linear network, where one path serves both.
+        tolerance: error of a weight that is small enough.
+        advance: is told of so many weights more that are met.
+
+    """
+    layer = pair.layer
+    second = np.zeros(paths.second.shape, np.bool_)
+    errors = np.zeros((layer.outputs, pair.columns, layer.taps))
+    for column in range(pair.columns):
+        of_bias = column == layer.inputs
+        for half in _halves(halves, of_bias=of_bias):
+            units, strength = _serving(paths.hop[column], half)
+            hops = paths.second[:, column, units].astype(np.float64)  # (outputs, units, taps)
+            if of_bias:
+                choices = Choices(strength.repeat(layer.taps), _flat(hops), layer.offset, pair.scale)
+                kept, missed = choose(choices, tolerance)
+                second[:, column, units] = kept.reshape(hops.shape)
+                errors[:, column, 0] = missed
+            else:
+                wanted = layer.kernel[:, column].reshape(-1) * (half or 1)
+                choices = Choices(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
+                kept, missed = choose(choices, tolerance)
+                second[:, column, units] |= kept.reshape(layer.outputs, layer.taps, -1).swapaxes(1, 2)
+                errors[:, column] = np.maximum(errors[:, column], missed.reshape(layer.outputs, -1))
+            advance(len(missed))
+    hop: Mask = np.logical_or.reduce(second, axis=(0, 3))
+    return Pruned(hop, second, _in_a_row(errors, layer.inputs))
+
+
+def weights_to_meet(pair: RandomPair, halves: Sequence[int]) -> int:
+    """Return how many weights `prune_pair` will meet: one per weight of the target and half, and the biases."""
+    layer = pair.layer
+    return len(halves) * layer.kernel.size + (layer.outputs if layer.bias is not None else 0)
+
+
+def _halves(halves: Sequence[int], *, of_bias: bool) -> Iterator[int]:
+    """Yield the signs that a column needs: the bias's input is the constant 1."""
+    if of_bias and 0 not in halves:
+        yield 1
+    else:
+        yield from halves
+
+
+def _serving(hop: Matrix, half: int) -> tuple[NDArray[np.int64], Matrix]:
+    """Return the units of a block that serve a half, and their strength.
+
+    A unit with first hop u > 0 is active for x > 0 and gives u v x; one with u < 0 for x < 0 and gives |u| v |x|.
+    """
+    units = np.flatnonzero(hop * half > 0) if half else np.arange(len(hop))
+    return units, np.abs(hop[units]) if half else hop[units]
+
+
+def _flat(hops: Matrix, rows: int | None = None) -> Matrix:
+    return hops.reshape(len(hops) if rows is None else rows, -1)
+
+
+def _in_a_row(errors: Matrix, inputs: int) -> Matrix:
+    """Return (outputs, inputs * taps + 1 with a bias): one error per weight, one per bias."""
+    of_weights = errors[:, :inputs].reshape(len(errors), -1)
+    return np.concatenate([of_weights, errors[:, inputs:, 0]], axis=1)

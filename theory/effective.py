@@ -1,0 +1,92 @@
+"""What a pruned pair of layers computes, from its own masked weights: P * x+ - N * x- + c, with x+- = max(+-x, 0)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from theory.target import Layer, Matrix, Target
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """The paths through a pair of random layers: hidden units in blocks, one block per input and one for the bias.
+
+    Attributes:
+        hop: what each unit makes of the one input that it reads, float64 (columns, width); the last column is that of
+            the bias, where there is one.
+        second: what each output reads of it, (outputs, columns, width, taps), float32 in a random network that is still
+            to be pruned and float64 in the masked one.
+
+    """
+
+    hop: Matrix
+    second: NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Effective:
+    """What a pruned pair of layers computes.
+
+    Attributes:
+        positive: P, float64 (outputs, inputs, height, width).
+        negative: N, likewise; None where inputs are never negative.
+        offset: c, float64 (outputs,).
+        mass: |second hop| |first hop| summed over paths, by which rounding is bounded; like `positive`.
+        offset_mass: the same over the paths of the bias, like `offset`.
+        terms: additions behind one output.
+
+    """
+
+    positive: Matrix
+    negative: Matrix | None
+    offset: Matrix
+    mass: Matrix
+    offset_mass: Matrix
+    terms: int
+
+    def __call__(self, layer: Layer, x: Tensor) -> Tensor:
+        """Return P * x+ - N * x- + c for a layer of this geometry."""
+        if self.negative is None:
+            return layer.affine(x, self.positive, self.offset)
+        both = np.concatenate([self.positive, -self.negative], axis=1)
+        return layer.affine(torch.cat([x.relu(), (-x).relu()], dim=1), both, self.offset)
+
+
+def effective(layer: Layer, paths: Paths, *, relu: bool) -> Effective:
+    """Return what masked paths compute.
+
+    Args:
+        layer: of the target, for its geometry and for whether its inputs can be negative.
+        paths: with zeros where weights were pruned.
+        relu: whether a ReLU stands between the hops.
+
+    """
+    hop, second = paths.hop, paths.second
+    positive, offset = _sums(layer, second, np.maximum(hop, 0.0) if relu else hop)
+    negative = None
+    if layer.signed:  # without a ReLU one path serves both signs
+        negative = _sums(layer, second, np.minimum(hop, 0.0))[0] if relu else positive
+    mass, offset_mass = _sums(layer, np.abs(second), np.abs(hop))
+    return Effective(positive, negative, offset, mass, offset_mass, terms=hop.size * layer.taps + hop.shape[0])
+
+
+def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tensor:
+    """Return what a network of these effective layers computes of inputs, float64 (batch, *input_shape)."""
+    for step in target.before:
+        x = step.module(x)
+    for layer, pair in zip(target.layers, found, strict=True):
+        x = pair(layer, x)
+        for step in layer.after:
+            x = step.module(x)
+    return x
+
+
+def _sums(layer: Layer, second: NDArray[np.floating], hop: Matrix) -> tuple[Matrix, Matrix]:
+    """Return the kernel and the offset that paths of these strengths add up to."""
+    sums = np.einsum("ocwt,cw->oct", second, hop)
+    kernel = sums[:, : layer.inputs].reshape(layer.outputs, layer.inputs, *layer.window)
+    return kernel, sums[:, layer.inputs :].sum(axis=(1, 2))

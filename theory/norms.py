@@ -1,0 +1,133 @@
+"""Upper bounds of operator norms, each of them proven: of layers, and of what stands between them."""
+
+import math
+from collections import Counter
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from theory.target import Layer, Matrix, Step
+
+Norm = Literal["l2", "linf"]
+ROUNDING = 2.0**-53
+SLACK = 1.0 + 1e-9
+"""Over computed norms, whose relative error (singular values, Fourier transforms) is of the order of size * 2^-53."""
+
+
+def operator_norm(layer: Layer, kernel: Matrix, norm: Norm) -> float:
+    """Return a bound of |kernel * x| / |x| for a kernel that moves over images as the layer's does.
+
+    In the largest entry ("linf") it is the largest sum of sizes into one output. In the Euclidean norm, a layer that
+    steps by s computes the layer of step 1 over the s^2 phases of its input; that is a part of the same convolution on
+    a torus; and that one is a block-diagonal matrix in the Fourier basis, so its norm is the largest singular value of
+    any block (Sedghi, Gupta & Long 2019 for step 1). For a fully connected layer there is one block, the matrix.
+
+    Args:
+        layer: whose geometry counts.
+        kernel: float64 (outputs, any number of inputs, height, width).
+        norm: of inputs and outputs.
+
+    """
+    if norm == "linf":
+        return float(np.abs(kernel).sum(axis=(1, 2, 3)).max(initial=0.0)) * SLACK
+    if 0 in kernel.shape:
+        return 0.0
+    if layer.window == (1, 1):
+        return float(np.linalg.norm(kernel[:, :, 0, 0], 2)) * SLACK
+    phases = _phases(kernel, layer)
+    torus = tuple(-(-side // step) for side, step in zip(layer.size, layer.stride, strict=True))
+    blocks = np.moveaxis(np.fft.rfft2(phases, s=torus), (2, 3), (0, 1))
+    return max(float(np.linalg.norm(row, 2, axis=(1, 2)).max()) for row in blocks) * SLACK
+
+
+def schur_norm(layer: Layer, kernel: Matrix, norm: Norm) -> float:
+    """Return a bound of the operator norm of a kernel without negative entries, loose but cheap.
+
+    The Euclidean norm is at most the root of the largest row sum times the largest column sum (Schur's test); the
+    entries of a row are those of one output channel, and of a column at most those of one input channel.
+    """
+    rows = float(kernel.sum(axis=(1, 2, 3)).max(initial=0.0))
+    if norm == "linf":
+        return rows * SLACK
+    return math.sqrt(rows * float(kernel.sum(axis=(0, 2, 3)).max(initial=0.0))) * SLACK
+
+
+def constant_norm(layer: Layer, offset: Matrix, norm: Norm) -> float:
+    """Return the norm of an offset (outputs,) that is added at every place of the layer's output."""
+    if norm == "linf":
+        return float(np.abs(offset).max(initial=0.0)) * SLACK
+    return float(np.linalg.norm(offset)) * math.sqrt(layer.places) * SLACK
+
+
+def step_norm(step: Step, norm: Norm) -> float:
+    """Return a Lipschitz constant of a step, which also bounds |step(x)| / |x|.
+
+    A ReLU, a padding and a flattening have 1. A largest value moves by at most the largest move in its window: 1 in the
+    largest entry, and in the Euclidean norm the root of the number of windows that an entry is in. Averages are linear
+    and fall under Schur's test.
+    """
+    module = step.module
+    if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
+        return _average_norm(step, norm)
+    if norm == "l2" and isinstance(module, nn.MaxPool2d):
+        return math.sqrt(math.prod(map(_windows, *map(_pair, (module.kernel_size, module.stride, module.dilation)))))
+    if norm == "l2" and isinstance(module, nn.AdaptiveMaxPool2d):
+        sizes = _pair(module.output_size)
+        return math.sqrt(math.prod(_adaptive_windows(*pair) for pair in zip(step.shape[1:], sizes, strict=True)))
+    return 1.0
+
+
+def rounding_rate(terms: int) -> float:
+    """Return by how much a sum of products in float64 is off at most, in any order, over the sum of their sizes.
+
+    n 2^-53 / (1 - n 2^-53) for n terms (Higham 2002, section 3.1).
+    """
+    return terms * ROUNDING / (1.0 - terms * ROUNDING)
+
+
+def step_rounding(step: Step) -> float:
+    """Return a bound of what rounding moves a step's output by, over the size of its input times `step_norm`."""
+    averages = isinstance(step.module, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+    return rounding_rate(math.prod(step.shape[1:]) + 4) if averages else 0.0
+
+
+def _phases(kernel: Matrix, layer: Layer) -> Matrix:
+    """Return the kernel of step 1 that does the same on the phases of the input, with the gaps of dilation filled."""
+    outputs, inputs = kernel.shape[:2]
+    sides = zip(layer.window, layer.dilation, layer.stride, strict=True)
+    high, wide = (-(-(gap * (tap - 1) + 1) // step) * step for tap, gap, step in sides)
+    filled = np.zeros((outputs, inputs, high, wide))
+    down, across = layer.dilation
+    filled[:, :, : down * layer.window[0] : down, : across * layer.window[1] : across] = kernel
+    rows, columns = layer.stride
+    split = filled.reshape(outputs, inputs, high // rows, rows, wide // columns, columns)
+    phases: Matrix = split.transpose(0, 1, 3, 5, 2, 4).reshape(outputs, -1, high // rows, wide // columns)
+    return phases
+
+
+def _windows(taps: int, step: int, gap: int) -> int:
+    """Return in how many windows an entry is at most, along one side: taps that fall on it as the window moves."""
+    return max(Counter(gap * tap % step for tap in range(taps)).values())
+
+
+def _adaptive_windows(side: int, outputs: int | None) -> int:
+    """Return the same for windows from floor(i side / outputs) to ceil((i + 1) side / outputs)."""
+    count = side if outputs is None else outputs
+    covered = Counter(
+        place for i in range(count) for place in range(i * side // count, -(-(i + 1) * side // count))
+    )  # fmt: skip
+    return max(covered.values())
+
+
+def _average_norm(step: Step, norm: Norm) -> float:
+    image = torch.ones(1, 1, *step.shape[1:], dtype=torch.float64, requires_grad=True)
+    rows = step.module(image)
+    (columns,) = torch.autograd.grad(rows.sum(), image)
+    largest = float(rows.detach().max())
+    return (largest if norm == "linf" else math.sqrt(largest * float(columns.max()))) * SLACK
+
+
+def _pair(value: int | tuple[int | None, ...] | None) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, tuple) else (value, value)  # type: ignore[return-value, arg-type]
