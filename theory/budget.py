@@ -10,8 +10,8 @@ from theory.target import Layer, Step, Target
 def shares(target: Target, epsilon: float, radius: float, norm: Norm) -> list[float]:
     """Return the error that each weight of a layer may have, so that the network's stays below epsilon / 2.
 
-    Layer i of l may add epsilon / 2l. What it adds is its error operator, at most `_growth` times the error of a
-    weight, times the size of its input and the norms of all that is behind it.
+    Layer i of l may add epsilon / 2l. What it adds is its error operator, `_growth` times the error of a weight, times
+    the size of its input and the norms of all that is behind it. This is a plan; the certificate is what holds.
 
     Args:
         target: whose layers are met.
@@ -36,11 +36,16 @@ def _steps_norm(steps: Sequence[Step], norm: Norm) -> float:
 
 
 def _growth(layer: Layer, norm: Norm) -> float:
-    """Return the largest norm of an error operator whose entries are at most 1; two halves count as one matrix."""
-    row = layer.inputs * layer.taps
+    """Return the norm of an error operator whose entries are at most 1, as it is to be expected.
+
+    Errors of independent subset sums have random signs, so their l2 norm is near that of a random matrix, the sum of
+    the roots of its two sides, where the worst case is the root of their product; two halves count as one matrix.
+    """
+    row, column = layer.inputs * layer.taps, layer.outputs * layer.taps
     if norm == "linf":
         return float(row)
-    return math.sqrt((1 + layer.signed) * row * layer.outputs * layer.taps)
+    row *= 1 + layer.signed
+    return min(math.sqrt(row) + math.sqrt(column), math.sqrt(row * column))
 
 
 def _spread(layer: Layer, norm: Norm) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from theory.certificate import Certificate, certify, check_ball
 from theory.constructions import Construction, named_construction
 from theory.constructions.layout import RandomPair, Widths, check_blocks, draw, empty_network
 from theory.constructions.prune import Pruned, prune_pair, weights_to_meet
+from theory.counts import LayerCounts, count
 from theory.effective import Effective, effective
 from theory.norms import Norm
 from theory.target import Layer, Matrix, Shape, read_target
@@ -36,6 +37,7 @@ class Built:
         errors: by how much each weight of the target is missed, per layer a matrix (outputs, inputs), in a convolution
             (outputs, inputs * height * width), with one column more where there is a bias.
         widths: hidden units per input of the target, per layer.
+        counts: hidden units and weights of each pair of layers, beside what the theorems say.
         input_shape: of one input, without the batch; the certificate of a network with convolutions is for this shape.
 
     """
@@ -46,6 +48,7 @@ class Built:
     epsilon: float
     errors: tuple[Matrix, ...]
     widths: tuple[int, ...]
+    counts: tuple[LayerCounts, ...]
     input_shape: Shape
 
     @property
@@ -123,8 +126,9 @@ def construct(
     ticket.apply(network).requires_grad_(False)
     found = _effective(pairs, network, relu=how.relu)
     certificate = certify(read, network, found, radius=radius, norm=norm, seed=seed)
+    ticket = replace(ticket, provenance={**ticket.provenance, "certificate": _bounds(certificate)})
     errors, chosen = tuple(each.errors for each in pruned), tuple(pair.width for pair in pairs)
-    return Built(network, ticket, certificate, epsilon, errors, chosen, read.input_shape)
+    return Built(network, ticket, certificate, epsilon, errors, chosen, count(pairs, pruned, epsilon), read.input_shape)
 
 
 def _check(epsilon: float, width: int | None, radius: float, norm: str, seed: int) -> None:
@@ -186,3 +190,8 @@ def _provenance(
         "scales": [chosen.scale for chosen in widths],
         "versions": versions(),
     }
+
+
+def _bounds(certificate: Certificate) -> dict[str, float | None]:
+    bounds = {"upper": certificate.upper, "lower": certificate.lower}
+    return {name: bound if math.isfinite(bound) else None for name, bound in bounds.items()}  # as JSON takes them

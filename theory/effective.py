@@ -70,7 +70,7 @@ def effective(layer: Layer, paths: Paths, *, relu: bool) -> Effective:
     negative = None
     if layer.signed:  # without a ReLU one path serves both signs
         negative = _sums(layer, second, np.minimum(hop, 0.0))[0] if relu else positive
-    mass, offset_mass = _sums(layer, np.abs(second), np.abs(hop))
+    mass, offset_mass = _sums(layer, second, np.abs(hop), sizes=True)
     return Effective(positive, negative, offset, mass, offset_mass, terms=hop.size * layer.taps + hop.shape[0])
 
 
@@ -85,8 +85,10 @@ def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tens
     return x
 
 
-def _sums(layer: Layer, second: NDArray[np.floating], hop: Matrix) -> tuple[Matrix, Matrix]:
-    """Return the kernel and the offset that paths of these strengths add up to."""
-    sums = np.einsum("ocwt,cw->oct", second, hop)
+def _sums(layer: Layer, second: NDArray[np.floating], hop: Matrix, *, sizes: bool = False) -> tuple[Matrix, Matrix]:
+    """Return the kernel and the offset that paths of these strengths, or their sizes, add up to."""
+    sums = np.empty((layer.outputs, len(hop), layer.taps))
+    for output, hops in enumerate(second):  # one by one: sizes of all at once would double the memory
+        np.einsum("cwt,cw->ct", np.abs(hops) if sizes else hops, hop, out=sums[output])
     kernel = sums[:, : layer.inputs].reshape(layer.outputs, layer.inputs, *layer.window)
     return kernel, sums[:, layer.inputs :].sum(axis=(1, 2))

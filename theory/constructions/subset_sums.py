@@ -15,22 +15,30 @@ MOST_ITEMS = 32
 """Items that one subset sum is given at most: 2^16 half-sums."""
 MORE_ITEMS = 4
 """Items by which a subset sum grows that misses its share; each four make it about 16 times better."""
+SHIFT = 8
+"""Paths from one window to the next, for the few weights that the first does not meet."""
 
 
 def choose_subsets(choices: Choices, tolerance: float) -> tuple[Mask, Matrix]:
-    """Meet each weight by the best subset of its paths: few paths first, more of them where it misses its share."""
+    """Meet each weight by a subset of its paths that is good enough, or the best that is found.
+
+    Few paths at first, more of them where a weight misses its share. Where even MOST_ITEMS paths do not meet it, each
+    next window of as many is tried, with other paths added so that what is left lies amid the window's subset sums.
+    """
     items, wanted = choices.items, choices.wanted
     chosen, errors = np.zeros(items.shape, np.bool_), np.abs(wanted)
-    left = np.flatnonzero(errors > tolerance)
-    for count in _counts(items, tolerance):
+    for window in _windows(items, tolerance):
+        left = np.flatnonzero(errors > tolerance)
         if not len(left):
             break
-        solution = solve(items[left, :count], wanted[left])
-        better = solution.error < errors[left]
-        chosen[left[better]] = False
-        chosen[left[better], :count] = solution.mask[better]
-        errors[left[better]] = solution.error[better]
-        left = left[errors[left] > tolerance]
+        tried = items[left]
+        mask = _base(tried, wanted[left], window)
+        rest = wanted[left] - np.where(mask, tried, 0.0).sum(axis=1)
+        solution = solve(tried[:, window], rest)
+        mask[:, window] = solution.mask
+        missed = np.abs(np.where(mask, tried, 0.0).sum(axis=1) - wanted[left])
+        better = missed < errors[left]
+        chosen[left[better]], errors[left[better]] = mask[better], missed[better]
     return chosen, errors
 
 
@@ -54,14 +62,29 @@ def subset_width(layer: Layer, error: float, halves: int) -> int:
     return width
 
 
-def _counts(items: Matrix, tolerance: float) -> Iterator[int]:
-    """Yield how many items to try: first as many as reach the tolerance about every other time.
+def _windows(items: Matrix, tolerance: float) -> Iterator[slice]:
+    """Yield which paths to try: first as many as reach the tolerance about every other time, later shifted windows.
 
     n items reach all sums in question to within about 2^-n of their size.
     """
-    most = min(MOST_ITEMS, items.shape[1])
+    units = items.shape[1]
+    most = min(MOST_ITEMS, units)
     size = float(np.abs(items).max(initial=0.0))
     first = math.ceil(math.log2(max(2.0, size / tolerance))) + 1
-    yield from range(min(first, most), most, MORE_ITEMS)
-    if most:
-        yield most
+    for count in range(min(first, most), most, MORE_ITEMS):
+        yield slice(0, count)
+    for start in range(0, units - most + 1 if most else 0, SHIFT):
+        yield slice(start, start + most)
+
+
+def _base(items: Matrix, wanted: Matrix, window: slice) -> Mask:
+    """Return which paths outside of a shifted window to keep, so that the rest is near half of the window's sum."""
+    base = np.zeros(items.shape, np.bool_)
+    if window.start == 0:
+        return base
+    rest = wanted - items[:, window].sum(axis=1) / 2
+    for unit in [*range(window.start), *range(window.stop, items.shape[1])]:
+        nearer = np.abs(rest - items[:, unit]) < np.abs(rest)
+        base[:, unit] = nearer
+        rest = rest - np.where(nearer, items[:, unit], 0.0)
+    return base

@@ -1,0 +1,61 @@
+"""How many hidden units and weights a built network took, beside what the theorems say."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from theory.bounds import packing_parameters
+from theory.constructions.layout import RandomPair
+from theory.constructions.prune import Pruned
+
+FAILURE = 0.01
+"""Probability of failure that the theorem's width is counted for."""
+
+
+@dataclass(frozen=True)
+class LayerCounts:
+    """One pair of random layers, against the theorems.
+
+    Attributes:
+        hidden: units (channels) of the random layer before the target's layer.
+        constant: C with which theorem 1 of Pensia et al. 2020 (with taps, for convolutions as in da Cunha et al. 2022)
+            asks for as wide a layer: width = 2 C ln(4 l inputs outputs taps / min(epsilon, FAILURE)). It counts
+            the halves of both signs in every layer; a smaller C is a smaller network.
+        prunable: weights of the two random layers.
+        kept: how many of them stay.
+        packing: prunable weights that no construction can do without, for the largest square part of the layer
+            (theorem 2 of Pensia et al. 2020).
+
+    """
+
+    hidden: int
+    constant: float
+    prunable: int
+    kept: int
+    packing: int
+
+
+def count(pairs: Sequence[RandomPair], pruned: Sequence[Pruned], epsilon: float) -> tuple[LayerCounts, ...]:
+    """Return the counts of each pair.
+
+    Args:
+        pairs: the random layers.
+        pruned: what stays of them.
+        epsilon: that the network was asked for.
+
+    """
+    return tuple(_count(pair, found, len(pairs), epsilon) for pair, found in zip(pairs, pruned, strict=True))
+
+
+def _count(pair: RandomPair, found: Pruned, layers: int, epsilon: float) -> LayerCounts:
+    layer = pair.layer
+    logarithm = math.log(4 * layers * layer.kernel.size / min(epsilon, FAILURE))
+    return LayerCounts(
+        hidden=pair.hidden,
+        constant=pair.width / (2.0 * logarithm),
+        prunable=sum(weight.count for weight in pair.weights().values()),
+        kept=int(np.count_nonzero(found.hop)) + int(np.count_nonzero(found.second)),
+        packing=packing_parameters(min(layer.inputs, layer.outputs), epsilon),
+    )
