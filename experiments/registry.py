@@ -2,11 +2,35 @@
 
 from collections.abc import Mapping
 
-from experiments import cifar10_density, digits, mnist_density, pensia_fc2
+from experiments import (
+    cifar10_density,
+    digits,
+    failure,
+    mnist_density,
+    one_weight,
+    pensia_edge_popup,
+    pensia_fc2,
+    pensia_lenet5,
+    pensia_weights,
+    subset_sum_rates,
+    trained_targets,
+)
 from experiments.experiment import Experiment
 from supermask.errors import SupermaskError
 
-_ALL = (digits.EXPERIMENT, mnist_density.EXPERIMENT, cifar10_density.EXPERIMENT, pensia_fc2.EXPERIMENT)
+_ALL = (
+    digits.EXPERIMENT,
+    mnist_density.EXPERIMENT,
+    cifar10_density.EXPERIMENT,
+    pensia_weights.EXPERIMENT,
+    pensia_fc2.EXPERIMENT,
+    pensia_lenet5.EXPERIMENT,
+    trained_targets.EXPERIMENT,
+    pensia_edge_popup.EXPERIMENT,
+    one_weight.EXPERIMENT,
+    failure.EXPERIMENT,
+    subset_sum_rates.EXPERIMENT,
+)
 EXPERIMENTS: Mapping[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
 assert len(EXPERIMENTS) == len(_ALL), "two experiments have one name"
 

@@ -12,6 +12,7 @@ from supermask.models.shape import scaled
 
 ALL = models.known()
 RESIDUAL = [name for name in ALL if "resnet" in name]
+DIAMONDS = [name for name in ALL if "diamond" in name]
 # the narrowest of each family, for the tests that run the network
 SMALL = 0.125
 
@@ -42,6 +43,7 @@ def images(input_shape, batch=2, seed=0):
     [
         ("lenet_300_100", 266_200),
         ("lenet5", 61_470),
+        ("fc_500", 397_000),
         ("conv2", 4_300_992),
         ("conv4", 2_425_024),
         ("conv6", 2_261_184),
@@ -163,7 +165,7 @@ def test_the_smallest_input_works_and_one_pixel_less_is_refused(name, least):
             models.build(name, input_shape=shape)
 
 
-@pytest.mark.parametrize("name", ["lenet_300_100", *RESIDUAL])
+@pytest.mark.parametrize("name", ["lenet_300_100", "fc_500", *DIAMONDS, *RESIDUAL])
 def test_networks_without_pooling_stages_take_one_pixel(name):
     assert models.build(name, input_shape=(3, 1, 1), width=0.05)(images((3, 1, 1))).shape == (2, 10)
 
@@ -256,7 +258,7 @@ def test_the_gradient_reaches_every_parameter(name):
         assert parameter.grad.abs().sum() > 0, parameter_name
 
 
-@pytest.mark.parametrize("name", ["lenet_300_100", "lenet5", "conv2", "resnet20", "wide_resnet_16_8"])
+@pytest.mark.parametrize("name", ["lenet_300_100", "lenet5", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"])
 def test_exported_network_computes_the_same(name):
     model = models.build(name, width=SMALL).eval()
     batch = images(models.RECIPES[name].input_shape)
@@ -355,9 +357,9 @@ def message(*arguments, **options):
 @pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet18", "torchvision"])
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
-        f"Unknown model {name!r}; known are lenet_300_100, lenet5, conv2, conv4, conv6, conv8, resnet20, "
-        "resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, "
-        "wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
+        f"Unknown model {name!r}; known are lenet_300_100, lenet5, fc_500, linear_diamond_500, relu_diamond_500, "
+        "conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, "
+        "wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from supermask.models.conv import ConvNet
+from supermask.models.diamond import Diamond, FullyConnected
 from supermask.models.from_torchvision import from_torchvision
 from supermask.models.lenet import LeNet5, LeNet300100
 from supermask.models.resnet import ResNet
@@ -53,6 +54,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "lenet_300_100": Recipe(LeNet300100, MNIST),
         "lenet5": Recipe(LeNet5, MNIST),
+        "fc_500": Recipe(FullyConnected, MNIST),
+        "linear_diamond_500": Recipe(partial(Diamond, relu=False), MNIST),
+        "relu_diamond_500": Recipe(partial(Diamond, relu=True), MNIST),
         "conv2": Recipe(partial(ConvNet, 2), CIFAR),
         "conv4": Recipe(partial(ConvNet, 4), CIFAR),
         "conv6": Recipe(partial(ConvNet, 6), CIFAR),
@@ -80,16 +84,18 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
     Args:
         name: one of `known()`, or `torchvision:NAME` for a classification model of torchvision. The docstring
             of each network's class names its source.
-        input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets
-            and (3, 32, 32) for the others. torchvision's models fix 3 channels; their size is not checked.
+        input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets,
+            fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3 channels; their
+            size is not checked.
         classes: number of logits.
         width: multiplies the hidden widths, each rounded to at least 1, but neither the input's channels nor
             the classes. torchvision's models take only 1.
 
     Returns:
         A plain module in training mode with PyTorch's default initialisation. Every layer has a bias but the
-        convolutions of the networks with batch norm. Modules are registered in the order that they run, a
-        shortcut after the branch that it is added to. What torchvision makes follows torchvision.
+        convolutions of the networks with batch norm and the copies of the diamonds. Modules are registered in the
+        order that they run, a shortcut after the branch that it is added to. What torchvision makes follows
+        torchvision.
 
     Raises:
         SupermaskError: the name is unknown, an argument is out of its range, the input is too small for the

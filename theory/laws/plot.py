@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from supermask.report.plot import COLORS, new_figure, save_figure
@@ -29,7 +30,7 @@ def plot_failures(
         bounds: label to {x: probability}.
 
     """
-    figure, axes = new_figure()
+    figure, axes = new_figure(height=4.8)
     for color, (label, curve) in zip(COLORS, curves.items(), strict=False):
         found = curve.values()
         values = np.array([p.value for p in found])
@@ -38,7 +39,8 @@ def plot_failures(
     for color, (label, line) in zip(COLORS, (bounds or {}).items(), strict=False):
         axes.plot(list(line), list(line.values()), color=color, label=label, linestyle="--")
     axes.set(xlabel=x_label, ylabel="probability of failure", title=title, ylim=(-0.02, 1.02))
-    axes.legend(frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)  # below, where no curve is
     save_figure(figure, path)
 
 

@@ -1,0 +1,143 @@
+"""Pensia et al. 2020, experiment 1, as published: each weight of their network as a subset sum of 21 random numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments.building import BINS
+from experiments.experiment import Experiment, Group, Published, Table
+from experiments.pensia import read_network
+from experiments.weight_sums import EPSILON, ITEMS, METHODS
+from supermask import data
+from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.runs import Result, recorded
+
+SEEDS = (1, 2, 3)
+"""1 is the authors' seed."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """The weights of the target replaced by subset sums, by a method in `METHODS`, and the network run on MNIST."""
+
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The seed."""
+        return f"seed{self.seed}"
+
+    def config(self) -> dict[str, Any]:
+        """Return all that the run depends on."""
+        return {"target": "fc2.pt", "items": ITEMS, "epsilon": EPSILON, **asdict(self)}
+
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+        """Find the sums and measure them; it takes seconds, and is not stopped half way."""
+        return recorded(path, self.config(), lambda _: self._measure(data_folder), resume=True)
+
+    def _measure(self, data_folder: Path | None) -> dict[str, Any]:
+        test = data.load("mnist", folder=data_folder).test()
+        network = read_network("fc2.pt", data_folder).double()
+        measured = {"target_correct": _correct(network, test.images, test.labels), **self.replace(network)}
+        return {**measured, "correct": _correct(network, test.images, test.labels)}
+
+    def replace(self, network: nn.Module) -> dict[str, Any]:
+        """Put the sums in the place of the weights, and return how many terms and how large errors they have."""
+        draw, choose = METHODS[self.method]
+        layers = [weight.detach().numpy().copy() for weight in network.parameters()]
+        items = draw(layers, self.seed)
+        began = monotonic()
+        masks = [choose(*pair) for pair in zip(items, layers, strict=True)]
+        seconds = monotonic() - began
+        sums = [np.where(mask, drawn, 0.0).sum(-1) for mask, drawn in zip(masks, items, strict=True)]
+        with torch.no_grad():
+            for weight, found in zip(network.parameters(), sums, strict=True):
+                weight.copy_(torch.from_numpy(found))
+        errors = np.concatenate([np.abs(a - b).ravel() for a, b in zip(sums, layers, strict=True)])
+        terms = np.concatenate([mask.sum(-1).ravel() for mask in masks])
+        return {
+            "weights": errors.size,
+            "terms": np.bincount(terms, minlength=ITEMS + 1).tolist(),
+            "median_error": float(np.median(errors)),
+            "largest_error": float(errors.max()),
+            "within": int((errors <= EPSILON).sum()),
+            "histogram": np.histogram(errors, BINS)[0].tolist(),
+            "seconds": round(seconds, 1),
+        }
+
+
+@torch.no_grad()
+def _correct(network: nn.Module, images: Tensor, labels: Tensor) -> int:
+    pixels = images.double() / 255  # as the target was trained
+    return sum(
+        int((network(part).argmax(1) == wanted).sum())
+        for part, wanted in zip(pixels.split(500), labels.split(500), strict=True)
+    )
+
+
+def _row(results: Sequence[Result]) -> list[str]:
+    kept = [sum(count * terms for terms, count in enumerate(result["terms"])) for result in results]
+    weights = results[0]["weights"]
+    outside = max(weights - result["within"] for result in results)
+    return [
+        f"{weights * ITEMS:,}",
+        f"{kept[0]:,}",
+        f"{kept[0] / weights:.2f}",
+        f"{max(result['largest_error'] for result in results):.2g}",
+        "yes" if outside == 0 else f"no, {outside:,} are not",
+        ", ".join(f"{result['correct'] / 100:.2f}" for result in results) + " %",
+        f"{max(result['seconds'] for result in results):.1f}",
+    ]
+
+
+def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+    figure, axes = new_figure()
+    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+        axes.stairs(results[0]["histogram"], BINS, color=color, label=label)
+    axes.axvline(EPSILON, color="black", linestyle="--", linewidth=1, label=f"epsilon {EPSILON}")
+    axes.set(xscale="log", yscale="log", xlabel="error of a weight", ylabel="weights", xlim=(1e-10, 1))
+    axes.set_ylim(0.5, 1e8)  # room for the legend
+    axes.set_title(f"397,000 weights as subset sums of {ITEMS} numbers each")
+    axes.legend(frameon=False, loc="upper left")
+    save_figure(figure, path)
+
+
+_PUBLISHED = Published(
+    "3,725,871 kept; 97.19 %; 77,266 s",
+    "the authors' repository, acnagle/optimal-lottery-tickets, subset-sum/results/paper/fc2_approx.out",
+    "all weights within 0.01; on 36 cores with a commercial solver, which may stop at a gap of 1 %",
+)
+
+EXPERIMENT = Experiment(
+    name="pensia_weights",
+    title="Pensia et al. 2020, experiment 1, weight by weight",
+    source=(
+        "The 397,000 weights of a trained 784-500-10 network without biases (the authors' own fc2.pt), each replaced by"
+        " a subset sum of n = 21 random numbers. As in the authors' code, the numbers are uniform on [min, max] of all"
+        " weights of the network, and the weights of one output row share one draw; this is not what the theorem asks,"
+        " so the last row draws anew for each weight, uniform on [-1, 1] in the unit of twice the layer's largest"
+        " weight. No random network is pruned here; pensia_fc2 does that. Smallest error: exact, meet in the middle."
+        " Fewest terms: as few as an error of 0.01 allows."
+    ),
+    groups=tuple(
+        Group(method, tuple(Replacement(method, seed) for seed in SEEDS), None if place else _PUBLISHED)
+        for place, method in enumerate(METHODS)
+    ),
+    table=Table(
+        header=("numbers", "kept", "terms per weight", "largest error", "all within 0.01", "test accuracy", "seconds"),
+        row=_row,
+        note=(
+            "Numbers: 21 for each weight. Kept and terms per weight: of the first seed, which is the authors'. Largest"
+            " error: of the weights of all seeds. Test accuracy: of the network of sums on MNIST, by seed, in float64;"
+            " the target has 97.19 %. Seconds: of the longest seed, on one core, without drawing and testing."
+        ),
+    ),
+    plot=_plot,
+)
