@@ -5,10 +5,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Union
 
+from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError
 
-Command = Callable[[], None]
 COMMANDS = ("search", "train", "compare", "evaluate", "inspect")
+"""The commands of this package; others come by `supermask.cli.plugins`."""
 
 DESCRIPTION = """Strong lottery tickets: networks that work without any weight being trained.
 
@@ -44,7 +45,11 @@ def _parse(arguments: Sequence[str]) -> Command:
     from supermask.cli.tickets import Evaluate, Inspect
 
     kinds: tuple[type[Command], ...] = (Search, Train, Compare, Evaluate, Inspect)
-    return parse_command("supermask", DESCRIPTION, dict(zip(COMMANDS, kinds, strict=True)), arguments)
+    commands = dict(zip(COMMANDS, kinds, strict=True))
+    asked = arguments[0] if arguments else ""
+    if asked not in commands:
+        commands = {**brought(asked), **commands}
+    return parse_command("supermask", DESCRIPTION, commands, arguments)
 
 
 def parse_command(

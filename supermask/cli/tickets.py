@@ -13,6 +13,7 @@ from supermask import data, models
 from supermask.cli.options import Common, relative
 from supermask.errors import SupermaskError, TicketError
 from supermask.files import make_folder, write_json
+from supermask.models.sequence import from_description
 from supermask.report import plot_bars, table
 from supermask.ticket import Ticket
 from supermask.training import Recipe, evaluate
@@ -43,6 +44,8 @@ class Evaluate(Common):
         if not isinstance(name, str):
             raise SupermaskError(f"{self.ticket} does not say which data set it was found on; give --data.")
         data_set = data.load(name, folder=self.data_folder, seed=self.seed)
+        if ticket.provenance.get("pixels") == "raw":
+            data_set = data_set.raw()
         network = ticket.apply(built_from(ticket, self.ticket)).to(device)
         examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
         score = evaluate(network, Prepared(data_set, examples, Recipe()))
@@ -102,7 +105,7 @@ class Inspect:
             "bytes": f"{self.ticket.stat().st_size:,}",
             "bytes of the masks": f"{-(-ticket.prunable // 8):,}",
             "stored tensors": f"{len(ticket.learned):,} ({stored:,} numbers)",
-            **{key: _text(made[key]) for key in ("algorithm", "model", "data", "metrics", "versions") if key in made},
+            **_origin(made),
         }
         return [[key, value] for key, value in facts.items()]
 
@@ -115,6 +118,8 @@ def built_from(ticket: Ticket, path: Path) -> nn.Module:
 
     """
     made = ticket.provenance.get("model")
+    if isinstance(made, Mapping) and _is_chain(made):
+        return from_description(made["modules"])
     if not isinstance(made, Mapping) or not {"name", "input_shape", "classes", "width"} <= made.keys():
         raise TicketError(f"{path} does not say which model it was made from; load it in Python and apply it to yours.")
     name, shape = made["name"], tuple(made["input_shape"])
@@ -134,6 +139,21 @@ def per_class(network: nn.Module, batches: Prepared, classes: int) -> list[float
     return [float(share) for share in correct / total.clamp(min=1)]
 
 
+def _is_chain(model: Mapping[str, Any]) -> bool:
+    """Whether a ticket describes the modules of its network one by one, as one that was built for a target does."""
+    return isinstance(model.get("modules"), list)
+
+
+def _origin(made: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a ticket says of where it comes from."""
+    keys = ["algorithm", "model", "data", "metrics", "versions"]
+    shown, model = dict(made), made.get("model")
+    if isinstance(model, Mapping) and _is_chain(model):
+        keys[2:2] = ["target", "options", "widths", "certificate", "pixels"]
+        shown["model"] = f"{len(model['modules'])} modules in a chain"
+    return {key: _text(shown[key]) for key in keys if key in shown}
+
+
 def _share(kept: int, count: int) -> str:
     return f"{kept / max(1, count):.2%}"
 
@@ -141,4 +161,6 @@ def _share(kept: int, count: int) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

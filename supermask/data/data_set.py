@@ -1,7 +1,7 @@
 """What a data set is: labelled pixels in three parts, of which the test part is only read when asked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -114,6 +114,11 @@ class DataSet:
             for values in (self.mean, self.std)
         )
         return (images.to(torch.float32) / self.scale - mean) / std
+
+    def raw(self) -> "DataSet":
+        """Return the set with pixels in [0, 1] for a network that takes them so: `normalize` then only scales."""
+        channels = len(self.mean)
+        return replace(self, mean=(0.0,) * channels, std=(1.0,) * channels)
 
     def _check(self, part: str, examples: Examples) -> None:
         if tuple(examples.images.shape[1:]) != self.input_shape:

@@ -8,7 +8,7 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 
-_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 _POOLING = ("kernel_size", "stride", "padding", "ceil_mode")
 ARGUMENTS: Mapping[type[nn.Module], Sequence[str]] = MappingProxyType(
     {
@@ -18,7 +18,7 @@ ARGUMENTS: Mapping[type[nn.Module], Sequence[str]] = MappingProxyType(
         nn.ReLU: (),
         nn.Flatten: ("start_dim", "end_dim"),
         nn.Unflatten: ("dim", "unflattened_size"),
-        nn.MaxPool2d: (*_POOLING, "dilation"),
+        nn.MaxPool2d: (*_POOLING, "dilation", "return_indices"),
         nn.AvgPool2d: (*_POOLING, "count_include_pad", "divisor_override"),
         nn.AdaptiveAvgPool2d: ("output_size",),
         nn.AdaptiveMaxPool2d: ("output_size",),
@@ -38,7 +38,7 @@ def describe(chain: nn.Sequential) -> list[list[Any]]:
         SupermaskError: a module is of a kind that is not in `ARGUMENTS`.
 
     """
-    return [_describe(name, module) for name, module in chain.named_children()]
+    return [_describe(str(place), module) for place, module in enumerate(chain)]  # one module may stand in two places
 
 
 def from_description(description: Sequence[Any]) -> nn.Sequential:
@@ -48,6 +48,8 @@ def from_description(description: Sequence[Any]) -> nn.Sequential:
         SupermaskError: the description is not one of `describe`.
 
     """
+    if not isinstance(description, Sequence):
+        raise SupermaskError(f"{description!r} does not describe a chain of modules; give a list of them.")
     return nn.Sequential(*map(_build, description))
 
 

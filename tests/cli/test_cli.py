@@ -8,6 +8,7 @@ import torch
 
 from supermask import EdgePopup, Ticket, models
 from supermask.cli import main
+from supermask.cli.main import COMMANDS
 
 QUICK = ["--data", "synthetic", "--epochs", "1", "--batch-size", "100", "--device", "cpu"]
 
@@ -183,7 +184,7 @@ def test_a_ticket_without_a_model_or_a_data_set_says_so(capsys):
     assert status("inspect", "bare.ticket") == 0
 
 
-@pytest.mark.parametrize("command", ["search", "train", "compare", "evaluate", "inspect"])
+@pytest.mark.parametrize("command", [*COMMANDS, "construct"])
 def test_help_shows_defaults(command, capsys):
     assert status(command, "--help") == 0
     shown = capsys.readouterr().out

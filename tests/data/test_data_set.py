@@ -157,3 +157,11 @@ def test_pixel_statistics_are_those_of_numpy():
     torch.testing.assert_close(torch.tensor(mean).double(), pixels.mean((0, 2, 3)), rtol=1e-6, atol=0)
     expected = pixels.std((0, 2, 3), correction=0)
     torch.testing.assert_close(torch.tensor(std).double(), expected, rtol=1e-6, atol=0)
+
+
+def test_raw_pixels_are_only_scaled_and_reads_of_the_test_set_still_count():
+    numbers = data_set(numbered(6))
+    raw = numbers.raw()
+    assert torch.equal(raw.normalize(raw.train.images), raw.train.images.float() / 255)
+    raw.test()
+    assert numbers.test_reads == 1

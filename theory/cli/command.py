@@ -1,0 +1,152 @@
+"""`supermask construct`: a ticket for a trained target."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+from supermask import data
+from supermask.cli.options import Common, relative
+from supermask.data import DataSet
+from supermask.errors import RunError, SupermaskError
+from supermask.files import make_folder, write_json
+from supermask.models import InputShape
+from theory.build import Built, construct
+from theory.cli.compare import check_takes, compare, largest_norm
+from theory.cli.plot import plot_errors
+from theory.cli.report import Report, layer_reports
+from theory.cli.targets import Architecture, Trained, trained
+from theory.norms import Norm
+
+
+@dataclass(frozen=True)
+class Construct(Common):
+    """Build a ticket for a trained target: prune one random network to it, and prove how far the two are apart.
+
+    The random network is drawn once. Where it does not contain the target within epsilon, the table says so.
+    """
+
+    target: str = field(kw_only=True)
+    """A file of a state dict (.safetensors, or of torch.save), the folder of a run of supermask train, or a model's
+    name as supermask train --help lists them, which is then freshly initialised from --seed."""
+
+    model: str | None = None
+    """Network that the file is of; by default a fully connected ReLU network, whose layers the file has in order.
+    Where the file's names differ from the model's, layers are matched in their order; biases may be missing."""
+
+    model_width: float | None = None
+    """Factor on the hidden widths of the model; by default 1, or that of the run folder."""
+
+    input_shape: InputShape | None = None
+    """Channels, height and width of the target's images; by default those of --data, or what the model is for."""
+
+    classes: int | None = None
+    """Outputs of the model; by default those of --data, or 10."""
+
+    epsilon: float = 0.01
+    """Largest difference of the outputs that is wanted over the ball of inputs, in the norm."""
+
+    construction: Literal["relu_diamond", "linear_diamond", "convolution", "malach", "malach_products"] = "relu_diamond"
+    """How paths of the random network stand for weights: relu_diamond (fully connected targets), convolution (those
+    with convolutions too), linear_diamond (without ReLUs), malach, malach_products (one path a weight; small ones)."""
+
+    hidden: int | None = None
+    """Hidden units per input of each target layer; by default as many as epsilon wants, with probability 0.99."""
+
+    radius: float | None = None
+    """Of the ball of inputs; by default the largest norm of the training images of --data, 1 without."""
+
+    norm: Norm = "l2"
+    """Of inputs and outputs: l2 (Euclidean) or linf (the largest entry; the ball is then a box)."""
+
+    both_halves: bool = False
+    """Give paths to negative inputs also behind a ReLU, as the theorem does; they change nothing there."""
+
+    grouped: bool = False
+    """Leave out the weights of the first hops that are pruned in any case: less memory for large targets."""
+
+    data: str | None = None
+    """Data set on whose test set the target and the ticket are compared: digits, mnist, fashion_mnist, cifar10,
+    cifar100 or synthetic; by default none."""
+
+    pixels: Literal["normalized", "raw"] = "normalized"
+    """How the target takes pixels: normalized as supermask train does, or raw in [0, 1]."""
+
+    seed: int = 0
+    """Of the random network; of the target too where it is a model's name."""
+
+    device: str = "cpu"
+    """Where to compute: only the cpu."""
+
+    out: Path | None = None
+    """Folder for network.ticket, construction.json and errors.png; by default one below runs."""
+
+    def __call__(self) -> None:
+        """Build the ticket, and show how good it is."""
+        self._check()
+        images = self._images()
+        said = Architecture(self.model, self.model_width, self.input_shape, self.classes)
+        target = trained(self.target, said, seed=self.seed, data_set=images, data_folder=self.data_folder)
+        if images is not None:
+            check_takes(target, images)
+        out = self._folder(target)
+        began = monotonic()
+        built = self._build(target, self._radius(images))
+        seconds = monotonic() - began
+        found = compare(target.network, built, images) if images is not None else None
+        ticket = replace(built.ticket, provenance={**built.ticket.provenance, **self._made(target)})
+        path = out / "network.ticket"
+        layers = layer_reports(target, built)
+        ticket.save(path)
+        report = Report(target.name, built, layers, found, path.stat().st_size, seconds)
+        plot_errors(built, layers, out / "errors.png", f"{target.name} by {self.construction}")
+        write_json(out / "construction.json", {"options": self._options(), **report.values()})
+        print(report.text(self.construction, self.seed, self.data))
+        print(f"In {relative(out)}: network.ticket, construction.json, errors.png")
+
+    def _check(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            raise SupermaskError(f"--device {self.device}: construct runs on the CPU only; give --device cpu.")
+        if self.hidden is not None and self.hidden < 1:
+            raise SupermaskError(f"--hidden {self.hidden} is too small; give at least one hidden unit per input.")
+        replace(self, device="cpu").prepare()
+
+    def _images(self) -> DataSet | None:
+        """Return the data set with its pixels as the target takes them, all its training images together."""
+        if self.data is None:
+            return None
+        found = data.load(self.data, folder=self.data_folder, validation=0)
+        return found.raw() if self.pixels == "raw" else found
+
+    def _radius(self, images: DataSet | None) -> float:
+        if self.radius is not None:
+            return self.radius
+        return 1.0 if images is None else largest_norm(images, self.norm)
+
+    def _folder(self, target: Trained) -> Path:
+        name = f"construct-{target.slug}-{self.construction}-epsilon{self.epsilon:g}-seed{self.seed}"
+        out = make_folder(self.out or Path("runs", name))
+        if (out / "config.json").exists():
+            raise RunError(f"{out} holds a run; give another --out.")
+        return out
+
+    def _build(self, target: Trained, radius: float) -> Built:
+        return construct(
+            target.network,
+            self.epsilon,
+            construction=self.construction,
+            seed=self.seed,
+            width=self.hidden,
+            radius=radius,
+            norm=self.norm,
+            both_halves=self.both_halves,
+            grouped=self.grouped,
+            input_shape=target.input_shape,
+        )
+
+    def _made(self, target: Trained) -> dict[str, str]:
+        """Return what the ticket says besides, for `supermask evaluate`."""
+        return {"target": target.name, "pixels": self.pixels, **({"data": self.data} if self.data else {})}
+
+    def _options(self) -> dict[str, object]:
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}

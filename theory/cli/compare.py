@@ -1,0 +1,94 @@
+"""The target and what was built for it, on a data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from supermask.data import DataSet, Examples
+from supermask.errors import SupermaskError
+from theory import Built
+from theory.ascent import norms
+from theory.cli.targets import Trained
+from theory.norms import Norm
+from theory.target import Shape
+
+BATCH = 200
+"""Images at a time: in float64 the random network's hidden tensors are large."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A target and its ticket on the test set.
+
+    Attributes:
+        total: examples.
+        target_correct: examples that the target classifies right.
+        correct: those that the ticket does.
+        disagreements: examples that the two classify differently.
+        outside: examples outside of the ball that the certificate is for.
+        largest_difference: of the outputs, in the norm.
+        within: whether that is at most epsilon.
+
+    """
+
+    total: int
+    target_correct: int
+    correct: int
+    disagreements: int
+    outside: int
+    largest_difference: float
+    within: bool
+
+
+def compare(target: nn.Module, built: Built, data_set: DataSet) -> Comparison:
+    """Run both networks in float64 on the test set, with a progress bar where standard error is a terminal."""
+    certificate, examples = built.certificate, data_set.test()
+    target_correct = correct = disagreements = outside = 0
+    largest = 0.0
+    with torch.no_grad(), tqdm(total=len(examples), unit="image", disable=None, leave=False) as bar:
+        for inputs, labels in _batches(data_set, examples):
+            wanted, found = target(inputs), built.network(inputs)
+            target_correct += int((wanted.argmax(1) == labels).sum())
+            correct += int((found.argmax(1) == labels).sum())
+            disagreements += int((wanted.argmax(1) != found.argmax(1)).sum())
+            outside += int((norms(inputs, certificate.norm) > certificate.radius).sum())
+            largest = max(largest, float(norms(wanted - found, certificate.norm).max()))
+            bar.update(len(labels))
+    within = largest <= built.epsilon
+    return Comparison(len(examples), target_correct, correct, disagreements, outside, largest, within)
+
+
+def largest_norm(data_set: DataSet, norm: Norm) -> float:
+    """Return the largest norm of the training images, as a network gets them."""
+    return max(float(norms(inputs, norm).max()) for inputs, _ in _batches(data_set, data_set.train))
+
+
+@torch.no_grad()
+def check_takes(target: Trained, data_set: DataSet) -> None:
+    """Refuse a target that is for other images, or other classes.
+
+    Raises:
+        SupermaskError: it is.
+
+    """
+    shape: Shape = data_set.input_shape
+    images = "x".join(map(str, shape))
+    if target.input_shape not in (None, shape):
+        wanted = "x".join(map(str, target.input_shape or ()))
+        raise SupermaskError(f"{target.name} takes {wanted} images, and those of {data_set.name} are {images}.")
+    try:
+        outputs = target.network(torch.zeros(1, *shape, dtype=torch.float64)).shape[1:]
+    except RuntimeError:
+        raise SupermaskError(f"{target.name} does not take the {images} images of {data_set.name}.") from None
+    if outputs != (data_set.classes,):
+        given = "x".join(map(str, outputs))
+        raise SupermaskError(f"{target.name} has {given} outputs, and {data_set.name} {data_set.classes} classes.")
+
+
+def _batches(data_set: DataSet, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield inputs float64 and labels."""
+    for images, labels in zip(examples.images.split(BATCH), examples.labels.split(BATCH), strict=True):
+        yield data_set.normalize(images).double(), labels

@@ -1,0 +1,136 @@
+"""The target of `supermask construct`: a trained network from a file or a run folder, or a fresh one by its name."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from supermask import data, models
+from supermask.data import DataSet
+from supermask.errors import SupermaskError
+from supermask.files import read_json
+from supermask.models import InputShape
+from theory.cli.state import fit, fully_connected, read_state
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What was said of the target's network; None where nothing was.
+
+    Attributes:
+        model: a name that `supermask.models.build` takes.
+        width: factor on its hidden widths.
+        input_shape: of its images.
+        classes: of its outputs.
+
+    """
+
+    model: str | None = None
+    width: float | None = None
+    input_shape: InputShape | None = None
+    classes: int | None = None
+
+    def for_data(self, data_set: DataSet | None) -> "Architecture":
+        """Return what a network for a data set has besides, where it was not said."""
+        if data_set is None:
+            return self
+        shape, classes = self.input_shape or data_set.input_shape, self.classes or data_set.classes
+        return replace(self, input_shape=shape, classes=classes)
+
+    def build(self, seed: int) -> nn.Module:
+        """Return the network, freshly initialised, float64 and in eval mode."""
+        assert self.model is not None
+        classes = 10 if self.classes is None else self.classes
+        width = 1.0 if self.width is None else self.width
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = models.build(self.model, input_shape=self.input_shape, classes=classes, width=width)
+        return network.double().eval()
+
+    @property
+    def images(self) -> InputShape | None:
+        """Shape of the images that the network takes, where it is known."""
+        recipe = models.RECIPES.get(self.model or "")
+        return self.input_shape or (recipe.input_shape if recipe else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A target.
+
+    Attributes:
+        name: to show, without its folder.
+        slug: for folders.
+        network: float64, in eval mode.
+        input_shape: of one input; None where the network tells.
+
+    """
+
+    name: str
+    slug: str
+    network: nn.Module
+    input_shape: InputShape | None
+
+
+def trained(
+    target: str, given: Architecture, *, seed: int, data_set: DataSet | None, data_folder: Path | None
+) -> Trained:
+    """Return the target of a name.
+
+    Args:
+        target: a model's name, a file of a state dict, or the folder of a run of `supermask train`.
+        given: what the user says of its network.
+        seed: of the weights of a model that is built by its name.
+        data_set: that it is for, if there is one.
+        data_folder: where the data sets lie, for the data set of a run folder.
+
+    Raises:
+        SupermaskError: there is no such target, its file is damaged, or it does not fit the network.
+
+    """
+    if target in models.known() or target.startswith("torchvision:"):
+        return _fresh(target, given.for_data(data_set), seed)
+    path = Path(target)
+    if path.is_dir():
+        return _of_run(path, given, data_folder)
+    if not path.exists():
+        names = f"{', '.join(models.known())}, and {models.TORCHVISION_HINT}"
+        raise SupermaskError(f"There is no file {target}, and no model of that name; the models are {names}.")
+    slug = f"{path.resolve().parent.name}-{path.stem}"
+    if given.model is not None:
+        return _fitted(path, path.name, slug, given.for_data(data_set))
+    if given.width is not None or given.classes is not None:
+        raise SupermaskError(f"--model-width and --classes need --model, the network that {path} is of.")
+    return Trained(path.name, slug, fully_connected(read_state(path), path), given.input_shape)
+
+
+def _fresh(name: str, given: Architecture, seed: int) -> Trained:
+    if given.model not in (None, name):
+        raise SupermaskError(f"--target {name} is a model by itself; leave out --model {given.model}.")
+    architecture = replace(given, model=name)
+    return Trained(name, name.replace(":", "-"), architecture.build(seed), architecture.images)
+
+
+def _of_run(folder: Path, given: Architecture, data_folder: Path | None) -> Trained:
+    """Return the network of a run of `supermask train`, which is as its settings say."""
+    path = folder / "network.safetensors"
+    if not path.exists():
+        raise SupermaskError(f"{folder} holds no network.safetensors; give a file, or a folder of supermask train.")
+    config = read_json(folder / "config.json")
+    try:
+        said = Architecture(str(config["model"]), float(config["width"]))
+        name = str(config["data"])
+    except (KeyError, TypeError, ValueError):
+        raise SupermaskError(f"{folder / 'config.json'} is not that of a run; give its network and --model.") from None
+    if given.input_shape is None or given.classes is None:
+        said = said.for_data(data.load(name, folder=data_folder))
+    spoken: dict[str, Any] = {key: value for key, value in vars(given).items() if value is not None}
+    return _fitted(path, folder.resolve().name, folder.resolve().name, replace(said, **spoken))
+
+
+def _fitted(path: Path, name: str, slug: str, architecture: Architecture) -> Trained:
+    network = architecture.build(seed=0)  # whose weights are all replaced
+    fit(read_state(path), network, path, str(architecture.model))
+    return Trained(name, slug, network, architecture.images)
