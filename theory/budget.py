@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from theory.norms import Norm, constant_norm, operator_norm, step_norm
 from theory.target import Layer, Step, Target
 
+LEAST = 1e-200
+"""Error of a weight below which no share goes: far below what float64 resolves, and still a number."""
+
 
 def shares(target: Target, epsilon: float, radius: float, norm: Norm) -> list[float]:
     """Return the error that each weight of a layer may have, so that the network's stays below epsilon / 2.
@@ -26,7 +29,7 @@ def shares(target: Target, epsilon: float, radius: float, norm: Norm) -> list[fl
     for i, layer in enumerate(target.layers):
         moved = _growth(layer, norm) * size + _spread(layer, norm)
         behind = math.prod(steps[i:]) * math.prod(weights[i + 1 :])
-        found.append(epsilon / (2 * len(weights)) / max(moved * behind, 1e-300))
+        found.append(max(epsilon / (2 * len(weights)) / max(moved * behind, 1e-300), LEAST))
         size = steps[i] * (weights[i] * size + constant_norm(layer, layer.offset, norm))
     return found
 

@@ -24,6 +24,9 @@ from theory.effective import Effective, effective
 from theory.norms import Norm
 from theory.target import Layer, Matrix, Shape, read_target
 
+LARGEST_WEIGHT = 1e37
+"""Of a target: random weights of twice its size are float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Built:
@@ -134,8 +137,8 @@ def construct(
 def _check(epsilon: float, width: int | None, radius: float, norm: str, seed: int) -> None:
     if not 0.0 < epsilon < math.inf:
         raise SupermaskError(f"epsilon={epsilon!r} must be a positive number.")
-    if width is not None and width < 1:
-        raise SupermaskError(f"width={width} is too small; give at least one hidden unit per input.")
+    if width is not None and (not isinstance(width, int) or width < 1):
+        raise SupermaskError(f"width={width} is no number of hidden units; give an integer of at least 1.")
     check_ball(radius, norm)
     checked_seed(seed)
 
@@ -143,6 +146,11 @@ def _check(epsilon: float, width: int | None, radius: float, norm: str, seed: in
 def _widths(how: Construction, layer: Layer, share: float, halves: int, width: int | None) -> Widths:
     """Return the width of a layer's blocks and the scale of its second hop."""
     largest = max(float(np.abs(layer.kernel).max()), float(np.abs(layer.offset).max()), 1e-300)
+    if largest > LARGEST_WEIGHT:
+        raise SupermaskError(
+            f"A layer of the target has weights of up to {largest:.3g}; random weights are float32 and reach"
+            f" {LARGEST_WEIGHT:.0e}."
+        )
     scale = 2.0 * largest
     return Widths(width or how.width(layer, share / scale, halves), scale)
 

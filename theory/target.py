@@ -233,16 +233,22 @@ def _shape_after(module: nn.Module, shape: Shape) -> Shape:
         after = module(torch.zeros(1, 1, *shape[1:], dtype=torch.float64))
     except RuntimeError:
         raise SupermaskError(f"A {type(module).__name__} of the target does not take {_text(shape)} images.") from None
+    if not bool(torch.isfinite(after).all()):
+        kind = type(module).__name__
+        raise SupermaskError(
+            f"A {kind} of the target gives infinity: some window of {_text(shape)} images is all padding."
+        )
     return (shape[0], *after.shape[2:])
 
 
 def _input_shape(modules: Sequence[nn.Module]) -> Shape:
     """Return the shape of the target's inputs as its layers tell it."""
     first = next(module for module in modules if isinstance(module, nn.Linear | nn.Conv2d))
-    if isinstance(first, nn.Linear):
+    before = modules[: modules.index(first)]
+    if isinstance(first, nn.Linear) and all(isinstance(module, nn.Flatten | nn.ReLU) for module in before):
         return (first.in_features,)
     adaptive = any(isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) for module in modules)
-    if adaptive or not any(isinstance(module, nn.Linear) for module in modules):
+    if adaptive or isinstance(first, nn.Linear) or not any(isinstance(module, nn.Linear) for module in modules):
         raise SupermaskError("The target takes images of any size; give input_shape as (channels, height, width).")
     for side in range(1, LARGEST_SIDE + 1):
         shape = (first.in_channels, side, side)
@@ -275,5 +281,6 @@ def _check_reading(target: nn.Module, found: Target) -> None:
     inputs = torch.randn(16, *found.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     read, computed = found(inputs), deepcopy(target).cpu().double().eval()(inputs)
     # relative to the largest output: where terms cancel, the two round differently
-    if read.shape != computed.shape or float((read - computed).abs().max()) > 1e-9 * float(read.abs().max()):
+    same = read.shape == computed.shape and float((read - computed).abs().max()) <= 1e-9 * float(read.abs().max())
+    if not same:  # NaN is not the same either
         raise SupermaskError("The target does not compute what its modules say; give plain modules without hooks.")

@@ -275,6 +275,13 @@ def test_linear_targets_are_built_within_epsilon():
         assert attack(target, built.network, radius=1.0, norm="l2", seed=1) <= built.certificate.upper
 
 
+@pytest.mark.parametrize("epsilon", [1e-310, 5e-324, 1e300])
+def test_an_epsilon_out_of_reach_is_answered(epsilon):
+    built = construct(gaussian(3, 2), epsilon)
+    assert built.within == (epsilon > 1.0)
+    assert built.widths[0] < 200
+
+
 @pytest.mark.parametrize("norm", [30.0, 1e-3])
 @pytest.mark.parametrize("bias", [False, True])
 def test_targets_of_any_size_are_built(norm, bias):
@@ -412,7 +419,9 @@ def broken(value):
         (gaussian(3, 2), {"epsilon": 0.0}, r"epsilon=0\.0 must be a positive number"),
         (gaussian(3, 2), {"epsilon": -1.0}, r"epsilon=-1\.0 must be a positive number"),
         (gaussian(3, 2), {"epsilon": math.nan}, "epsilon=nan must be a positive number"),
-        (gaussian(3, 2), {"width": 0}, "width=0 is too small"),
+        (gaussian(3, 2), {"width": 0}, "width=0 is no number of hidden units"),
+        (gaussian(3, 2), {"width": 8.5}, r"width=8\.5 is no number of hidden units"),
+        (broken(1e60), {}, r"weights of up to 1e\+60; random weights are float32"),
         (gaussian(3, 2), {"radius": 0.0}, r"radius=0\.0 must be a positive number"),
         (gaussian(3, 2), {"radius": -1.0}, r"radius=-1\.0 must be a positive number"),
         (gaussian(3, 2), {"radius": math.inf}, "radius=inf must be a positive number"),

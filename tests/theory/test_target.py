@@ -105,6 +105,13 @@ CONV = nn.Conv2d(3, 4, 3)
         (nn.Sequential(CONV), (3, 2, 8), "A 3x3 Conv2d of the target gets images of only 2x8"),
         (nn.Sequential(CONV, nn.MaxPool2d(4)), (3, 4, 4), "A MaxPool2d of the target does not take 4x2x2 images"),
         (nn.Sequential(nn.Linear(3, 2)), (4,), "takes 3 inputs, and 4 come"),
+        (nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4, 2)), None, "of any size; give input_shape"),
+        (nn.Sequential(CONV, nn.AvgPool2d(2, divisor_override=-2)), (3, 4, 4), "1 divides by -2; give a divisor"),
+        (
+            nn.Sequential(CONV, nn.MaxPool2d(2, stride=1, padding=1, dilation=3)),
+            (3, 4, 4),
+            "has a window on 4x2x2 images that is all padding",
+        ),
         (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)), None, "2 takes 5 inputs, and 4 come"),
     ],
 )  # fmt: skip

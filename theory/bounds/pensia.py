@@ -156,7 +156,7 @@ def packing_parameters(width: int, epsilon: float, *, probability: float = 0.5) 
     width = checked_count(width, "width")
     check_positive(epsilon, "epsilon")
     check_between_0_and_1(probability, "probability")
-    return max(0, math.ceil(width**2 * math.log2(1 / (2 * epsilon)) + math.log2(probability)))
+    return max(0, math.ceil(-(width**2) * math.log2(2 * epsilon) + math.log2(probability)))
 
 
 @states(
@@ -187,5 +187,5 @@ def packing_parameters_at_density(width: int, epsilon: float, density: float, *,
     """
     check_at_most(density, 1, "density")
     dense = packing_parameters(width, epsilon, probability=probability)
-    bits = width**2 * math.log2(1 / (2 * epsilon)) + math.log2(probability)
+    bits = -(width**2) * math.log2(2 * epsilon) + math.log2(probability)
     return max(dense, math.ceil(bits / (density * math.log2(math.e / density))))

@@ -53,6 +53,8 @@ def _max_pool(name: str, module: nn.MaxPool2d, chain: Chain) -> None:
 
 def _avg_pool(name: str, module: nn.AvgPool2d, chain: Chain) -> None:
     kernel, stride, padding = (pair(name, size) for size in (module.kernel_size, module.stride, module.padding))
+    if module.divisor_override is not None and module.divisor_override < 1:  # a negative one undoes a ReLU
+        raise SupermaskError(f"The target's {name} divides by {module.divisor_override}; give a divisor of at least 1.")
     options = (bool(module.ceil_mode), bool(module.count_include_pad), module.divisor_override)
     chain.append(nn.AvgPool2d(kernel, stride, padding, *options))
 

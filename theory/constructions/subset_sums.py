@@ -46,7 +46,8 @@ def subset_width(layer: Layer, error: float, halves: int) -> int:
     """Return hidden units per input with which all blocks have items enough with probability 0.99.
 
     The best of 2^n subset sums misses by about 2^-n, and the worst of N by N times as much (measured: `theory.laws`
-    has the law), so n = log2(N / error) + 3 items. Half of a block's units have the sign that is wanted.
+    has the law), so n = log2(N / error) + 3 items, but no more than two windows, beyond what float64 resolves. Half of
+    a block's units have the sign that is wanted.
 
     Args:
         layer: of the target.
@@ -54,7 +55,7 @@ def subset_width(layer: Layer, error: float, halves: int) -> int:
         halves: signs of the input that are served.
 
     """
-    items = math.ceil(math.log2(max(2.0, layer.kernel.size / error))) + 3
+    items = min(math.ceil(math.log2(max(2.0, layer.kernel.size / error))) + 3, 2 * MOST_ITEMS)
     blocks = layer.inputs * halves + 1
     width = items
     while binom.cdf(items - 1, width, 0.5) > 0.01 / blocks:
