@@ -110,7 +110,7 @@ CONV = nn.Conv2d(3, 4, 3)
         (
             nn.Sequential(CONV, nn.MaxPool2d(2, stride=1, padding=1, dilation=3)),
             (3, 4, 4),
-            "has a window on 4x2x2 images that is all padding",
+            "some window of 4x2x2 images is all padding",
         ),
         (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)), None, "2 takes 5 inputs, and 4 come"),
     ],
