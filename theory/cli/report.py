@@ -129,13 +129,16 @@ class Report:
         )
 
     def _facts(self) -> dict[str, str]:
-        certificate, ticket = self.built.certificate, self.built.ticket
+        certificate, ticket, counts = self.built.certificate, self.built.ticket, self.built.counts
+        constants = [layer.constant for layer in counts]
         return {
             "proven for inputs up to": f"{certificate.norm} norm {certificate.radius:.4g}",
             "largest difference, proven": f"{certificate.upper:.3g}",
             "largest difference, found": f"{certificate.lower:.3g}",
             "weights of the target": f"{sum(layer.weights for layer in self.layers):,}",
             "random weights kept": f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})",
+            "needed by theorem 2 at least": f"{max(layer.packing for layer in counts):,} random weights",
+            "as wide as theorem 1 with C": f"{min(constants):.2f} to {max(constants):.2f}",
             "bytes of the ticket": f"{self.size:,}",
             "seconds": f"{self.seconds:.1f}",
         }
