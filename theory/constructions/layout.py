@@ -25,8 +25,8 @@ from theory.target import Layer, Matrix, Target
 
 Mask = NDArray[np.bool_]
 
-MOST_WEIGHTS = 2**29
-"""Random weights of a network at most: about 7 GiB with the masks and the masked copy in float64."""
+MOST_WEIGHTS = 2**30
+"""Random weights of a network at most: 18 bytes each at the peak, with masks and the masked copy in float64."""
 
 
 @dataclass(frozen=True)
