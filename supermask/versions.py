@@ -33,22 +33,23 @@ def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit of the checkout that this package is run from, with "+" if it was changed since; else None."""
-    folder = Path(__file__).parent
+    """Return the commit of the checkout that this package is run from, with "+" if it was changed since; else None.
+
+    Collected results do not count as a change: they are what experiments write.
+    """
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", Path(__file__).name], cwd=folder, capture_output=True
-        )
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        described = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+        changed = _git("status", "--porcelain", "--untracked-files=no", ":/", ":(top,exclude)experiments/results")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip() if tracked.returncode == 0 else None
+    return f"{described}+" if changed else described
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def describe(choice: Any) -> dict[str, Any]:

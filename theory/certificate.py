@@ -30,7 +30,7 @@ from theory.norms import (
     step_norm,
     step_rounding,
 )
-from theory.target import Layer, Step, Target
+from theory.target import Layer, Matrix, Step, Target
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,12 @@ def _error_norm(layer: Layer, found: Effective, norm: Norm) -> float:
 
 def _rounding(layer: Layer, found: Effective, reach: float, norm: Norm) -> float:
     """Return a bound of what rounding moves an output of one layer by, in both networks, for inputs up to `reach`."""
-    rate = rounding_rate(found.terms + layer.inputs * layer.taps + 4)
-    mass = schur_norm(layer, found.mass + np.abs(layer.kernel), norm) * reach
-    total = mass + constant_norm(layer, found.offset_mass + np.abs(layer.offset), norm)
-    return 4.0 * rate * total  # both networks, both hops, and the recomputation of P, N and c
+    of_network = _sums(layer, found.mass, found.offset_mass, reach, norm) * rounding_rate(found.terms + 4)
+    of_target = _sums(layer, np.abs(layer.kernel), np.abs(layer.offset), reach, norm)
+    # twice: the first hop and the bias in the one, and the recomputation of P, N and c
+    return 2.0 * (of_network + of_target * rounding_rate(layer.inputs * layer.taps + 4))
+
+
+def _sums(layer: Layer, kernel: Matrix, offset: Matrix, reach: float, norm: Norm) -> float:
+    """Return a bound of the sum of sizes behind an output."""
+    return schur_norm(layer, kernel, norm) * reach + constant_norm(layer, offset, norm)

@@ -37,7 +37,7 @@ class Effective:
         offset: c, float64 (outputs,).
         mass: |second hop| |first hop| summed over paths, by which rounding is bounded; like `positive`.
         offset_mass: the same over the paths of the bias, like `offset`.
-        terms: additions behind one output.
+        terms: products behind one output at most; those of pruned weights are zeros, which add without rounding.
 
     """
 
@@ -71,7 +71,8 @@ def effective(layer: Layer, paths: Paths, *, relu: bool) -> Effective:
     if layer.signed:  # without a ReLU one path serves both signs
         negative = _sums(layer, second, np.minimum(hop, 0.0))[0] if relu else positive
     mass, offset_mass = _sums(layer, second, np.abs(hop), sizes=True)
-    return Effective(positive, negative, offset, mass, offset_mass, terms=hop.size * layer.taps + hop.shape[0])
+    terms = max(int(np.count_nonzero(hops)) for hops in second)
+    return Effective(positive, negative, offset, mass, offset_mass, terms)
 
 
 def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tensor:

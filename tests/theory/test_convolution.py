@@ -286,7 +286,7 @@ CNN = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)
         (CNN, {"construction": "convolution", "input_shape": (2, 3, 3)}, "images of 1 channels, and 2x3x3 come"),
         (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), {"construction": "linear_diamond"}, "this one has ReLUs; use relu"),
         (LARGE, {"width": 20}, r"8,002,400,100 weights, more than .*; give grouped=True, or a smaller width"),
-        (LARGE, {"width": 10_000, "grouped": True}, r"1,000,050,000 weights, more than .*; give a smaller width"),
+        (LARGE, {"width": 20_000, "grouped": True}, r"2,000,100,000 weights, more than .*; give a smaller width"),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_anything_is_drawn(draws, target, options, sentence):
