@@ -62,8 +62,8 @@ EXPERIMENT = Experiment(
     title="Trained networks with biases and pooling as masked random networks",
     source=(
         "Not in a paper: LeNet-300-100 and LeNet-5 with biases, trained on MNIST for 8 epochs (SGD 0.1 and 0.01,"
-        " momentum 0.9, batch 128, cosine), one target and one random network per seed, widths chosen from epsilon = 0.01 over a"
-        " ball that holds all images of MNIST, so that the certificate holds on each of them."
+        " momentum 0.9, batch 128, cosine), one target and one random network per seed, widths chosen from"
+        " epsilon = 0.01 over a ball that holds all images of MNIST, so that the certificate holds on each of them."
     ),
     groups=(_group("lenet_300_100", 0.1, "relu_diamond", seeds=3), _group("lenet5", 0.01, "convolution", seeds=2)),
     table=BUILT,
