@@ -15,7 +15,7 @@ LEAST_STARTS = 24
 EFFORT = 5e7
 """Multiplications of the target that all starts may take in a step: fewer starts for larger networks."""
 SLOW = 20
-"""How much longer a multiplication takes in a convolution in float64."""
+"""How much longer a multiplication is taken to need in a convolution; only the number of starts hangs on it."""
 STEPS = 200
 RUN = 16
 """Inputs, of those it came to, that the networks themselves are run on."""

@@ -16,6 +16,7 @@ from torch import nn
 from supermask import Ticket
 from supermask.errors import SupermaskError
 from supermask.random_weights import RandomWeight
+from theory import bounds
 from theory.constructions import layout
 
 # `theory` offers the function construct under the name of its module
@@ -394,8 +395,12 @@ def test_no_network_that_fits_is_below_the_packing_bound(size, epsilon):
     built = construct(gaussian(size, size), epsilon)
     assert built.within
     assert built.ticket.prunable >= size**2 * math.log2(1.0 / (2.0 * epsilon)) - 1.0
-    bounds = pytest.importorskip("theory.bounds")
-    assert built.ticket.prunable >= bounds.packing_parameters(size, epsilon)
+    (counts,) = built.counts
+    assert counts.packing == bounds.packing_parameters(size, epsilon) <= counts.prunable == built.ticket.prunable
+    assert counts.kept == built.ticket.kept
+    assert counts.hidden == built.widths[0] * size
+    logarithm = math.log(4 * size**2 / min(epsilon, 0.01))  # theorem 1 for one layer, failure 0.01
+    assert 2 * counts.constant * logarithm == pytest.approx(built.widths[0])
 
 
 def test_the_ticket_says_where_it_comes_from():
