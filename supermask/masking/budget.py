@@ -10,19 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from supermask.errors import SupermaskError
 from supermask.masking.patterns import matching
-from supermask.masking.selection import keep_largest
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Layers that share `kept` weights; each of them keeps at least `floor`.
+    """Layers that share `kept` weights; each of them keeps at least `floor`, or all of them where it has fewer.
 
     With floor None a layer must not be emptied by the others: the selection is refused when that would happen.
     """
@@ -30,43 +26,6 @@ class Pool:
     names: tuple[str, ...]
     kept: int
     floor: int | None = 0
-
-    def select(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the mask of each layer: the `kept` largest scores of all, ties to the first layer and index.
-
-        Raises:
-            SupermaskError: a layer would be emptied and floor is None, the floors do not fit into `kept`, or a score
-                is NaN.
-
-        """
-        own = [scores[name].detach() for name in self.names]
-        if len(own) == 1:
-            return {self.names[0]: keep_largest(own[0], self.kept)}
-        mask = _with_floor(own, self.kept, self.floor or 0)
-        parts = mask.split([part.numel() for part in own])
-        masks = {name: part.reshape(like.shape) for name, part, like in zip(self.names, parts, own, strict=True)}
-        if self.floor is None and self.kept:
-            _refuse_empty(masks, self.kept)
-        return masks
-
-
-def _with_floor(own: list[Tensor], kept: int, floor: int) -> Tensor:
-    """Return the flat mask of all layers: the `floor` largest of each, then the largest of the rest."""
-    together = torch.cat([part.reshape(-1) for part in own])
-    if floor == 0:
-        return keep_largest(together, kept)
-    mask = torch.cat([keep_largest(part, min(floor, part.numel())).reshape(-1) for part in own])
-    mask[~mask] = keep_largest(together[~mask], kept - int(mask.sum()))
-    return mask
-
-
-def _refuse_empty(masks: Mapping[str, Tensor], kept: int) -> None:
-    empty = [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
-    if empty:
-        raise SupermaskError(
-            f"A global budget of {kept} weights leaves none in {', '.join(empty)}; raise the density, or let each layer"
-            " keep a few with a floor: masking.Global(floor=1)."
-        )
 
 
 class Scope(ABC):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from supermask.masking.anatomy import Place, survey
+from supermask.masking.kernels import mask_weights, straight_through
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -30,8 +31,7 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         scores, frozen = ctx.saved_tensors
-        gradient = gradients[0] * frozen
-        return gradient if ctx.signed else gradient * scores.sign(), None, None, None
+        return straight_through(gradients[0], frozen, None if ctx.signed else scores), None, None, None
 
 
 class Masked(nn.Module):
@@ -71,7 +71,7 @@ class Masked(nn.Module):
     @torch.no_grad()
     def refresh(self) -> None:
         """Make the masked weight from the mask; pruned weights are +0."""
-        self.value.copy_(torch.where(self.mask, self.frozen, 0.0))
+        mask_weights(self.frozen, self.mask, self.value)
 
 
 def _refresh_after_load(module: nn.Module, _: Any) -> None:

@@ -1,14 +1,70 @@
 """The k largest scores, exactly: the same mask on every device.
 
-The tie rule: among equal scores the lowest flat (row-major) index is kept. On the CPU two counting passes over the
-bit patterns find the k-th largest score without a sort; elsewhere a stable sort says the same.
+The tie rule: among equal scores the lowest flat (row-major) index is kept; in a contest of several tensors the first
+tensor comes first.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
-from supermask.masking import _radix
+from supermask.masking.kernels.contest import Contest
+from supermask.masking.kernels.cpu import CpuSelector
+from supermask.masking.kernels.plain import PlainSelector
+
+__all__ = ["Contest", "Selector", "keep_largest"]
+
+Kernel = CpuSelector | PlainSelector
+
+
+class Selector:
+    """Selects the largest scores, again and again as they are trained.
+
+    It remembers the thresholds of the step before, which changes only the time that the next selection takes.
+
+    Args:
+        signed: whether scores are ranked with their sign or by magnitude; -0 equals +0 and infinities are allowed.
+
+    """
+
+    def __init__(self, *, signed: bool) -> None:
+        self.signed = signed
+        self._kernels: dict[type[Kernel], Kernel] = {}
+        self._latest: Kernel | None = None
+        self._count = 0
+
+    def select(self, contests: Sequence[Contest]) -> None:
+        """Write the masks of all contests; each keeps exactly its number of entries.
+
+        On a GPU nothing waits for the result; `check` does.
+
+        Raises:
+            SupermaskError: a contest cannot keep so many, or on the CPU: a score is NaN.
+
+        """
+        for contest in contests:
+            if not 0 <= contest.kept <= contest.size:
+                raise SupermaskError(
+                    f"Cannot keep {contest.kept} of {contest.size} scores; keep from 0 to all of them."
+                )
+        tensors = [tensor for contest in contests for tensor in contest.scores]
+        kind = _kernel(tensors)
+        self._latest = self._kernels.setdefault(kind, kind(signed=self.signed))
+        self._latest.select(contests)
+        self._count = sum(contest.size for contest in contests)
+        if all(tensor.device.type == "cpu" for tensor in tensors):
+            self.check()
+
+    def check(self) -> None:
+        """Raise SupermaskError if a score of the last selection was NaN."""
+        nans = sum(int(count) for count in self._latest.nans) if self._latest else 0
+        if nans:
+            raise SupermaskError(
+                f"{nans} of {self._count} scores are NaN, so they have no largest; the training diverged: lower the"
+                " learning rate."
+            )
 
 
 def keep_largest(scores: Tensor, k: int) -> Tensor:
@@ -25,38 +81,16 @@ def keep_largest(scores: Tensor, k: int) -> Tensor:
         SupermaskError: k is out of range, or a score is NaN.
 
     """
-    if not 0 <= k <= scores.numel():
-        raise SupermaskError(f"Cannot keep {k} of {scores.numel()} scores; keep from 0 to all of them.")
-    flat = scores.detach().reshape(-1)  # row-major whatever the memory format
-    if flat.device.type == "cpu" and flat.dtype is not torch.float64:
-        mask = _keep_largest_by_radix(flat, k)
-    else:
-        mask = keep_largest_by_sort(flat, k)
-    return mask.reshape(scores.shape)
-
-
-def _keep_largest_by_radix(flat: Tensor, k: int) -> Tensor:
-    keys = flat.float().contiguous().numpy().view("uint32")
-    mask = torch.empty(flat.shape, dtype=torch.bool)
-    nans = _radix.select(keys, k, mask.numpy())
-    if nans:
-        raise _nan_error(nans, flat.numel())
+    scores = scores.detach()
+    mask = torch.empty_like(scores, dtype=torch.bool)
+    selector = Selector(signed=True)
+    selector.select([Contest((scores,), k, (mask,))])
+    selector.check()
     return mask
 
 
-def keep_largest_by_sort(flat: Tensor, k: int) -> Tensor:
-    """Return the same mask by a stable sort of the 1-D scores: on any device, and the oracle of the tests."""
-    nans = int(flat.isnan().sum())
-    if nans:
-        raise _nan_error(nans, flat.numel())
-    # adding zero makes -0.0 equal 0.0 in its bits too
-    order = torch.sort(flat + 0.0, descending=True, stable=True).indices
-    mask = torch.zeros(flat.shape, dtype=torch.bool, device=flat.device)
-    mask[order[:k]] = True
-    return mask
-
-
-def _nan_error(nans: int, count: int) -> SupermaskError:
-    return SupermaskError(
-        f"{nans} of {count} scores are NaN, so they have no largest; the training diverged: lower the learning rate."
-    )
+def _kernel(tensors: Sequence[Tensor]) -> type[Kernel]:
+    """Return what selects among such tensors."""
+    narrow = all(tensor.dtype is not torch.float64 for tensor in tensors)
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    return CpuSelector if on_cpu and narrow else PlainSelector

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from supermask.distributions import Distribution, KaimingUniform, named
 from supermask.errors import SupermaskError
 from supermask.masking.anatomy import Slot
-from supermask.masking.budget import Budget, Scope, checked_density, named_scope
+from supermask.masking.budget import Budget, Pool, Scope, checked_density, named_scope
+from supermask.masking.competition import Competition
 from supermask.masking.parametrization import Masked, attach
 from supermask.masking.roles import BiasPolicy, NormPolicy, Policy
 from supermask.masking.schedule import Constant, Schedule
@@ -107,13 +108,16 @@ class EdgePopup:
             "own_density": dict(self.budget.own),
             **asdict(policy),
         }
+        self._made, self._pooled = -1.0, list[Pool]()
+        self._competition = Competition(signed=score == "signed")
         first = {name: self._first_scores(name, scores) for name in self.network.masked}
-        masks = self._select(first)  # before anything is attached: a refusal leaves no half-made search behind
+        masks = {name: torch.empty_like(tensor, dtype=torch.bool) for name, tensor in first.items()}
+        # before anything is attached: a refusal leaves no half-made search behind
+        self._competition.select(self._pools(), first, masks)
         self._layers = {
-            name: _attach_scores(slot, first[name], signed=score == "signed")
+            name: _attach_scores(slot, first[name], masks[name], signed=score == "signed")
             for name, slot in self.network.masked.items()
         }
-        self._set_masks(masks)
 
     def __repr__(self) -> str:
         prunable = sum(score.numel() for score in self.scores().values())
@@ -139,18 +143,31 @@ class EdgePopup:
         return {name: layer.frozen.clone() for name, layer in self._layers.items()}
 
     def masks(self) -> dict[str, Tensor]:
-        """Return copies of the masks by parameter name: bool tensors, True = kept."""
+        """Return copies of the masks by parameter name: bool tensors, True = kept.
+
+        Raises:
+            SupermaskError: what a `step` on a GPU would have had to wait for; see there.
+
+        """
+        self._competition.check()
         return {name: layer.mask.clone() for name, layer in self._layers.items()}
 
     def step(self) -> None:
         """Advance the schedule and select the masks anew; call it once after each `optimizer.step()`.
 
+        On a GPU this waits for nothing; what is wrong there is raised by the next call of `masks`, `ticket` or
+        `state_dict`.
+
         Raises:
-            SupermaskError: a score is NaN, or a global budget would empty a layer.
+            SupermaskError: a score is NaN, or a global budget empties a layer.
 
         """
         self.steps += 1
-        self._set_masks(self._select(self.scores()))
+        self._competition.select(
+            self._pools(), self.scores(), {name: layer.mask for name, layer in self._layers.items()}
+        )
+        for layer in self._layers.values():
+            layer.refresh()
 
     def ticket(self, **provenance: Any) -> Ticket:
         """Return the ticket of the present masks, statistics and learned tensors.
@@ -163,7 +180,13 @@ class EdgePopup:
         return self.network.ticket(self.masks(), {**made, **provenance})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a search needs to go on, but the optimizer."""
+        """Return all that a search needs to go on, but the optimizer.
+
+        Raises:
+            SupermaskError: what a `step` on a GPU would have had to wait for; see there.
+
+        """
+        self._competition.check()
         return {"steps": self.steps, "digest": self.network.digest, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -186,25 +209,19 @@ class EdgePopup:
         first = RandomWeight(slot.shape, distribution, slot.fans).grow(self.seed, name, "scores")
         return first.to(slot.parameter.dtype)
 
-    @torch.no_grad()
-    def _select(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the masks of these scores at the present step."""
+    def _pools(self) -> list[Pool]:
+        """Return the pools of the present step; they are made anew only when the density changes."""
         density = self.schedule.density(self.steps, self.density)
-        ranked = dict(scores) if self.options["score"] == "signed" else {name: s.abs() for name, s in scores.items()}
-        masks: dict[str, Tensor] = {}
-        for pool in self.budget.pools(self.network.shapes, density):
-            masks |= pool.select(ranked)
-        return masks
-
-    def _set_masks(self, masks: Mapping[str, Tensor]) -> None:
-        for name, mask in masks.items():
-            self._layers[name].set_mask(mask)
+        if self._made != density:
+            self._made, self._pooled = density, self.budget.pools(self.network.shapes, density)
+        return self._pooled
 
 
 @torch.no_grad()
-def _attach_scores(slot: Slot, first: Tensor, *, signed: bool) -> Masked:
+def _attach_scores(slot: Slot, first: Tensor, mask: Tensor, *, signed: bool) -> Masked:
     """Let a parameter that held a random weight hold its scores, and its modules read the masked weight."""
     layer = Masked(slot.parameter.detach().clone(), signed=signed)
     slot.parameter.copy_(first)
     attach(slot.places, layer)
+    layer.set_mask(mask)
     return layer

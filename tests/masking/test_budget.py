@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from supermask import EdgePopup, models
 from supermask.errors import SupermaskError
 from supermask.masking.budget import ERK, SCOPES, Budget, Global, PerLayer, Pool, checked_density, named_scope
+from supermask.masking.competition import Competition
 
 SIZES = st.integers(0, 6)
 SHAPES = st.lists(st.lists(SIZES, max_size=4).map(tuple) | st.just((1,)) | st.just((1, 1)), min_size=1, max_size=6).map(
@@ -19,6 +20,12 @@ DENSITIES = st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0.0, 1.0)
 
 def count(shapes):
     return sum(math.prod(shape) for shape in shapes.values())
+
+
+def select(pool, scores):
+    masks = {name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in scores.items()}
+    Competition(signed=True).select([pool], scores, masks)
+    return masks
 
 
 def kept_by_layer(pools):
@@ -86,7 +93,7 @@ def test_a_global_budget_takes_the_best_of_all_with_ties_to_the_first_layer(shap
         for name, shape in shapes.items()
     }
     (pool,) = Global(floor=floor).pools(shapes, density)
-    masks = pool.select(scores)
+    masks = select(pool, scores)
     assert {name: mask.shape for name, mask in masks.items()} == shapes
     assert sum(int(mask.sum()) for mask in masks.values()) == kept
     expected = global_oracle(scores, kept, floor)
@@ -95,12 +102,12 @@ def test_a_global_budget_takes_the_best_of_all_with_ties_to_the_first_layer(shap
 
 def test_a_floor_that_fills_the_budget_is_kept_to_the_weight():
     scores = {"a": torch.arange(6.0), "b": -torch.ones(2), "c": torch.zeros(1)}
-    masks = Pool(("a", "b", "c"), kept=5, floor=2).select(scores)
+    masks = select(Pool(("a", "b", "c"), kept=5, floor=2), scores)
     assert [mask.int().tolist() for mask in masks.values()] == [[0, 0, 0, 0, 1, 1], [1, 1], [1]]
 
 
 def test_a_floor_holds_against_infinite_scores():
-    masks = Pool(("a", "b"), kept=2, floor=1).select({"a": torch.full((3,), math.inf), "b": torch.zeros(2)})
+    masks = select(Pool(("a", "b"), kept=2, floor=1), {"a": torch.full((3,), math.inf), "b": torch.zeros(2)})
     assert [mask.tolist() for mask in masks.values()] == [[True, False, False], [True, False]]
 
 
@@ -124,7 +131,7 @@ def test_without_a_floor_an_emptied_layer_is_refused_by_name():
     scores = {"a": torch.ones(3), "b": torch.zeros(3), "none": torch.zeros(0)}
     pool = Global().pools({"a": (3,), "b": (3,), "none": (0,)}, 0.5)[0]
     with pytest.raises(SupermaskError, match=r"budget of 3 weights leaves none in b;.*Global\(floor=1\)"):
-        pool.select(scores)
+        select(pool, scores)
 
 
 def test_the_default_scores_of_conv4_empty_its_widest_layer_at_a_low_global_density():

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supermask.errors import SupermaskError
-from supermask.masking.selection import keep_largest, keep_largest_by_sort
+from supermask.masking.kernels import cpu
+from supermask.masking.kernels.plain import PlainSelector
+from supermask.masking.selection import Contest, Selector, keep_largest
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # the least subnormal of each dtype is among them, and every value may come often
@@ -31,6 +33,12 @@ def laid_out(scores, layout):
         wide[..., 0] = scores
         return wide[..., 0]
     return scores.contiguous(memory_format=torch.channels_last) if layout == "channels_last" else scores
+
+
+def by_sort(scores, k, *, signed=True):
+    mask = torch.zeros(scores.shape, dtype=torch.bool)
+    PlainSelector(signed=signed).select([Contest((scores,), k, (mask,))])
+    return mask
 
 
 @st.composite
@@ -63,7 +71,7 @@ def test_the_mask_is_that_of_the_definition_and_the_scores_stay_as_they_were(cas
 @given(cases())
 def test_the_sort_and_the_counting_agree(case):
     scores, k = case
-    assert torch.equal(keep_largest_by_sort(scores.reshape(-1), k), keep_largest(scores, k).reshape(-1))
+    assert torch.equal(by_sort(scores, k), keep_largest(scores, k))
 
 
 @settings(deadline=None, max_examples=50)
@@ -75,7 +83,7 @@ def test_they_agree_on_any_bit_patterns(seed, k, varying):
     pattern = generator.integers(0, 2**32, dtype=np.uint32)
     noise = generator.integers(0, 2**varying, size=5000, dtype=np.uint64) << np.uint64(shift)
     scores = torch.from_numpy((pattern ^ noise.astype(np.uint32)).view(np.float32).copy()).nan_to_num(math.inf)
-    assert torch.equal(keep_largest_by_sort(scores, k), keep_largest(scores, k))
+    assert torch.equal(by_sort(scores, k), keep_largest(scores, k))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -108,6 +116,105 @@ def test_a_count_out_of_range_is_refused(k):
 
 def test_scores_that_require_a_gradient_are_ranked_without_one():
     assert not keep_largest(torch.ones(3, requires_grad=True), 2).requires_grad
+
+
+@st.composite
+def contests(draw):
+    """A few contests of a few tensors each, by magnitude or signed."""
+    made = []
+    for _ in range(draw(st.integers(1, 3))):
+        parts = [draw(cases())[0].float() for _ in range(draw(st.integers(1, 3)))]
+        made.append((parts, draw(st.integers(0, sum(part.numel() for part in parts)))))
+    return made, draw(st.booleans())
+
+
+@settings(deadline=None, max_examples=200)
+@given(contests())
+def test_the_tensors_of_a_contest_compete_in_their_order(drawn):
+    made, signed = drawn
+    masks = [[torch.ones_like(part, dtype=torch.bool) for part in parts] for parts, _ in made]
+    asked = [Contest(tuple(parts), kept, tuple(own)) for (parts, kept), own in zip(made, masks, strict=True)]
+    Selector(signed=signed).select(asked)
+    for (parts, kept), own in zip(made, masks, strict=True):
+        together = torch.cat([part.reshape(-1) for part in parts])
+        expected = oracle(together if signed else together.abs(), kept)
+        assert torch.equal(torch.cat([mask.reshape(-1) for mask in own]), expected)
+
+
+class Walk:
+    """Scores as a training leaves them: small moves, jumps, ties and a stretch in which all are equal."""
+
+    def __init__(self, seed, shape, layout):
+        self.generator = torch.Generator().manual_seed(seed)
+        self.shape, self.layout = shape, layout
+        self.scores = torch.randn(shape, generator=self.generator)
+
+    def step(self, number):
+        scale = 10.0 if number % 11 == 10 else 1e-3
+        self.scores = self.scores + scale * torch.randn(self.shape, generator=self.generator)
+        if number % 13 == 7:
+            return laid_out(torch.full(self.shape, -0.25), self.layout)
+        if number % 5 == 3:
+            return laid_out((self.scores * 8).round() / 8, self.layout)
+        return laid_out(self.scores, self.layout)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_selector_that_remembers_says_the_same_as_a_sort(signed, layout):
+    shape = (8, 16, 19, 17)
+    assert math.prod(shape) >= cpu._LEAST
+    walk, other = Walk(0, shape, layout), Walk(1, (700,), "contiguous")
+    selector = Selector(signed=signed)
+    for number in range(40):
+        scores, more = walk.step(number), other.step(number)
+        total = scores.numel() + more.numel()
+        kept = [0, 1, total // 2, total - 1, total][number // 3 % 5] if number % 3 == 0 else total // 2
+        masks = tuple(torch.ones_like(part, dtype=torch.bool) for part in (scores, more))
+        selector.select([Contest((scores, more), kept, masks)])
+        together = torch.cat([scores.reshape(-1), more])
+        chosen = torch.cat([mask.reshape(-1) for mask in masks])
+        assert torch.equal(chosen, by_sort(together, kept, signed=signed))
+
+
+@pytest.mark.parametrize("move", [0, 1, -1, 8000, -8000, 8300, -8300, 1 << 20])
+def test_the_window_is_used_where_it_holds_and_left_where_it_does_not(monkeypatch, move):
+    """Neighbouring floats, so that the threshold moves by exactly so many of them."""
+    counted = []
+    by_digits = cpu.CpuSelector._by_digits
+    monkeypatch.setattr(cpu.CpuSelector, "_by_digits", lambda *given: counted.append(1) or by_digits(*given))
+    keys = torch.arange(1 << 28, (1 << 28) + (1 << 16), dtype=torch.int32)[torch.randperm(1 << 16)]
+    selector = cpu.CpuSelector(signed=False)
+    for shifted in (keys, keys + move):
+        scores, mask = shifted.view(torch.float32), torch.zeros(1 << 16, dtype=torch.bool)
+        selector.select([Contest((scores,), 1000, (mask,))])
+        assert torch.equal(mask, by_sort(scores, 1000))
+    assert len(counted) == (1 if abs(move) <= 8000 else 2)
+
+
+@pytest.mark.parametrize("extreme", [torch.finfo(torch.float32).max, math.inf, 0.0, 2.0**-149])
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_window_stops_at_the_ends_of_the_numbers(extreme, signed):
+    scores = torch.full((40_000,), extreme)
+    scores[::2] *= -1
+    selector = Selector(signed=signed)
+    for kept in (1, 39_999, 20_000, 20_001):
+        mask = torch.zeros_like(scores, dtype=torch.bool)
+        selector.select([Contest((scores,), kept, (mask,))])
+        assert torch.equal(mask, by_sort(scores, kept, signed=signed))
+
+
+def test_a_nan_in_a_later_step_leaves_the_masks_as_they_were():
+    scores, mask = torch.randn(50_000), torch.zeros(50_000, dtype=torch.bool)
+    selector = Selector(signed=False)
+    selector.select([Contest((scores,), 100, (mask,))])
+    before = mask.clone()
+    for place in (0, 49_999):
+        damaged = scores.clone()
+        damaged[place] = math.nan
+        with pytest.raises(SupermaskError, match="1 of 50000 scores are NaN"):
+            selector.select([Contest((damaged,), 100, (mask,))])
+        assert torch.equal(mask, before)
 
 
 @pytest.mark.gpu

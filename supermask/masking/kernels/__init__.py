@@ -1,0 +1,33 @@
+"""The inner loops of masking, once for each kind of device: `plain` torch operations, compiled for the `cpu`."""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from supermask.masking.kernels import cpu, plain
+
+
+def mask_weights(frozen: Tensor, mask: Tensor, out: Tensor) -> None:
+    """Write the frozen weights where the mask is True, and +0 elsewhere.
+
+    Args:
+        frozen: floating, of any shape and memory format.
+        mask: bool, of the same shape.
+        out: like `frozen`.
+
+    """
+    _for(frozen).mask_weights(frozen, mask, out)
+
+
+def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) -> Tensor:
+    """Return gradient x frozen, times the sign of the scores where there are any (the sign of 0 is 0)."""
+    product: Tensor = _for(frozen).straight_through(gradient, frozen, scores)
+    return product
+
+
+def _for(tensor: Tensor) -> ModuleType:
+    # a compiler makes loops of its own out of plain operations, and a second derivative needs their formulas
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return plain
+    return cpu if tensor.device.type == "cpu" else plain

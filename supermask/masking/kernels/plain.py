@@ -1,0 +1,52 @@
+"""Selection and masking in plain torch operations: for any device and dtype, and the oracle of the compiled ones."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from supermask.masking.kernels.contest import Contest
+
+
+class PlainSelector:
+    """Selection by a stable sort, without a word to the host.
+
+    Args:
+        signed: whether scores are ranked with their sign or by magnitude.
+
+    Attributes:
+        nans: of the last selection: how many scores of each contest are NaN; its masks are then arbitrary.
+
+    """
+
+    def __init__(self, *, signed: bool) -> None:
+        self.signed = signed
+        self.nans: list[Tensor] = []
+
+    @torch.no_grad()
+    def select(self, contests: Sequence[Contest]) -> None:
+        """Write the masks of all contests."""
+        self.nans = [self._select(contest) for contest in contests if contest.size]
+
+    def _select(self, contest: Contest) -> Tensor:
+        together = torch.cat([tensor.reshape(-1) for tensor in contest.scores])  # row-major whatever the memory format
+        # adding zero makes -0.0 equal 0.0 in its bits too
+        ranked = together + 0.0 if self.signed else together.abs()
+        order = torch.sort(ranked, descending=True, stable=True).indices
+        kept = torch.zeros_like(together, dtype=torch.bool)
+        kept[order[: contest.kept]] = True
+        parts = kept.split([mask.numel() for mask in contest.masks])
+        for mask, part in zip(contest.masks, parts, strict=True):
+            mask.copy_(part.view(mask.shape))
+        return ranked.isnan().sum()
+
+
+def mask_weights(frozen: Tensor, mask: Tensor, out: Tensor) -> None:
+    """Write the frozen weights where the mask is True, and +0 elsewhere."""
+    out.copy_(torch.where(mask, frozen, 0.0))
+
+
+def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) -> Tensor:
+    """Return gradient x frozen, x sign(scores) where there are any."""
+    product = gradient * frozen
+    return product if scores is None else product * scores.sign()
