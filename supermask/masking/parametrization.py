@@ -4,7 +4,8 @@ The masked weight is made once per selection, not per forward pass: gradient acc
 tensor again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from supermask.masking.anatomy import Place, survey
 from supermask.masking.kernels import mask_weights, straight_through
+from supermask.masking.signs import Signs, pack, unpack
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -23,15 +25,22 @@ class _StraightThrough(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, value: Tensor, frozen: Tensor, signed: bool) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, value: Tensor, signed: bool, *stored: Tensor) -> Tensor:
         ctx.signed = signed
-        ctx.save_for_backward(scores, frozen)
+        ctx.save_for_backward(scores, *stored)
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        scores, frozen = ctx.saved_tensors
-        return straight_through(gradients[0], frozen, None if ctx.signed else scores), None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scores, *stored = ctx.saved_tensors
+        frozen = _whole(stored, gradients[0])
+        gradient = straight_through(gradients[0], frozen, None if ctx.signed else scores)
+        return gradient, None, None, *[None for _ in stored]
+
+
+def _whole(stored: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return the frozen weights: as they are stored, or made of their bits and their magnitude."""
+    return stored[0] if len(stored) == 1 else unpack(Signs(*stored), like)
 
 
 class Masked(nn.Module):
@@ -40,18 +49,23 @@ class Masked(nn.Module):
     Args:
         frozen: the random weights, floating; never changed.
         signed: whether the scores are ranked with their sign or by magnitude.
+        packed: keep the frozen weights, which all have one magnitude, as bits; given as the name of their parameter.
+
+    Raises:
+        SupermaskError: weights that should be packed have more than one magnitude.
 
     """
 
-    frozen: Tensor
     value: Tensor
     mask: Tensor
 
-    def __init__(self, frozen: Tensor, *, signed: bool) -> None:
+    def __init__(self, frozen: Tensor, *, signed: bool, packed: str | None = None) -> None:
         super().__init__()
         self.signed = signed
+        self._stored = ("_frozen",) if packed is None else ("_bits", "_magnitude")
         # regrown from the seed, so not part of the state; the mask is, so that a state dictionary is enough to run
-        self.register_buffer("frozen", frozen, persistent=False)
+        for name, tensor in zip(self._stored, (frozen,) if packed is None else pack(frozen, packed), strict=True):
+            self.register_buffer(name, tensor, persistent=False)
         self.register_buffer("value", frozen.clone(), persistent=False)
         self.register_buffer("mask", torch.ones(frozen.shape, dtype=torch.bool, device=frozen.device))
         self.register_load_state_dict_post_hook(_refresh_after_load)
@@ -60,7 +74,12 @@ class Masked(nn.Module):
         """Return the masked weight; its gradient reaches the scores."""
         if not (torch.is_grad_enabled() and scores.requires_grad):
             return self.value
-        return _StraightThrough.apply(scores, self.value, self.frozen, self.signed)
+        return _StraightThrough.apply(scores, self.value, self.signed, *self._kept())
+
+    @property
+    def frozen(self) -> Tensor:
+        """The random weights, of which none is pruned; not to be changed."""
+        return _whole(self._kept(), self.value)
 
     @torch.no_grad()
     def set_mask(self, mask: Tensor) -> None:
@@ -72,6 +91,9 @@ class Masked(nn.Module):
     def refresh(self) -> None:
         """Make the masked weight from the mask; pruned weights are +0."""
         mask_weights(self.frozen, self.mask, self.value)
+
+    def _kept(self) -> list[Tensor]:
+        return [self.get_buffer(name) for name in self._stored]
 
 
 def _refresh_after_load(module: nn.Module, _: Any) -> None:
@@ -102,6 +124,28 @@ def attach(places: Iterable[Place], parametrization: nn.Module) -> None:
     """Put one parametrization on a parameter at every place that reads it (tied weights have several)."""
     for place in places:
         parametrize.register_parametrization(place.module, place.leaf, parametrization)
+
+
+@torch.no_grad()
+def baked(model: nn.Module) -> nn.Module:
+    """Return a copy of a searched model in which the masked weights are plain parameters that take no gradient.
+
+    Its outputs are those of the model, bit for bit; nothing of the search is left in it.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):  # it holds the weights of its last pass, which a copy cannot take over
+            module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
+    copied = deepcopy(model)
+    made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
+    for module in [module for module in copied.modules() if parametrize.is_parametrized(module)]:
+        assert isinstance(module.parametrizations, nn.ModuleDict)
+        values = {leaf: getattr(module, leaf) for leaf in module.parametrizations}
+        del module.parametrizations
+        # not torch's own removal: that changes the class of the module, which the copy shares with its model
+        module.__class__ = type(module).__bases__[0]
+        for leaf, value in values.items():
+            setattr(module, leaf, made.setdefault(id(value), nn.Parameter(value)))
+    return copied.requires_grad_(False)
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:

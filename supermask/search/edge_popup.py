@@ -15,7 +15,7 @@ from supermask.errors import SupermaskError
 from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Pool, Scope, checked_density, named_scope
 from supermask.masking.competition import Competition
-from supermask.masking.parametrization import Masked, attach
+from supermask.masking.parametrization import Masked, attach, baked
 from supermask.masking.roles import BiasPolicy, NormPolicy, Policy
 from supermask.masking.schedule import Constant, Schedule
 from supermask.random_network import RandomNetwork
@@ -48,6 +48,8 @@ class EdgePopup:
         learned: parameters that are trained as usual and stored in the ticket.
         bias: "none" (zero, as in the paper), "frozen" (random) or "learned".
         norm: "affine_off" (as in the paper), "frozen" (as the model has it), "learned" or "none" (bypassed).
+        packed: keep the frozen weights, which must be signed constants, as one bit each; the same numbers in less
+            memory and more time.
 
     Attributes:
         model: the module given; call it as usual.
@@ -80,6 +82,7 @@ class EdgePopup:
         learned: tuple[str, ...] = (),
         bias: BiasPolicy = "none",
         norm: NormPolicy = "affine_off",
+        packed: bool = False,
     ) -> None:
         if score not in ("magnitude", "signed"):
             raise SupermaskError(f"score={score!r} is unknown; known are magnitude, signed.")
@@ -114,10 +117,9 @@ class EdgePopup:
         masks = {name: torch.empty_like(tensor, dtype=torch.bool) for name, tensor in first.items()}
         # before anything is attached: a refusal leaves no half-made search behind
         self._competition.select(self._pools(), first, masks)
-        self._layers = {
-            name: _attach_scores(slot, first[name], masks[name], signed=score == "signed")
-            for name, slot in self.network.masked.items()
-        }
+        self._layers = {name: self._masked(slot, packed) for name, slot in self.network.masked.items()}
+        for name, slot in self.network.masked.items():
+            _attach(self._layers[name], slot, first[name], masks[name])
 
     def __repr__(self) -> str:
         prunable = sum(score.numel() for score in self.scores().values())
@@ -169,6 +171,13 @@ class EdgePopup:
         for layer in self._layers.values():
             layer.refresh()
 
+    def baked(self) -> nn.Module:
+        """Return a copy of the model with the present masked weights as plain parameters, pruned ones +0.
+
+        It takes no gradients, shares nothing with the search, and gives the same outputs bit for bit.
+        """
+        return baked(self.model)
+
     def ticket(self, **provenance: Any) -> Ticket:
         """Return the ticket of the present masks, statistics and learned tensors.
 
@@ -216,12 +225,14 @@ class EdgePopup:
             self._made, self._pooled = density, self.budget.pools(self.network.shapes, density)
         return self._pooled
 
+    def _masked(self, slot: Slot, packed: bool) -> Masked:
+        frozen = slot.parameter.detach().clone()
+        return Masked(frozen, signed=self.options["score"] == "signed", packed=slot.name if packed else None)
+
 
 @torch.no_grad()
-def _attach_scores(slot: Slot, first: Tensor, mask: Tensor, *, signed: bool) -> Masked:
+def _attach(layer: Masked, slot: Slot, first: Tensor, mask: Tensor) -> None:
     """Let a parameter that held a random weight hold its scores, and its modules read the masked weight."""
-    layer = Masked(slot.parameter.detach().clone(), signed=signed)
     slot.parameter.copy_(first)
     attach(slot.places, layer)
     layer.set_mask(mask)
-    return layer

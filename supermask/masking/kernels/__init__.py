@@ -26,6 +26,18 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     return product
 
 
+def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
+    """Write plus the magnitude where the bit is set and minus the magnitude elsewhere.
+
+    Args:
+        bits: uint8 (ceil(n / 8),), the lowest bit of a byte first.
+        magnitude: without dimensions.
+        out: floating, of n entries, written in row-major order.
+
+    """
+    _for(out).write_signs(bits, magnitude, out)
+
+
 def _for(tensor: Tensor) -> ModuleType:
     # a compiler makes loops of its own out of plain operations, and a second derivative needs their formulas
     if torch.compiler.is_compiling() or torch.is_grad_enabled():

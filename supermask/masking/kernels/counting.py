@@ -53,7 +53,8 @@ def count_window(bits: Bits, signed: bool, low: Any, histogram: Histogram) -> An
     Few entries lie in the window, so that most chunks are only counted.
     """
     low, high = np.int32(low), np.int32(low + histogram.size - 1)
-    above, largest = 0, np.int32(0)
+    above: Any = 0
+    largest = np.int32(0)
     whole = bits.size // _CHUNK * _CHUNK
     for start in range(0, whole, _CHUNK):
         over, reached = np.int32(0), np.int32(0)
@@ -141,3 +142,10 @@ def write_signed_products(
     for i in range(gradient.size):
         sign = np.float32(scores[i] > 0) - np.float32(scores[i] < 0)
         out[i] = gradient[i] * frozen[i] * sign
+
+
+@compiled
+def write_signs(bits: NDArray[np.uint8], magnitude: np.float32, out: NDArray[np.float32]) -> None:
+    """Write plus the magnitude where the bit is set, lowest bit of a byte first, and minus the magnitude elsewhere."""
+    for i in range(out.size):
+        out[i] = magnitude if (bits[i >> 3] >> (i & 7)) & 1 else -magnitude

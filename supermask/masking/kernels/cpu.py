@@ -142,6 +142,15 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     return product
 
 
+def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
+    """Write plus the magnitude where the bit is set, lowest bit of a byte first, and minus the magnitude elsewhere."""
+    if out.dtype is not torch.float32 or not out.is_contiguous():
+        plain.write_signs(bits, magnitude, out)
+        return
+    counting.write_signs(bits.numpy(), np.float32(magnitude.item()), out.view(-1).numpy())
+    torch.autograd.graph.increment_version(out)
+
+
 def _part(scores: Tensor, mask: Tensor) -> _Part:
     flat = in_memory_order(scores, mask)
     if flat is None:

@@ -50,3 +50,10 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     """Return gradient x frozen, x sign(scores) where there are any."""
     product = gradient * frozen
     return product if scores is None else product * scores.sign()
+
+
+def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
+    """Write plus the magnitude where the bit is set, lowest bit of a byte first, and minus the magnitude elsewhere."""
+    places = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    positive = (bits[:, None] >> places).bitwise_and(1).view(-1)[: out.numel()].view(out.shape)
+    out.copy_((2 * positive.to(out.dtype) - 1) * magnitude)
