@@ -82,16 +82,16 @@ def _add_window(bits: Bits, signed: bool, low: np.int32, high: np.int32, histogr
 
 
 @compiled
-def count_digit(bits: Bits, signed: bool, prefix: int, shift: int, histogram: Histogram) -> None:
+def count_digit(bits: Bits, signed: bool, prefix: int, shift: int, width: int, histogram: Histogram) -> None:
     """Add to a histogram one digit of the keys whose higher digits are `prefix`; 2^31 is added to a key first.
 
-    The digit has as many values as the histogram has bins, a power of two, and lies `shift` bits from the end.
+    The digit has `width` bits and lies `shift` bits from the end.
     """
-    bins = histogram.size
+    largest = (1 << width) - 1
     for i in range(bits.size):
         key = (np.int64(_key(bits[i], signed)) + 0x80000000) >> shift
-        if key // bins == prefix:
-            histogram[key % bins] += 1
+        if key >> width == prefix:
+            histogram[key & largest] += 1
 
 
 @compiled

@@ -18,7 +18,7 @@ from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.layout import in_memory_order
 
 _WINDOW = 1 << 14  # of a layer of 235,200 scores the threshold moves by up to 3,200 keys in a step of usual training
-_LEAST = 1 << 15  # fewer entries are counted by digits faster than a window is cleared
+_LEAST = 1 << 13  # fewer entries are counted by digits faster than a window is cleared
 _DIGITS = ((21, 11), (10, 11), (0, 10))  # (bits below the digit, bits of the digit)
 _INFINITY = 0x7F800000
 _LOWEST, _HIGHEST = -(1 << 31), (1 << 31) - 1
@@ -98,7 +98,7 @@ class CpuSelector:
         for shift, width in _DIGITS:
             histogram = np.zeros(1 << width, np.int32)
             for part in parts:
-                counting.count_digit(part.bits, self.signed, prefix, shift, histogram)
+                counting.count_digit(part.bits, self.signed, prefix, shift, width, histogram)
             bin_, rank = counting.pick(histogram, rank)
             prefix, equal = prefix << width | bin_, histogram[bin_]
         return Threshold(prefix + _LOWEST, rank, ties_cut=rank < equal)
