@@ -177,19 +177,20 @@ def test_a_selector_that_remembers_says_the_same_as_a_sort(signed, layout):
         assert torch.equal(chosen, by_sort(together, kept, signed=signed))
 
 
-@pytest.mark.parametrize("move", [0, 1, -1, 8000, -8000, 8300, -8300, 1 << 20])
-def test_the_window_is_used_where_it_holds_and_left_where_it_does_not(monkeypatch, move):
-    """Neighbouring floats, so that the threshold moves by exactly so many of them."""
+@pytest.mark.parametrize("move", [0, 1, -1, 8191, 8192, -8192, -8193, 1 << 20, -(1 << 20)])
+@pytest.mark.parametrize("apart", [1, 20_000])
+def test_the_window_is_used_where_it_holds_and_left_where_it_does_not(monkeypatch, move, apart):
+    """Floats that are so many apart, so that the threshold moves by exactly so many of them."""
     counted = []
     by_digits = cpu.CpuSelector._by_digits
     monkeypatch.setattr(cpu.CpuSelector, "_by_digits", lambda *given: counted.append(1) or by_digits(*given))
-    keys = torch.arange(1 << 28, (1 << 28) + (1 << 16), dtype=torch.int32)[torch.randperm(1 << 16)]
+    keys = (1 << 28) + apart * torch.randperm(1 << 14, dtype=torch.int32)
     selector = cpu.CpuSelector(signed=False)
     for shifted in (keys, keys + move):
-        scores, mask = shifted.view(torch.float32), torch.zeros(1 << 16, dtype=torch.bool)
-        selector.select([Contest((scores,), 1000, (mask,))])
-        assert torch.equal(mask, by_sort(scores, 1000))
-    assert len(counted) == (1 if abs(move) <= 8000 else 2)
+        scores, mask = shifted.view(torch.float32), torch.zeros(1 << 14, dtype=torch.bool)
+        selector.select([Contest((scores,), 9000, (mask,))])
+        assert torch.equal(mask, by_sort(scores, 9000))
+    assert len(counted) == (1 if -8192 <= move <= 8191 else 2)
 
 
 @pytest.mark.parametrize("extreme", [torch.finfo(torch.float32).max, math.inf, 0.0, 2.0**-149])
@@ -207,13 +208,13 @@ def test_the_window_stops_at_the_ends_of_the_numbers(extreme, signed):
 def test_a_nan_in_a_later_step_leaves_the_masks_as_they_were():
     scores, mask = torch.randn(50_000), torch.zeros(50_000, dtype=torch.bool)
     selector = Selector(signed=False)
-    selector.select([Contest((scores,), 100, (mask,))])
+    selector.select([Contest((scores,), 25_000, (mask,))])
     before = mask.clone()
     for place in (0, 49_999):
         damaged = scores.clone()
         damaged[place] = math.nan
         with pytest.raises(SupermaskError, match="1 of 50000 scores are NaN"):
-            selector.select([Contest((damaged,), 100, (mask,))])
+            selector.select([Contest((damaged,), 25_000, (mask,))])
         assert torch.equal(mask, before)
 
 
