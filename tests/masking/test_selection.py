@@ -205,6 +205,22 @@ def test_the_window_stops_at_the_ends_of_the_numbers(extreme, signed):
         assert torch.equal(mask, by_sort(scores, kept, signed=signed))
 
 
+def test_the_window_grows_with_the_moves_of_the_threshold_and_shrinks_again(monkeypatch):
+    counted = []
+    by_digits = cpu.CpuSelector._by_digits
+    monkeypatch.setattr(cpu.CpuSelector, "_by_digits", lambda *given: counted.append(1) or by_digits(*given))
+    selector = cpu.CpuSelector(signed=False)
+    keys, mask = (1 << 28) + torch.arange(1 << 14, dtype=torch.int32), torch.zeros(1 << 14, dtype=torch.bool)
+    moves = [0, 30_000, 50_000, 50_000, *[0] * 100, 5000]
+    expected = [1, 1, 0, 0, *[0] * 100, 1]  # the first knows nothing, the second is a surprise, the last one again
+    for move, missed in zip(moves, expected, strict=True):
+        keys += move
+        selector.select([Contest((keys.view(torch.float32),), 9000, (mask,))])
+        assert torch.equal(mask, by_sort(keys.view(torch.float32), 9000))
+        assert len(counted) == missed, move
+        counted.clear()
+
+
 def test_a_nan_in_a_later_step_leaves_the_masks_as_they_were():
     scores, mask = torch.randn(50_000), torch.zeros(50_000, dtype=torch.bool)
     selector = Selector(signed=False)

@@ -1,8 +1,9 @@
 """Selection and masking on the CPU: counting instead of sorting, in compiled loops.
 
 The threshold of a contest, the key of its last kept entry, is found in one pass when it lies near the one of the
-step before: the keys in a window around that are counted one by one, those above it together. Where the window misses,
-three passes find it digit by digit. Both are exact; which of them was taken changes only the time.
+step before: the keys in a window around that are counted one by one, those above it together. The window is as wide as
+the threshold has lately moved, twice over. Where it misses, three passes find the threshold digit by digit. Both ways
+are exact; which of them was taken changes only the time.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from supermask.masking.kernels import counting, plain
 from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.layout import in_memory_order
 
-_WINDOW = 1 << 14  # of a layer of 235,200 scores the threshold moves by up to 3,200 keys in a step of usual training
+_FIRST, _NARROWEST, _WIDEST = 1 << 13, 1 << 11, 1 << 17  # keys from the middle of a window to its end
+_FADING = 0.95  # of a move, with each step after it
 _LEAST = 1 << 13  # fewer entries are counted by digits faster than a window is cleared
 _DIGITS = ((21, 11), (10, 11), (0, 10))  # (bits below the digit, bits of the digit)
 _INFINITY = 0x7F800000
@@ -31,6 +33,17 @@ class Threshold(NamedTuple):
     key: int
     rank: int
     ties_cut: bool
+
+
+class _Memory(NamedTuple):
+    """The last threshold of a contest, and how far from it the next one is looked for."""
+
+    key: int
+    reach: int
+
+    def after(self, key: int) -> "_Memory":
+        reach = max(2 * abs(key - self.key), int(_FADING * self.reach))
+        return _Memory(key, min(max(reach, _NARROWEST), _WIDEST))
 
 
 class _Part(NamedTuple):
@@ -53,8 +66,8 @@ class CpuSelector:
     def __init__(self, *, signed: bool) -> None:
         self.signed = signed
         self.nans: list[Tensor] = []
-        self._last: dict[int, int] = {}  # place of the contest to its last threshold
-        self._window = np.zeros(_WINDOW, np.int32)
+        self._memories: dict[int, _Memory] = {}  # by the place of the contest
+        self._window = np.zeros(2 * _WIDEST, np.int32)
 
     @torch.no_grad()
     def select(self, contests: Sequence[Contest]) -> None:
@@ -71,27 +84,29 @@ class CpuSelector:
 
     def _threshold(self, parts: Sequence[_Part], contest: Contest, place: int) -> Threshold | None:
         """Return the threshold, or None where a score is NaN: then the masks stay as they are."""
-        found = self._in_window(parts, contest, place) if place in self._last and contest.size >= _LEAST else None
+        memory = self._memories.get(place) if contest.size >= _LEAST else None
+        found = self._in_window(parts, contest.kept, memory) if memory else None
         if found is None:
             if self._count_nans(parts):
                 return None
             found = self._by_digits(parts, contest) if contest.kept else Threshold(_HIGHEST, 0, ties_cut=False)
-        self._last[place] = found.key
+        self._memories[place] = memory.after(found.key) if memory else _Memory(found.key, _FIRST)
         return found
 
-    def _in_window(self, parts: Sequence[_Part], contest: Contest, place: int) -> Threshold | None:
-        low = min(max(self._last[place] - _WINDOW // 2, _LOWEST), _HIGHEST - _WINDOW)
-        self._window[:] = 0
+    def _in_window(self, parts: Sequence[_Part], kept: int, memory: _Memory) -> Threshold | None:
+        histogram = self._window[: 2 * memory.reach]
+        low = min(max(memory.key - memory.reach, _LOWEST), _HIGHEST - histogram.size)
+        histogram[:] = 0
         above = 0
         for part in parts:
-            more, largest = counting.count_window(part.bits, self.signed, low, self._window)
+            more, largest = counting.count_window(part.bits, self.signed, low, histogram)
             if largest > _INFINITY:
                 return None  # the other way counts them
             above += more
-        if contest.kept <= above:
+        if kept <= above:
             return None
-        bin_, rank = counting.pick(self._window, contest.kept - above)
-        return None if bin_ < 0 else Threshold(low + bin_, rank, ties_cut=rank < self._window[bin_])
+        bin_, rank = counting.pick(histogram, kept - above)
+        return None if bin_ < 0 else Threshold(low + bin_, rank, ties_cut=rank < histogram[bin_])
 
     def _by_digits(self, parts: Sequence[_Part], contest: Contest) -> Threshold:
         prefix, rank, equal = 0, contest.kept, 0
