@@ -211,8 +211,9 @@ def test_the_window_grows_with_the_moves_of_the_threshold_and_shrinks_again(monk
     monkeypatch.setattr(cpu.CpuSelector, "_by_digits", lambda *given: counted.append(1) or by_digits(*given))
     selector = cpu.CpuSelector(signed=False)
     keys, mask = (1 << 28) + torch.arange(1 << 14, dtype=torch.int32), torch.zeros(1 << 14, dtype=torch.bool)
-    moves = [0, 30_000, 50_000, 50_000, *[0] * 100, 5000]
-    expected = [1, 1, 0, 0, *[0] * 100, 1]  # the first knows nothing, the second is a surprise, the last one again
+    moves = [0, 1 << 20, 0, *[30_000] * 5, *[0] * 100, 5000]
+    # the first knows nothing; a great move alone is no reason to look far; moves of 30,000 are beyond 2^14
+    expected = [1, 1, 0, 1, 1, 0, 0, 0, *[0] * 100, 1]
     for move, missed in zip(moves, expected, strict=True):
         keys += move
         selector.select([Contest((keys.view(torch.float32),), 9000, (mask,))])

@@ -19,7 +19,7 @@ from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.layout import in_memory_order
 
 _FIRST, _NARROWEST, _WIDEST = 1 << 13, 1 << 11, 1 << 17  # keys from the middle of a window to its end
-_FADING = 0.95  # of a move, with each step after it
+_FADING = 0.9  # of a move, with each step after it
 _LEAST = 1 << 13  # fewer entries are counted by digits faster than a window is cleared
 _DIGITS = ((21, 11), (10, 11), (0, 10))  # (bits below the digit, bits of the digit)
 _INFINITY = 0x7F800000
@@ -42,7 +42,8 @@ class _Memory(NamedTuple):
     reach: int
 
     def after(self, key: int) -> "_Memory":
-        reach = max(2 * abs(key - self.key), int(_FADING * self.reach))
+        """Return the memory of the next threshold; one great move alone only doubles the reach."""
+        reach = max(min(2 * abs(key - self.key), 2 * self.reach), int(_FADING * self.reach))
         return _Memory(key, min(max(reach, _NARROWEST), _WIDEST))
 
 
