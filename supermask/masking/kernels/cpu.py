@@ -23,7 +23,7 @@ _FADING = 0.9  # of a move, with each step after it
 _LEAST = 1 << 13  # fewer entries are counted by digits faster than a window is cleared
 _DIGITS = ((21, 11), (10, 11), (0, 10))  # (bits below the digit, bits of the digit)
 _INFINITY = 0x7F800000
-_LOWEST, _HIGHEST = -(1 << 31), (1 << 31) - 1
+_LOWEST = -(1 << 31)
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -90,13 +90,13 @@ class CpuSelector:
         if found is None:
             if self._count_nans(parts):
                 return None
-            found = self._by_digits(parts, contest) if contest.kept else Threshold(_HIGHEST, 0, ties_cut=False)
+            found = self._by_digits(parts, contest) if contest.kept else Threshold(_INFINITY + 1, 0, ties_cut=False)
         self._memories[place] = memory.after(found.key) if memory else _Memory(found.key, _FIRST)
         return found
 
     def _in_window(self, parts: Sequence[_Part], kept: int, memory: _Memory) -> Threshold | None:
         histogram = self._window[: 2 * memory.reach]
-        low = min(max(memory.key - memory.reach, _LOWEST), _HIGHEST - histogram.size)
+        low = memory.key - memory.reach  # far from the ends of int32, which only a NaN comes near
         histogram[:] = 0
         above = 0
         for part in parts:
