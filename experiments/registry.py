@@ -12,6 +12,8 @@ from experiments import (
     pensia_fc2,
     pensia_lenet5,
     pensia_weights,
+    selection_cost,
+    step_cost,
     subset_sum_rates,
     trained_targets,
 )
@@ -30,6 +32,10 @@ _ALL = (
     one_weight.EXPERIMENT,
     failure.EXPERIMENT,
     subset_sum_rates.EXPERIMENT,
+    step_cost.EXPERIMENT,
+    step_cost.ON_GPU,
+    selection_cost.EXPERIMENT,
+    selection_cost.ON_GPU,
 )
 EXPERIMENTS: Mapping[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
 assert len(EXPERIMENTS) == len(_ALL), "two experiments have one name"

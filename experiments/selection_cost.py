@@ -1,0 +1,65 @@
+"""What exact selection of half of 25 million scores costs, step after step, and beside a sort."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from experiments.experiment import Experiment, Group, Table
+from experiments.plots import plot_trace
+from experiments.selection_times import Selection
+from supermask.runs import Result
+
+_OTHERS = ("cold", "partition", "kthvalue", "topk", "sort")
+
+
+def _row(results: Sequence[Result]) -> list[str]:
+    (result,) = results
+    phases, others = result["phases"], result["others_ms"]
+    return [
+        *(_shown(phases[kind]["median_ms"]) for kind in ("steady", "jump", "equal")),
+        *(_shown(float(np.median(others[way]))) if way in others else "-" for way in _OTHERS),
+        _shown(result["floor_ms"]),
+        f"{result['steps_checked'] - result['steps_equal']:,} of {result['steps_checked']:,}",
+    ]
+
+
+def _shown(value: float) -> str:
+    """Return three digits, and no power of ten."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+    ((result,),) = found.values()
+    levels = {
+        way: float(np.median(result["others_ms"][way])) for way in reversed(_OTHERS) if way in result["others_ms"]
+    }
+    plot_trace(result["ms"], {**levels, "floor": result["floor_ms"]}, path, f"Selection among {next(iter(found))}")
+
+
+EXPERIMENT = Experiment(
+    name="selection_cost",
+    title="What exact selection costs, step after step",
+    source=(
+        "The larger half of 25,000,000 scores by magnitude, as many as ResNet-50 has weights, over steps like those of"
+        " a search: momentum, ten times the rate from step 250 to 499, all scores equal from 700 to 704 and drawn anew"
+        " at 705. Every mask is compared with the answer of a sort, ties to the lowest index. The others start from the"
+        " scores at the end: ours when it remembers nothing, numpy's partition, and PyTorch's kthvalue, topk and sort"
+        " as published codes use them. Times depend on the machine and on what else it does; run with one worker and"
+        " nothing beside it."
+    ),
+    groups=(Group("25,000,000 scores", (Selection(),)),),
+    table=Table(
+        header=("steady", "jump", "equal", *_OTHERS, "floor", "wrong"),
+        row=_row,
+        note=(
+            "Medians in milliseconds. Steady, jump (ten steps from each change of the rate, and from the new draw) and"
+            " equal: our selection, which remembers the step before. Floor: each score read and its entry of the mask"
+            " written once, at the speed of a large copy. Wrong: masks that differ from the sort's, of all steps."
+        ),
+    ),
+    plot=_plot,
+)
+
+ON_GPU = replace(EXPERIMENT, name="selection_cost_gpu", title=f"{EXPERIMENT.title}, on a GPU", needs_gpu=True)
