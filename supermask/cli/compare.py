@@ -14,6 +14,7 @@ from supermask.report import mean, plot_accuracy_over_steps, table
 from supermask.runs import METHODS, Job, Result, SearchOptions, run
 from supermask.search import EdgePopup
 from supermask.training import Recipe, Stopped
+from supermask.training.processes import Processes, joined
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,17 @@ class Compare(Common):
         device = self.prepare()
         methods = self._methods()
         out = self.out or Path("runs", f"compare-{self._job(EdgePopup.name, self.seed).slug}")
-        make_folder(out)
-        results = {method: [self._run(method, seed, device, out) for seed in self._seeds()] for method in methods}
+        seeds = self._seeds()
+        with joined(device) as processes:
+            processes.once(lambda: make_folder(out))
+            results = {
+                method: [self._run(method, seed, device, out, processes) for seed in seeds] for method in methods
+            }
+            processes.once(lambda: self._show(results, out))
+
+    def _show(self, results: Mapping[str, Sequence[Result]], out: Path) -> None:
         shown = compare_table(results)
-        first = self._job(methods[0], self.seed)
+        first = self._job(next(iter(results)), self.seed)
         title = f"{first.model} on {first.data}, density {self.search.density:g}, {self.seeds} seeds"
         plot_accuracy_over_steps(results, out / "accuracy.png", title)
         write_json(out / "compare.json", results)
@@ -81,7 +89,7 @@ class Compare(Common):
     def _job(self, method: str, seed: int) -> Job:
         return Job(method, self.model, self.width, self.data, self.validation, seed, self.recipe, self.search)
 
-    def _run(self, method: str, seed: int, device: str, out: Path) -> Result:
+    def _run(self, method: str, seed: int, device: str, out: Path, processes: Processes) -> Result:
         path = out / f"{method}-seed{seed}"
         before = (path / "result.json").exists()
         try:
@@ -89,7 +97,8 @@ class Compare(Common):
         except Stopped as stop:
             raise Stopped(f"{method} seed {seed} {stop}; the same command goes on") from None
         note = "read from the folder" if before else f"{result['seconds']:.1f} s"
-        print(f"{method} seed {seed}: test accuracy {result['test']['accuracy']:.2%} ({note})", file=sys.stderr)
+        if processes.leads:
+            print(f"{method} seed {seed}: test accuracy {result['test']['accuracy']:.2%} ({note})", file=sys.stderr)
         return result
 
 

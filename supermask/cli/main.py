@@ -1,8 +1,10 @@
 """The entry point: parse, run, and turn what went wrong into one sentence and an exit status."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Annotated, Any, Union
 
 from supermask.cli.plugins import Command, brought
@@ -19,7 +21,8 @@ network is kept as a ticket: a seed, which regrows the random weights, and a mas
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 2 for a bad request, 130 after Ctrl-C."""
-    return guarded("supermask", lambda: _parse(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    return guarded("supermask", lambda: _said_once(lambda: _parse(given)))
 
 
 def guarded(program: str, parse: Callable[[], Command]) -> int:
@@ -27,10 +30,10 @@ def guarded(program: str, parse: Callable[[], Command]) -> int:
     try:
         parse()()
     except SupermaskError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        _say(f"{program}: {error}")
         return 2
     except KeyboardInterrupt as stop:
-        print(f"{program}: {str(stop) or 'interrupted'}.", file=sys.stderr)
+        _say(f"{program}: {str(stop) or 'interrupted'}.")
         return 130
     except BrokenPipeError:  # the reader of a pipe, e.g. head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,15 +41,41 @@ def guarded(program: str, parse: Callable[[], Command]) -> int:
     return 0
 
 
+def _say(sentence: str) -> None:
+    """Print a sentence on standard error; of what all processes of torchrun have to say, one of them prints it."""
+    if "WORLD_SIZE" in os.environ:
+        from supermask.training.processes import first_to_say
+
+        if not first_to_say(sentence):
+            return
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _said_once(parse: Callable[[], Command]) -> Command:
+    """Parse; help, or what is wrong with the arguments, is printed by one process of torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        return parse()
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said), redirect_stderr(said):
+            return parse()
+    except SystemExit:
+        _say(said.getvalue())
+        raise
+
+
 def _parse(arguments: Sequence[str]) -> Command:
     # imported here, so that an interrupt while PyTorch is being loaded ends quietly too
     from supermask.cli.compare import Compare
     from supermask.cli.single import Search, Train
     from supermask.cli.tickets import Evaluate, Inspect
+    from supermask.training.processes import launched
 
     kinds: tuple[type[Command], ...] = (Search, Train, Compare, Evaluate, Inspect)
     commands = dict(zip(COMMANDS, kinds, strict=True))
     asked = arguments[0] if arguments else ""
+    if launched()[1] > 1 and asked not in ("search", "train", "compare"):
+        raise SupermaskError("Several processes can search, train and compare; run anything else without torchrun.")
     if asked not in commands:
         commands = {**brought(asked), **commands}
     return parse_command("supermask", DESCRIPTION, commands, arguments)

@@ -8,6 +8,7 @@ import torch
 
 from supermask.errors import SupermaskError
 from supermask.training import Recipe
+from supermask.training.processes import launched, own_device
 
 DIGITS = Recipe(epochs=40, batch_size=64, best="auto")
 """What all commands start from: on the digits 800 steps."""
@@ -21,7 +22,7 @@ class Common:
     """Of the weights, the scores, the validation split and the order of the examples."""
 
     device: str = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
+    """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, ...; under torchrun, cuda is one for each."""
 
     threads: int = 0
     """CPU threads; 0 leaves the number to PyTorch. Another number may change the last bits of a result."""
@@ -33,14 +34,19 @@ class Common:
         """Set the threads and return the device.
 
         Raises:
-            SupermaskError: the device is unknown or not there.
+            SupermaskError: the device is unknown or not there, or one GPU for several processes.
 
         """
         if self.threads < 0:
             raise SupermaskError(f"--threads {self.threads} is negative; give 0 or a number of threads.")
         if self.threads:
             torch.set_num_threads(self.threads)
-        return checked_device(self.device)
+        device = checked_device(self.device)
+        if ":" in device and launched()[1] > 1:
+            raise SupermaskError(
+                f"--device {device} is one GPU for several processes; give cuda, for one each, or cpu."
+            )
+        return str(own_device(device))
 
 
 def checked_device(device: str) -> str:

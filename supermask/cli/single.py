@@ -9,6 +9,7 @@ from supermask.cli.options import DIGITS, Common, relative
 from supermask.report import plot_accuracy_over_steps, table
 from supermask.runs import Job, Result, SearchOptions, run
 from supermask.training import Recipe, Stopped
+from supermask.training.processes import joined
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,13 @@ class Single(Common):
             search=search,
         )
         out = self.out or Path("runs", f"{command}-{job.slug}-seed{self.seed}")
+        with joined(device) as processes:
+            result = self._run(job, out, device)
+            processes.once(lambda: self._show(method, result, out))
+
+    def _run(self, job: Job, out: Path, device: str) -> Result:
         try:
-            result = run(
+            return run(
                 job,
                 out,
                 device=device,
@@ -65,6 +71,8 @@ class Single(Common):
             )
         except Stopped as stop:
             raise Stopped(f"{stop}; the same command with --resume goes on") from None
+
+    def _show(self, method: str, result: Result, out: Path) -> None:
         plot_accuracy_over_steps({method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
         print(summary(result))
         print(f"In {relative(out)}: {result['file']}, result.json, metrics.jsonl, accuracy.png")

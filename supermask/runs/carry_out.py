@@ -16,6 +16,7 @@ from supermask.runs.folder import Result, recorded
 from supermask.runs.job import Job
 from supermask.search import EdgePopup
 from supermask.training import Outcome, Subject, train
+from supermask.training.processes import joined, own_device
 
 
 def run(
@@ -29,6 +30,8 @@ def run(
     progress: bool = True,
 ) -> Result:
     """Carry out a job in a folder and return its result as plain values; a finished run is read, not repeated.
+
+    Several processes carry it out together, as `supermask.training.train` says; the first one writes the files.
 
     The folder takes config.json, metrics.jsonl (one record per evaluation), network.ticket and scores.safetensors of a
     search or network.safetensors of a dense network, and result.json.
@@ -47,24 +50,27 @@ def run(
             another run.
 
     """
-    data_set = load_data(job, data_folder)
-    subject = job.start(build_network(job, data_set))
+    own = own_device(device)
+    with joined(own) as processes:
+        data_set = processes.led(lambda: load_data(job, data_folder))
+        subject = job.start(build_network(job, data_set))
 
-    def measure(folder: Path) -> Result:
-        outcome = train(
-            subject,
-            data_set,
-            job.training,
-            seed=job.seed,
-            device=device,
-            folder=folder,
-            resume=resume,
-            checkpoint_seconds=checkpoint_seconds,
-            progress=progress,
-        )
-        return {**_measured(outcome), **_keep(subject, folder, job, data_set, outcome)}
+        def measure(folder: Path) -> Result:
+            outcome = train(
+                subject,
+                data_set,
+                job.training,
+                seed=job.seed,
+                device=own,
+                folder=folder,
+                resume=resume,
+                checkpoint_seconds=checkpoint_seconds,
+                progress=progress,
+            )
+            kept = processes.once(lambda: _keep(subject, folder, job, data_set, outcome))
+            return {**_measured(outcome), **kept}
 
-    return recorded(path, job.config(), measure, device=device, resume=resume)
+        return recorded(path, job.config(), measure, device=str(own), resume=resume, processes=processes)
 
 
 def load_data(job: Job, data_folder: Path | None) -> DataSet:

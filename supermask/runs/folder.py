@@ -8,6 +8,7 @@ from typing import Any
 from supermask.errors import RunError
 from supermask.files import make_folder, read_json, remove_leftovers, write_json
 from supermask.training.loop import CHECKPOINT
+from supermask.training.processes import ALONE, Processes
 from supermask.versions import commit, machine, versions
 
 Result = dict[str, Any]
@@ -20,6 +21,7 @@ def recorded(
     *,
     device: str = "cpu",
     resume: bool = False,
+    processes: Processes = ALONE,
 ) -> Result:
     """Return the result of a run as plain values: measured and written, or read where it is finished.
 
@@ -29,21 +31,23 @@ def recorded(
         measure: carries out the run in the folder, and returns its result.
         device: that it is measured on.
         resume: go on where the folder holds an unfinished run; `measure` sees to how.
+        processes: that measure together; the first one reads and writes the folder, and all return the same.
 
     Returns:
-        What `measure` returned, with the config, the versions, the machine and the commit.
+        What `measure` returned, with the config, the versions, the machine, the number of processes and the commit.
 
     Raises:
         RunError: the folder holds another run, or an unfinished one and resume is False.
         SupermaskError: the folder cannot be written, or `measure` raised it.
 
     """
-    folder = RunFolder.open(path, config, resume=resume)
-    if not folder.finished:
+    folder = processes.once(lambda: RunFolder.open(path, config, resume=resume))
+    if not processes.once(lambda: folder.finished):
         measured = measure(folder.path)
         made_with = {"versions": versions(), "machine": machine(device), "commit": commit()}
-        folder.write_result({"config": dict(config), **measured, **made_with})
-    return folder.read_result()
+        result = {"config": dict(config), **measured, **made_with, "processes": processes.size}
+        processes.once(lambda: folder.write_result(result))
+    return processes.once(folder.read_result)
 
 
 @dataclass(frozen=True)

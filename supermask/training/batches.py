@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from supermask.data import CropAndFlip, DataSet, Examples, epoch_order, step_generator
+from supermask.errors import SupermaskError
+from supermask.training.processes import ALONE, Processes
 from supermask.training.recipe import Recipe
 
 EVALUATION_BATCH = 1000
@@ -14,16 +16,37 @@ _AUGMENTATION = CropAndFlip()
 
 
 class Batches:
-    """The training batches of one run, step by step; the pixels are kept on the device as they are stored."""
+    """The training batches of one run, step by step; the pixels are kept on the device as they are stored.
 
-    def __init__(self, data: DataSet, recipe: Recipe, *, seed: int, device: torch.device) -> None:
-        self._data, self._recipe, self._seed = data, recipe, seed
+    Of several processes each gets its share of every batch.
+
+    Attributes:
+        per_epoch: optimizer steps of one epoch.
+        weight: of the mean loss over this process's share, so that the losses' average over the processes is the mean
+            over the batch.
+
+    Raises:
+        SupermaskError: a batch holds fewer examples than there are processes, or more than the data set.
+
+    """
+
+    def __init__(
+        self, data: DataSet, recipe: Recipe, *, seed: int, device: torch.device, processes: Processes = ALONE
+    ) -> None:
+        if recipe.batch_size < processes.size:
+            raise SupermaskError(
+                f"batch_size={recipe.batch_size} is smaller than the {processes.size} processes, which share each"
+                " batch; give a larger batch or start fewer processes."
+            )
+        self._data, self._recipe, self._seed, self._processes = data, recipe, seed, processes
+        self._share = processes.share(recipe.batch_size)
+        self.weight = processes.size * (self._share.stop - self._share.start) / recipe.batch_size
         self._examples = on_device(data.train, device)
         self.per_epoch = recipe.steps_per_epoch(len(data.train))
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return images float32 (batch, C, H, W) and labels int64 (batch,) of an optimizer step, counted from 0."""
+        """Return images float32 (share, C, H, W) and labels int64 (share,) of an optimizer step, counted from 0."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             order = epoch_order(len(self._examples), seed=self._seed, epoch=epoch)
@@ -31,28 +54,33 @@ class Batches:
         size = self._recipe.batch_size
         chosen = self._order[place * size : (place + 1) * size]
         images = self._examples.images[chosen]
-        if self._recipe.augment:
+        if self._recipe.augment:  # of the whole batch: what is drawn for an example depends on its place there
             images = _AUGMENTATION(images, generator=step_generator(self._seed, step))
-        return prepare(self._data, self._recipe, images), self._examples.labels[chosen]
+        return prepare(self._data, self._recipe, images[self._share]), self._examples.labels[chosen[self._share]]
 
     def first(self, count: int) -> Iterator[Tensor]:
-        """Yield the images of the first `count` training batches in stored order, not augmented."""
-        size = self._recipe.batch_size
-        for start in range(0, min(count, self.per_epoch) * size, size):
+        """Yield this process's share of the first `count` training batches, whole, in stored order, not augmented."""
+        size, batches = self._recipe.batch_size, min(count, self.per_epoch)
+        for start in range(0, batches * size, size)[self._processes.share(batches)]:
             yield prepare(self._data, self._recipe, self._examples.images[start : start + size])
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Examples of a data set on a device, in batches ready for a network."""
+    """Examples of a data set on a device, in batches ready for a network: this process's share of the batches.
+
+    A batch is not divided: in a smaller one the last bits of a logit may differ, and with them who wins a close race.
+    """
 
     data: DataSet
     examples: Examples
     recipe: Recipe
+    processes: Processes = ALONE
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images float32 (batch, C, H, W) and labels int64 (batch,)."""
-        for start in range(0, len(self.examples), EVALUATION_BATCH):
+        starts = range(0, len(self.examples), EVALUATION_BATCH)
+        for start in starts[self.processes.share(len(starts))]:
             part = slice(start, start + EVALUATION_BATCH)
             yield prepare(self.data, self.recipe, self.examples.images[part]), self.examples.labels[part]
 

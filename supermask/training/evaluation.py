@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from supermask.training.processes import ALONE, Processes
+
 
 @dataclass(frozen=True)
 class Score:
@@ -30,17 +32,21 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
-    """Return the score of a model, run in evaluation mode and float32, over (inputs, labels int64 (batch,))."""
+def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes = ALONE) -> Score:
+    """Return the score of a model, run in evaluation mode and float32, over (inputs, labels int64 (batch,)).
+
+    Of several processes each gives its share of the batches, and all return the score of all batches.
+    """
     training = model.training
     model.eval()
     try:
-        correct, total, loss = 0, 0, 0.0
+        correct, total, loss = 0.0, 0.0, 0.0
         for inputs, labels in batches:
             logits = model(inputs)
-            correct += int((logits.argmax(1) == labels).sum())
+            correct += float((logits.argmax(1) == labels).sum())
             loss += float(cross_entropy(logits.float(), labels, reduction="sum"))
             total += len(labels)
-        return Score(correct, total, loss / max(1, total))
+        correct, total, loss = processes.sum(correct, total, loss)
+        return Score(int(correct), int(total), loss / max(1, int(total)))
     finally:
         model.train(training)

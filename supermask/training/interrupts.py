@@ -1,16 +1,33 @@
 """Stopping between two steps: Ctrl-C and a cluster's SIGTERM ask, and the loop answers when its state is whole."""
 
+import math
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
+from supermask.training.processes import Processes
+
+ECHO = 5.0
+"""Seconds in which another signal is taken for the first one, passed on by a launcher that got it too."""
+REACTION = 0.5
+"""Seconds that may pass between two agreements of several processes."""
+
 
 class StopRequest:
-    """Context in which the first SIGINT or SIGTERM only sets `asked`; a second one is let through at once."""
+    """Context in which the first SIGINT or SIGTERM only sets `asked`; a second one is let through at once.
 
-    def __init__(self) -> None:
+    Args:
+        forwarded: whether the signal may come twice, as Ctrl-C under torchrun does: once from the terminal and once
+            from torchrun; only one that comes seconds later is then a second one.
+
+    """
+
+    def __init__(self, *, forwarded: bool = False) -> None:
         self.asked = False
+        self._forwarded = forwarded
+        self._first = -math.inf
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -25,8 +42,15 @@ class StopRequest:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        first, now = not self.asked, time.monotonic()
         self.asked = True
-        self._restore()
+        if first:
+            self._first = now
+        if not self._forwarded:
+            self._restore()
+        elif now - self._first > ECHO:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
@@ -36,3 +60,29 @@ class StopRequest:
 
 class Stopped(KeyboardInterrupt):
     """The run was asked to stop; its checkpoint was written."""
+
+
+class Pace:
+    """When several processes ask each other whether to stop or to save: about twice a second, after the same steps.
+
+    A process alone asks itself after each step.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._steps = self._left = 1
+        self._since = time.monotonic()
+
+    def agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
+        """Return whether all stop and whether all save now; call it once after each step with what this one wants."""
+        if self._processes.alone:
+            return stop, save
+        self._left -= 1
+        if self._left:
+            return False, False
+        now = time.monotonic()
+        pace = (now - self._since) / self._steps
+        stopping, saving, slowest = self._processes.greatest(stop, save, pace)
+        self._since, self._steps = now, max(1, int(REACTION / max(slowest, 1e-3)))
+        self._left = self._steps
+        return bool(stopping), bool(saving)

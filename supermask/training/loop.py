@@ -2,70 +2,31 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from supermask.data import DataSet
+from supermask.data.keyed_random import keyed_bits
 from supermask.errors import RunError, SupermaskError
 from supermask.training.batches import Batches, Prepared, on_device
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.evaluation import Score, evaluate
-from supermask.training.interrupts import Stopped, StopRequest
+from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
+from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
 from supermask.training.statistics import BATCHES, reestimate
+from supermask.training.subject import Outcome, Subject, equal_tensors
 
 CHECKPOINT = "run.checkpoint"
-
-
-class Subject(Protocol):
-    """What the loop trains: a search, or a baseline. `supermask.EdgePopup` is one."""
-
-    name: ClassVar[str]
-    model: nn.Module
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """Return what the optimizer trains."""
-
-    def step(self) -> None:
-        """Do what follows an optimizer step."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that changes."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training run came to. The subject is left in the state of the best step.
-
-    Attributes:
-        best_step: optimizer steps after which the network did best on the validation split; see `Recipe.best`.
-        steps: optimizer steps in all.
-        validation: score of the best step on the validation split, which chose it.
-        test: its score on the test set, read once.
-        history: one record per evaluation: step, train_loss, validation accuracy and loss, learning_rate.
-        seconds: spent training and evaluating, over all resumptions.
-
-    """
-
-    best_step: int
-    steps: int
-    validation: Score
-    test: Score
-    history: list[dict[str, float]]
-    seconds: float
 
 
 def train(
@@ -82,30 +43,41 @@ def train(
 ) -> Outcome:
     """Train a subject, keep the step that does best on the validation split, and test it once.
 
+    Under `torchrun`, or in a process group that is there already, all processes call this with the same arguments and
+    train together: every step's batch is that of one process, of which each takes its share, and all of them end with
+    the same parameters, masks and outcome. The first one alone writes files and shows a bar. In training, batch norm
+    normalises with the statistics of each process's own share, and dropout draws for each process anew.
+
     Args:
         subject: a search or a baseline over a model that takes the data's images.
         data: of which the training part is trained on and the validation part chooses the step. Without validation
             examples the last step is taken.
         recipe: the optimizer, the schedule and the batches.
         seed: of the order of the examples, the augmentation and dropout.
-        device: where to train; the model is moved there.
+        device: where to train; the model is moved there. Of several processes each takes "cuda" for a GPU of its own.
         folder: takes metrics.jsonl and the checkpoint; None writes nothing.
         resume: go on from the folder's checkpoint where there is one. On the CPU the end is the same, bit for bit, as
-            without the interruption.
+            without the interruption. The number of processes may be another one. The checkpoint keeps the first one's
+            dropout; where several go on, the others draw theirs anew from (seed, rank, step).
         checkpoint_seconds: time between checkpoints; one is also written on Ctrl-C, on SIGTERM and at the end.
         progress: show a progress bar where standard error is a terminal.
 
     Raises:
-        SupermaskError: the recipe does not fit the data, or the training diverged.
+        SupermaskError: the recipe does not fit the data or the number of processes, or the training diverged.
+        RunError: the checkpoint cannot be used, the processes came apart, or another one has ended.
         Stopped: a signal asked for it; the checkpoint was written.
 
     """
-    run = _Run(subject, data, recipe, seed, torch.device(device), folder)
-    cuda = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda), StopRequest() as stop:
-        torch.manual_seed(seed)
-        if resume and folder is not None and (folder / CHECKPOINT).exists():
-            run.load(load_checkpoint(folder / CHECKPOINT))
+    device = own_device(device)
+    cuda = [device] if device.type == "cuda" else []
+    with (
+        joined(device) as processes,
+        torch.random.fork_rng(devices=cuda),
+        StopRequest(forwarded=not processes.alone) as stop,
+    ):
+        run = _Run(subject, data, recipe, seed, device, folder, processes)
+        if resume:
+            run.take_up()
         run.advance(stop, checkpoint_seconds, progress)
         return run.finish()
 
@@ -121,13 +93,16 @@ class _Run:
         seed: int,
         device: torch.device,
         folder: Path | None,
+        processes: Processes,
     ) -> None:
         self.subject, self.data, self.recipe, self.device, self.folder = subject, data, recipe, device, folder
+        self.seed, self.processes = seed, processes
         layout = torch.channels_last if recipe.channels_last else torch.preserve_format
         self.model = subject.model.to(device=device).to(memory_format=layout)
-        self.batches = Batches(data, recipe, seed=seed, device=device)
-        self.validation = Prepared(data, on_device(data.validation, device), recipe)
+        self.batches = Batches(data, recipe, seed=seed, device=device, processes=processes)
+        self.validation = Prepared(data, on_device(data.validation, device), recipe, processes)
         self.steps = recipe.epochs * self.batches.per_epoch
+        self.forward = processes.parallel(self.model) if self.steps else self.model
         self.optimizer = recipe.make_optimizer(subject.parameters()) if self.steps else None
         self.plan = {"method": subject.name, "data": data.name, "seed": seed, **asdict(recipe)}
         self.step = 0
@@ -135,11 +110,18 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
         self.seconds = 0.0
+        self._seed_dropout()
+
+    def take_up(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if self.folder is not None and self.processes.once((self.folder / CHECKPOINT).exists):
+            self.load(load_checkpoint(self.folder / CHECKPOINT))
 
     def advance(self, stop: StopRequest, checkpoint_seconds: float, progress: bool) -> None:
         """Run the steps that are left, evaluating and saving on the way."""
         began = saved = time.monotonic()
         before = self.seconds
+        pace = Pace(self.processes)
         with self._bar(progress) as bar:
             if self.step == 0 and not self.history:
                 self._evaluate()
@@ -150,12 +132,12 @@ class _Run:
                     self._evaluate()
                     bar.set_postfix_str(f"validation {self.history[-1]['validation_accuracy']:.2%}")
                 self.seconds = before + time.monotonic() - began
-                if stop.asked:
-                    self.save()
-                    raise Stopped(f"stopped after step {self.step} of {self.steps}")
-                if time.monotonic() - saved >= checkpoint_seconds:
+                stopping, saving = pace.agreed(stop.asked, time.monotonic() - saved >= checkpoint_seconds)
+                if stopping or saving:
                     self.save()
                     saved = time.monotonic()
+                if stopping:
+                    raise Stopped(f"stopped after step {self.step} of {self.steps}")
         self.save()
 
     def _bar(self, progress: bool) -> tqdm:
@@ -165,28 +147,31 @@ class _Run:
             desc=self.subject.name,
             unit="step",
             leave=False,
-            disable=None if progress else True,  # None: where standard error is no terminal
+            disable=None if progress and self.processes.leads else True,  # None: where standard error is no terminal
             dynamic_ncols=True,
         )
 
     def finish(self) -> Outcome:
         """Return to the best step, estimate its statistics and read the test set."""
         self.subject.load_state_dict(self.best["subject"])
-        reestimate(self.model, self.batches.first(BATCHES))
-        test = Prepared(self.data, on_device(self.data.test(), self.device), self.recipe)
+        reestimate(self.model, self.batches.first(BATCHES), self.processes)
+        test = Prepared(self.data, on_device(self.data.test(), self.device), self.recipe, self.processes)
         return Outcome(
             best_step=self.best["step"],
             steps=self.steps,
             validation=Score(**self.best["score"]),
-            test=evaluate(self.model, test),
+            test=evaluate(self.model, test, self.processes),
             history=self.history,
             seconds=self.seconds,
         )
 
     def save(self) -> None:
         """Write the checkpoint, if there is a folder for it."""
-        if self.folder is not None:
-            save_checkpoint(self.folder / CHECKPOINT, self.state())
+        if self.folder is None:
+            return
+        self._refuse_differences()
+        path, state = self.folder / CHECKPOINT, self.state()
+        self.processes.once(lambda: save_checkpoint(path, state))
 
     def state(self) -> dict[str, Any]:
         """Return everything that changes."""
@@ -195,7 +180,7 @@ class _Run:
             "step": self.step,
             "subject": self.subject.state_dict(),
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
-            "loss_sum": self.loss_sum,
+            "loss_sum": torch.tensor(self._loss_sum(), dtype=torch.float32),  # of all, so that any number can go on
             "history": self.history,
             "best": self.best,
             "seconds": self.seconds,
@@ -220,9 +205,20 @@ class _Run:
             self.optimizer.load_state_dict(state["optimizer"])
         self.loss_sum = state["loss_sum"].to(self.device)
         self.seconds = state["seconds"]
+        self._seed_dropout()
+        if self.processes.leads:
+            self._set_random(state)
+
+    def _set_random(self, state: Mapping[str, Any]) -> None:
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda" and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
+
+    def _seed_dropout(self) -> None:
+        """Let each process draw from a stream of its own; the first draws as it would alone."""
+        rank = self.processes.rank
+        own = int(keyed_bits(self.seed, "process", rank, "from step", self.step).random_raw())
+        torch.manual_seed(own if rank else self.seed)
 
     def _train_step(self) -> None:
         assert self.optimizer is not None
@@ -232,7 +228,7 @@ class _Run:
         self.model.train()
         precision = torch.autocast(self.device.type, torch.bfloat16) if self.recipe.bf16 else nullcontext()
         with precision:
-            loss = cross_entropy(self.model(images).float(), labels)
+            loss = cross_entropy(self.forward(images).float(), labels) * self.batches.weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -244,11 +240,19 @@ class _Run:
         every = self.recipe.evaluate_every or self.batches.per_epoch
         return self.step % every == 0 or self.step == self.steps
 
+    def _loss_sum(self) -> float:
+        """Return the sum since the last evaluation of the losses of whole batches."""
+        return self.processes.sum(float(self.loss_sum))[0] / self.processes.size
+
+    def _refuse_differences(self) -> None:
+        self.processes.refuse_differences(equal_tensors(self.subject), self.step)
+
     def _evaluate(self) -> None:
-        reestimate(self.model, self.batches.first(BATCHES))
-        score = evaluate(self.model, self.validation)
+        self._refuse_differences()
+        reestimate(self.model, self.batches.first(BATCHES), self.processes)
+        score = evaluate(self.model, self.validation, self.processes)
         since = self.step - (self.history[-1]["step"] if self.history else 0)
-        train_loss = float(self.loss_sum) / max(1, since)
+        train_loss = self._loss_sum() / max(1, since)
         if not (math.isfinite(train_loss) and math.isfinite(score.loss)):
             raise SupermaskError(
                 f"The loss is not finite at step {self.step}: the training diverged; lower the learning rate."
@@ -264,7 +268,8 @@ class _Run:
             }
         )
         if self.folder is not None:
-            write_metrics(self.folder / "metrics.jsonl", self.history)
+            metrics = self.folder / "metrics.jsonl"
+            self.processes.once(lambda: write_metrics(metrics, self.history))
         if not self.best or not len(self.data.validation) or self._better(score, Score(**self.best["score"])):
             # a copy: the live tensors change in place
             self.best = {"step": self.step, "score": vars(score), "subject": deepcopy(self.subject.state_dict())}

@@ -23,7 +23,7 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training examples; the last batch of each, if smaller than the others, is left out.
-        batch_size: examples per optimizer step.
+        batch_size: examples per optimizer step, of all processes together; batch norm normalises over each one's share.
         optimizer: "sgd" or "adam".
         learning_rate: its peak.
         momentum: of SGD.

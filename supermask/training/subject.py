@@ -1,0 +1,61 @@
+"""What the loop trains, and what comes of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from supermask.training.evaluation import Score
+
+
+class Subject(Protocol):
+    """What the loop trains: a search, or a baseline. `supermask.EdgePopup` is one."""
+
+    name: ClassVar[str]
+    model: nn.Module
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return what the optimizer trains."""
+
+    def step(self) -> None:
+        """Do what follows an optimizer step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that changes."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training run came to. The subject is left in the state of the best step.
+
+    Attributes:
+        best_step: optimizer steps after which the network did best on the validation split; see `Recipe.best`.
+        steps: optimizer steps in all.
+        validation: score of the best step on the validation split, which chose it.
+        test: its score on the test set, read once.
+        history: one record per evaluation: step, train_loss, validation accuracy and loss, learning_rate.
+        seconds: spent training and evaluating, over all resumptions.
+
+    """
+
+    best_step: int
+    steps: int
+    validation: Score
+    test: Score
+    history: list[dict[str, float]]
+    seconds: float
+
+
+def equal_tensors(subject: Subject) -> list[Tensor]:
+    """Return what must be the same on all processes that train together: the parameters and the masks.
+
+    Masks are the bool buffers. The others are left out: between two evaluations the running statistics of batch norm
+    are each process's own.
+    """
+    masks = [buffer for buffer in subject.model.buffers() if buffer.dtype is torch.bool]
+    return [*subject.parameters(), *subject.model.parameters(), *masks]
