@@ -1,0 +1,147 @@
+"""A grid of jobs: methods x models x data sets x densities x seeds, each job with a folder name of its own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+from supermask.data import DataSet
+from supermask.errors import RunError, SupermaskError
+from supermask.files import read_json
+from supermask.runs.carry_out import build_network, load_data
+from supermask.runs.folder import RunFolder
+from supermask.runs.job import Job
+
+
+class Cell(NamedTuple):
+    """What the seeds of a grid share; the density is None where the method does not depend on one."""
+
+    method: str
+    model: str
+    data: str
+    density: float | None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a grid: its job and its folder."""
+
+    job: Job
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.path.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds a result."""
+        return RunFolder(self.path).finished
+
+    @property
+    def cell(self) -> Cell:
+        """Where in the grid it belongs."""
+        density = self.job.config().get("search", {}).get("density")
+        return Cell(self.job.method, self.job.model, self.job.data, density)
+
+    def check_folder(self) -> None:
+        """Refuse a folder that holds another run, without touching it.
+
+        Raises:
+            RunError: it does.
+
+        """
+        folder = RunFolder(self.path)
+        if folder.finished or folder.checkpoint.exists():
+            RunFolder.open(self.path, self.job.config(), resume=True)
+
+    def claim(self) -> None:
+        """Write the job into the folder, before there is a run in it.
+
+        Raises:
+            SupermaskError: the folder cannot be written, or holds another run.
+
+        """
+        RunFolder.open(self.path, self.job.config(), resume=True)
+
+    def check_under_way(self) -> None:
+        """Refuse a folder that another run is about to fill.
+
+        Raises:
+            RunError: it is; there need not be a checkpoint yet.
+
+        """
+        if read_json(RunFolder(self.path).config) != self.job.config():
+            raise RunError(f"{self.path} is being filled by a run with other options; give another --out.")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of some methods, models, data sets, densities and seeds.
+
+    The name of a job's folder depends on the job alone, so that a grid can be widened and what is finished is kept.
+
+    Attributes:
+        methods: names in `METHODS`.
+        models: names that `supermask.models.build` takes.
+        data: names that `supermask.data.load` takes.
+        densities: fractions of the weights that are kept; what does not depend on the density is in the grid once.
+        seeds: of the runs of each combination.
+        base: everything else about a job.
+
+    """
+
+    methods: Sequence[str]
+    models: Sequence[str]
+    data: Sequence[str]
+    densities: Sequence[float]
+    seeds: Sequence[int]
+    base: Job
+
+    def jobs(self) -> Mapping[str, Job]:
+        """Return the jobs by the names of their folders: one seed of every combination before the next seed of any.
+
+        Raises:
+            SupermaskError: a method or a density does not exist, or two jobs would have one folder.
+
+        """
+        jobs: dict[str, Job] = {}
+        for job in self._combinations():
+            name = f"{job.method}-{job.slug}-seed{job.seed}"
+            if name in jobs and jobs[name].config() != job.config():
+                first, second = jobs[name].search.density, job.search.density
+                raise SupermaskError(f"Densities {first!r} and {second!r} are too close: both would be run in {name}.")
+            jobs.setdefault(name, job)
+        return jobs
+
+    def _combinations(self) -> Iterator[Job]:
+        axes = (self.seeds, self.data, self.models, self.methods, self.densities)
+        for seed, data, model, method, density in product(*axes):
+            search = replace(self.base.search, density=density)
+            yield replace(self.base, method=method, model=model, data=data, seed=seed, search=search)
+
+
+class Checks:
+    """Trials of jobs before they are handed to other machines; data sets are read once for all of them."""
+
+    def __init__(self, data_folder: Path | None) -> None:
+        self._folder = data_folder
+        self._data: dict[tuple[str, int | None], DataSet] = {}
+
+    def problem(self, job: Job) -> str | None:
+        """Return why a job cannot run: its model, data, density or batch size; None where it can."""
+        try:
+            data_set = self._data_of(job)
+            job.recipe.steps_per_epoch(len(data_set.train))
+            job.start(build_network(job, data_set))
+        except SupermaskError as error:
+            return str(error)
+        return None
+
+    def _data_of(self, job: Job) -> DataSet:
+        key = (job.data, job.validation)
+        if key not in self._data:
+            self._data[key] = load_data(job, self._folder)
+        return self._data[key]
