@@ -68,7 +68,7 @@ def _parse(arguments: Sequence[str]) -> Command:
     # imported here, so that an interrupt while PyTorch is being loaded ends quietly too
     from supermask.cli.compare import Compare
     from supermask.cli.single import Search, Train
-    from supermask.cli.sweep import Sweep
+    from supermask.cli.sweep.command import Sweep
     from supermask.cli.tickets import Evaluate, Inspect
     from supermask.training.processes import launched
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from supermask import SupermaskError
-from supermask.cli.cluster_job import ClusterJob
+from supermask.cli.sweep.job import ClusterJob
 from supermask.runs import Job, carry_out, run
 from supermask.training import Recipe, loop
 from supermask.training.checkpoint import load_checkpoint

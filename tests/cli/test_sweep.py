@@ -16,9 +16,11 @@ import torch
 from submitit.core.utils import JobPaths
 
 from supermask import SupermaskError
-from supermask.cli import cluster, cluster_job, main
-from supermask.cli.sweep_report import HEADER
-from supermask.cli.watch import first_error
+from supermask.cli import main
+from supermask.cli.sweep import cluster
+from supermask.cli.sweep import job as cluster_job
+from supermask.cli.sweep.report import HEADER
+from supermask.cli.sweep.watch import first_error
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--cluster", "local"]
 GRID = ["--methods", "edge_popup,dense", "--densities", "0.2,0.5", "--seeds", "2", "--out", "here"]

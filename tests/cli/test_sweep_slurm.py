@@ -13,8 +13,9 @@ import pytest
 import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
-from supermask.cli import cluster, main, watch
-from supermask.cli.resources import Resources
+from supermask.cli import main
+from supermask.cli.sweep import cluster, watch
+from supermask.cli.sweep.resources import Resources
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--cluster", "auto"]
 GRID = ["--methods", "edge_popup,dense", "--densities", "0.2,0.5", "--seeds", "1", "--out", "here"]

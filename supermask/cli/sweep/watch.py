@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from supermask.cli.cluster import Local, Slurm
-from supermask.cli.cluster_job import ClusterJob
 from supermask.cli.options import relative
-from supermask.cli.submitted import Submitted
+from supermask.cli.sweep.cluster import Local, Slurm
+from supermask.cli.sweep.job import ClusterJob
+from supermask.cli.sweep.submitted import Submitted
 from supermask.runs.grid import Planned
 from supermask.training import Stopped
 from supermask.training.interrupts import StopRequest

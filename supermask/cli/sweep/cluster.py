@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from supermask.cli.cluster_job import ClusterJob
-from supermask.cli.resources import Resources
+from supermask.cli.sweep.job import ClusterJob
+from supermask.cli.sweep.resources import Resources
 from supermask.errors import SupermaskError
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ import tyro
 from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes
 
-from supermask.cli.cluster import ClusterName, Local, Slurm, cluster, require_submitit
-from supermask.cli.cluster_job import ClusterJob
 from supermask.cli.options import DIGITS, relative
-from supermask.cli.resources import Resources
-from supermask.cli.submitted import Submitted
-from supermask.cli.sweep_report import rows_of, write_report
-from supermask.cli.watch import Watch, failure
+from supermask.cli.sweep.cluster import ClusterName, Local, Slurm, cluster, require_submitit
+from supermask.cli.sweep.job import ClusterJob
+from supermask.cli.sweep.report import rows_of, write_report
+from supermask.cli.sweep.resources import Resources
+from supermask.cli.sweep.submitted import Submitted
+from supermask.cli.sweep.watch import Watch, failure
 from supermask.data.folder import VARIABLE
 from supermask.errors import SupermaskError
 from supermask.files import make_folder

@@ -1,0 +1,1 @@
+"""`supermask sweep`: a grid of runs on a cluster or on this machine."""

@@ -1,0 +1,114 @@
+"""The inner loops: the compiled ones against plain torch, bit for bit."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from supermask import EdgePopup
+from supermask.masking.budget import Pool
+from supermask.masking.competition import Competition
+from supermask.masking.kernels import cpu, plain
+from supermask.masking.kernels.layout import in_memory_order
+from supermask.masking.selection import keep_largest
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16)
+LAYOUTS = {
+    "contiguous": lambda tensor: tensor,
+    "channels_last": lambda tensor: tensor.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda tensor: tensor.transpose(0, 3).contiguous().transpose(0, 3),
+    "strided": lambda tensor: torch.stack([tensor, tensor], -1)[..., 0],
+}
+
+
+def numbers(seed, shape=(3, 4, 2, 5), dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    tensor = torch.randn(shape, generator=generator)
+    tensor[torch.rand(shape, generator=generator) < 0.2] = 0.0
+    tensor[torch.rand(shape, generator=generator) < 0.2] *= -0.0
+    return tensor.to(dtype)
+
+
+def bits(tensor):
+    return tensor.contiguous().view(torch.uint8)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_order_takes_no_copy_where_tensors_lie_alike_and_dense(layout):
+    one, other = (LAYOUTS[layout](numbers(seed)) for seed in (0, 1))
+    flat = in_memory_order(one, other)
+    if layout == "strided":
+        assert flat is None
+        return
+    assert [part.data_ptr() for part in flat] == [one.data_ptr(), other.data_ptr()]
+    assert sorted(flat[0].tolist()) == sorted(one.flatten().tolist())
+    assert torch.equal(flat[0] * flat[1], in_memory_order(one * other)[0])
+
+
+def test_tensors_that_lie_differently_have_no_order_in_common():
+    contiguous, last = numbers(0), LAYOUTS["channels_last"](numbers(0))
+    assert in_memory_order(contiguous, last) is None
+    assert in_memory_order(last, contiguous) is None
+
+
+@pytest.mark.parametrize("layouts", [(one, other) for one in LAYOUTS for other in LAYOUTS])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_weights_are_masked_as_by_torch(layouts, dtype):
+    frozen, mask = LAYOUTS[layouts[0]](numbers(0, dtype=dtype)), LAYOUTS[layouts[1]](numbers(1) > 0)
+    written = [torch.full_like(frozen, math.nan) for _ in range(2)]
+    cpu.mask_weights(frozen, mask, written[0])
+    plain.mask_weights(frozen, mask, written[1])
+    assert torch.equal(bits(written[0]), bits(written[1]))
+    assert not written[0][~mask].signbit().any()
+
+
+@pytest.mark.parametrize("layouts", [(one, other) for one in LAYOUTS for other in LAYOUTS])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("signed", [True, False])
+def test_gradients_go_straight_through_as_by_torch(layouts, dtype, signed):
+    gradient, frozen = LAYOUTS[layouts[0]](numbers(0, dtype=dtype)), LAYOUTS[layouts[1]](numbers(1, dtype=dtype))
+    scores = None if signed else LAYOUTS[layouts[1]](numbers(2, dtype=dtype))
+    made = [backend.straight_through(gradient, frozen, scores) for backend in (cpu, plain)]
+    assert torch.equal(bits(made[0]), bits(made[1]))
+    assert made[0].dtype is dtype
+
+
+@settings(deadline=None)
+@given(st.integers(0, 70), st.sampled_from(FLOATS), st.integers(0, 2**32 - 1))
+def test_signs_are_written_as_by_torch(count, dtype, seed):
+    packed = torch.randint(0, 256, (-(-count // 8),), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+    magnitude = torch.tensor(0.37, dtype=dtype)
+    written = [torch.full((count,), math.nan, dtype=dtype) for _ in range(2)]
+    for backend, out in zip((cpu, plain), written, strict=True):
+        backend.write_signs(packed, magnitude, out)
+    assert torch.equal(written[0], written[1])
+
+
+def test_numbers_that_only_float64_tells_apart_are_told_apart():
+    scores = 1.0 + 2.0**-52 * torch.arange(8, dtype=torch.float64)
+    assert keep_largest(scores, 3).tolist() == [False] * 5 + [True] * 3
+
+
+def test_a_floor_goes_by_magnitude_where_the_scores_do():
+    scores = {"a": torch.tensor([-9.0, 8.0, 1.0]), "b": torch.tensor([-3.0, 2.0, 0.5])}
+    masks = {name: torch.zeros(3, dtype=torch.bool) for name in scores}
+    Competition(signed=False).select([Pool(("a", "b"), kept=3, floor=1)], scores, masks)
+    assert [mask.tolist() for mask in masks.values()] == [[True, True, False], [True, False, False]]
+
+
+def test_second_derivatives_go_through_the_masked_weight():
+    search = EdgePopup(nn.Linear(3, 2), density=0.5)
+    inputs = torch.randn(4, 3)
+    scores = search.scores()["weight"]
+    (first,) = torch.autograd.grad(search.model(inputs).pow(3).sum(), scores, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), scores)
+    frozen, mask = search.frozen_weights()["weight"], search.masks()["weight"]
+    weight = (frozen * mask).requires_grad_()
+    (plain_first,) = torch.autograd.grad((inputs @ weight.T).pow(3).sum(), weight, create_graph=True)
+    expected = plain_first * frozen * scores.sign()
+    torch.testing.assert_close(first, expected)
+    (through,) = torch.autograd.grad(expected.square().sum(), weight)
+    torch.testing.assert_close(second, through * frozen * scores.sign())
