@@ -129,7 +129,7 @@ def _keep(subject: Subject, folder: Path, job: Job, data_set: DataSet, outcome: 
                 "width": job.width,
             },
             data=job.data,
-            recipe=asdict(job.recipe),
+            recipe=job.config()["recipe"],
             metrics={"best_step": outcome.best_step, "test_accuracy": outcome.test.accuracy},
         )
         path = folder / "network.ticket"

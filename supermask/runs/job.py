@@ -37,6 +37,7 @@ class SearchOptions:
         dense: names of parameters that stay random and whole, and do not count as prunable; * and ? match.
         learned: names of parameters that are trained as usual and stored in the ticket.
         include: names of parameters that are masked besides all weights of two or more dimensions.
+        packed: keep the frozen weights, which must be signed constants, as bits: less memory, a little more time.
 
     """
 
@@ -60,6 +61,7 @@ class SearchOptions:
     dense: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    packed: bool = False
 
     def __post_init__(self) -> None:
         checked_density(self.density)
@@ -86,6 +88,7 @@ class SearchOptions:
             learned=self.learned,
             bias=self.bias,
             norm=self.norm,
+            packed=self.packed,
         )
 
 
@@ -135,11 +138,21 @@ class Job:
         return replace(self.recipe, epochs=0) if self.method == RandomMask.name else self.recipe
 
     def config(self) -> dict[str, Any]:
-        """Return the job as it comes back from JSON; what the method does not use is left out."""
+        """Return the job as it comes back from JSON.
+
+        What the method does not use is left out, and so are options that older runs did not have, at what they did.
+        """
         config: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        for part, option in _LATER:
+            if not config[part][option]:
+                del config[part][option]
         if self.method == Dense.name:
             del config["search"]
         return config
+
+
+_LATER = (("recipe", "compile"), ("search", "packed"))
+"""Options that runs recorded before do not name; all were off."""
 
 
 def _edge_popup(job: Job, model: nn.Module) -> Subject:

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
@@ -102,7 +103,7 @@ class _Run:
         self.batches = Batches(data, recipe, seed=seed, device=device, processes=processes)
         self.validation = Prepared(data, on_device(data.validation, device), recipe, processes)
         self.steps = recipe.epochs * self.batches.per_epoch
-        self.forward = processes.parallel(self.model) if self.steps else self.model
+        self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = recipe.make_optimizer(subject.parameters()) if self.steps else None
         self.plan = {"method": subject.name, "data": data.name, "seed": seed, **asdict(recipe)}
         self.step = 0
@@ -111,6 +112,10 @@ class _Run:
         self.best: dict[str, Any] = {}
         self.seconds = 0.0
         self._seed_dropout()
+
+    def _compiled(self) -> nn.Module:
+        """Return the network as its training steps run it; evaluations run it as it is."""
+        return cast(nn.Module, torch.compile(self.model)) if self.recipe.compile else self.model
 
     def take_up(self) -> None:
         """Go on from the checkpoint, if there is one."""

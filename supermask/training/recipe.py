@@ -34,6 +34,7 @@ class Recipe:
         augment: random crops of images padded by 4 pixels, and random flips.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last.
+        compile: compile the network for its training steps, which pays in long runs; sums may round in another order.
         best: what chooses the best step on the validation split: the highest "accuracy", the lowest "loss", or "auto":
             the loss where the split has fewer than 1,000 examples and accuracy is a lottery, else the accuracy (a dense
             network's loss rises again while it still gains accuracy). The first step wins a tie.
@@ -52,6 +53,7 @@ class Recipe:
     augment: bool = False
     bf16: bool = False
     channels_last: bool = False
+    compile: bool = False
     best: Literal["accuracy", "loss", "auto"] = "accuracy"
     evaluate_every: int = 0
 

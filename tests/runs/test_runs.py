@@ -56,6 +56,21 @@ def test_a_finished_run_is_read_and_not_repeated(tmp_path, monkeypatch):
     assert run(JOB, tmp_path) == json.loads(json.dumps(first))
 
 
+def test_packed_weights_find_the_same_ticket(tmp_path):
+    packed = replace(JOB, search=replace(JOB.search, packed=True))
+    whole, other = run(JOB, tmp_path / "whole"), run(packed, tmp_path / "packed")
+    assert whole["history"] == other["history"]
+    tickets = [Ticket.load(tmp_path / name / "network.ticket") for name in ("whole", "packed")]
+    assert all(torch.equal(mask, tickets[1].masks[name]) for name, mask in tickets[0].masks.items())
+
+
+def test_options_that_came_later_are_named_only_where_they_are_on():
+    assert "compile" not in JOB.config()["recipe"]
+    assert "packed" not in JOB.config()["search"]
+    assert replace(JOB, recipe=replace(JOB.recipe, compile=True)).config()["recipe"]["compile"] is True
+    assert replace(JOB, search=replace(JOB.search, packed=True)).config()["search"]["packed"] is True
+
+
 def test_another_job_is_refused_with_the_difference(tmp_path):
     run(JOB, tmp_path)
     with pytest.raises(RunError, match=r"search.density is 0.3 there and 0.5 now; give another --out"):

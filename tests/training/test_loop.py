@@ -32,6 +32,10 @@ def network():
     )
 
 
+def lenet():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 30), nn.ReLU(), nn.Linear(30, 10))
+
+
 class Interrupted(Exception):
     """Stands for whatever ends a process."""
 
@@ -194,6 +198,21 @@ def test_half_precision_and_channels_last_learn_too(synthetic):
     outcome = train(search, synthetic, replace(RECIPE, bf16=True, channels_last=True), seed=0)
     assert outcome.test.accuracy > 0.8
     assert all(part.dtype is torch.float32 for part in search.scores().values())
+
+
+def test_a_compiled_network_learns_alike(synthetic, monkeypatch):
+    torch.compiler.reset()
+    compiled, compile_ = [], torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda model: compiled.append(model) or compile_(model, backend="aot_eager", fullgraph=True)
+    )
+    plain, other = (EdgePopup(lenet(), density=0.3) for _ in range(2))
+    expected = train(plain, synthetic, RECIPE, seed=0, progress=False)
+    outcome = train(other, synthetic, replace(RECIPE, compile=True), seed=0, progress=False)
+    assert compiled == [other.model]
+    assert [record["train_loss"] for record in outcome.history] == pytest.approx(
+        [record["train_loss"] for record in expected.history], rel=1e-3
+    )
 
 
 def test_channels_last_changes_no_mask(synthetic):
