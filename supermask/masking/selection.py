@@ -5,18 +5,29 @@ tensor comes first.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
+from supermask.masking.kernels.availability import available
 from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.cpu import CpuSelector
 from supermask.masking.kernels.plain import PlainSelector
 
 __all__ = ["Contest", "Selector", "keep_largest"]
 
-Kernel = CpuSelector | PlainSelector
+
+class Kernel(Protocol):
+    """What selects on some kind of device; its arguments and attributes are those of `PlainSelector`."""
+
+    nans: Tensor | None
+
+    def __init__(self, *, signed: bool) -> None: ...
+
+    def select(self, contests: Sequence[Contest]) -> None:
+        """Write the masks of all contests."""
 
 
 class Selector:
@@ -59,7 +70,8 @@ class Selector:
 
     def check(self) -> None:
         """Raise SupermaskError if a score of the last selection was NaN."""
-        nans = sum(int(count) for count in self._latest.nans) if self._latest else 0
+        counted = self._latest.nans if self._latest else None
+        nans = 0 if counted is None else int(counted.sum())
         if nans:
             raise SupermaskError(
                 f"{nans} of {self._count} scores are NaN, so they have no largest; the training diverged: lower the"
@@ -91,6 +103,12 @@ def keep_largest(scores: Tensor, k: int) -> Tensor:
 
 def _kernel(tensors: Sequence[Tensor]) -> type[Kernel]:
     """Return what selects among such tensors."""
-    narrow = all(tensor.dtype is not torch.float64 for tensor in tensors)
-    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
-    return CpuSelector if on_cpu and narrow else PlainSelector
+    if any(tensor.dtype is torch.float64 for tensor in tensors):
+        return PlainSelector
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return CpuSelector
+    if all(tensor.is_cuda for tensor in tensors) and available():
+        from supermask.masking.kernels.gpu import GpuSelector  # not to be imported elsewhere
+
+        return GpuSelector
+    return PlainSelector

@@ -1,4 +1,4 @@
-"""The inner loops of masking, once for each kind of device: `plain` torch operations, compiled for the `cpu`."""
+"""The inner loops of masking: compiled for the `cpu`, in Triton for the `gpu`, and `plain` torch for all the rest."""
 
 from types import ModuleType
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from supermask.masking.kernels import cpu, plain
+from supermask.masking.kernels.availability import available
 
 
 def mask_weights(frozen: Tensor, mask: Tensor, out: Tensor) -> None:
@@ -35,11 +36,15 @@ def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
         out: floating, of n entries, written in row-major order.
 
     """
-    _for(out).write_signs(bits, magnitude, out)
+    (cpu if _for(out) is cpu else plain).write_signs(bits, magnitude, out)
 
 
 def _for(tensor: Tensor) -> ModuleType:
     # a compiler makes loops of its own out of plain operations, and a second derivative needs their formulas
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return plain
+    if tensor.is_cuda and available():
+        from supermask.masking.kernels import gpu  # not to be imported elsewhere
+
+        return gpu
     return cpu if tensor.device.type == "cpu" else plain

@@ -66,18 +66,19 @@ class CpuSelector:
 
     def __init__(self, *, signed: bool) -> None:
         self.signed = signed
-        self.nans: list[Tensor] = []
+        self.nans: Tensor | None = None
         self._memories: dict[int, _Memory] = {}  # by the place of the contest
         self._window = np.zeros(2 * _WIDEST, np.int32)
 
     @torch.no_grad()
     def select(self, contests: Sequence[Contest]) -> None:
         """Write the masks of all contests."""
-        self.nans = []
+        self.nans = torch.zeros(len(contests), dtype=torch.int64)
         for place, contest in enumerate(contests):
             parts = [_part(scores, mask) for scores, mask in zip(contest.scores, contest.masks, strict=True)]
             found = self._threshold(parts, contest, place)
             if found is None:
+                self.nans[place] = sum(int(np.isnan(part.bits.view(np.float32)).sum()) for part in parts)
                 continue
             if found.ties_cut and not all(part.row_major for part in parts):
                 parts = [_copied(scores, mask) for scores, mask in zip(contest.scores, contest.masks, strict=True)]
@@ -88,7 +89,7 @@ class CpuSelector:
         memory = self._memories.get(place) if contest.size >= _LEAST else None
         found = self._in_window(parts, contest.kept, memory) if memory else None
         if found is None:
-            if self._count_nans(parts):
+            if any(counting.largest_magnitude(part.bits) > _INFINITY for part in parts):
                 return None
             found = self._by_digits(parts, contest) if contest.kept else Threshold(_INFINITY + 1, 0, ties_cut=False)
         self._memories[place] = memory.after(found.key) if memory else _Memory(found.key, _FIRST)
@@ -102,7 +103,7 @@ class CpuSelector:
         for part in parts:
             more, largest = counting.count_window(part.bits, self.signed, low, histogram)
             if largest > _INFINITY:
-                return None  # the other way counts them
+                return None  # the other way looks into it
             above += more
         if kept <= above:
             return None
@@ -118,12 +119,6 @@ class CpuSelector:
             bin_, rank = counting.pick(histogram, rank)
             prefix, equal = prefix << width | bin_, histogram[bin_]
         return Threshold(prefix + _LOWEST, rank, ties_cut=rank < equal)
-
-    def _count_nans(self, parts: Sequence[_Part]) -> int:
-        suspects = [part for part in parts if counting.largest_magnitude(part.bits) > _INFINITY]
-        nans = sum(int(np.isnan(part.bits.view(np.float32)).sum()) for part in suspects)
-        self.nans.append(torch.tensor(nans))
-        return nans
 
     def _write(self, parts: Sequence[_Part], found: Threshold) -> None:
         left = found.rank

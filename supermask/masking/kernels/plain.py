@@ -15,18 +15,19 @@ class PlainSelector:
         signed: whether scores are ranked with their sign or by magnitude.
 
     Attributes:
-        nans: of the last selection: how many scores of each contest are NaN; its masks are then arbitrary.
+        nans: int64 (contests,), how many NaN each contest had in the last selection; its masks are then arbitrary.
 
     """
 
     def __init__(self, *, signed: bool) -> None:
         self.signed = signed
-        self.nans: list[Tensor] = []
+        self.nans: Tensor | None = None
 
     @torch.no_grad()
     def select(self, contests: Sequence[Contest]) -> None:
         """Write the masks of all contests."""
-        self.nans = [self._select(contest) for contest in contests if contest.size]
+        counts = [self._select(contest) for contest in contests if contest.size]
+        self.nans = torch.stack(counts) if counts else None
 
     def _select(self, contest: Contest) -> Tensor:
         together = torch.cat([tensor.reshape(-1) for tensor in contest.scores])  # row-major whatever the memory format

@@ -1,0 +1,150 @@
+"""Selection and masking on a GPU, in a fixed number of launches for all tensors, and without waiting for the device.
+
+Not to be imported where `available` says no: Triton need not be installed there.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supermask.masking.kernels import gpu_kernels, plain
+from supermask.masking.kernels.contest import Contest
+from supermask.masking.kernels.gpu_plan import DTYPES, Plan, digits, have_equal_strides, plan_for, signature_of
+
+_BLOCK = 4096
+_ELEMENTWISE_BLOCK = 4096
+# there is nothing to fuse in these kernels, and to leave that unsaid draws a warning from some versions of Triton
+_OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
+# so that four programs share a multiprocessor, and one loads while another counts
+_SELECT_OPTIONS = {**_OPTIONS, "maxnreg": 64}
+
+
+class GpuSelector:
+    """Select the largest scores of contests, exactly; ties go to the lowest flat index.
+
+    What a selection needs on the device (tables, counters, copies of tensors that are not dense) is made by the first
+    call and kept for as long as the tensors stay the same, so that later calls neither allocate nor wait. A CUDA graph
+    may capture `select` after such a call; it stays valid until the selector is given other tensors. One selector
+    serves one stream at a time.
+
+    Args:
+        signed: whether scores are ranked with their sign or by magnitude; -0.0 equals +0.0.
+        block: scores per program, a power of two from 16.
+
+    Attributes:
+        nans: int64 device tensor, for each contest how many NaN the last selection met; its masks are then arbitrary.
+
+    """
+
+    nans: Tensor | None = None
+
+    def __init__(self, signed: bool, *, block: int = _BLOCK) -> None:
+        self._signed = signed
+        self._block = block
+        self._plan: Plan | None = None
+
+    @torch.no_grad()
+    def select(self, contests: Sequence[Contest]) -> None:
+        """Write the masks of all contests.
+
+        Args:
+            contests: their scores are float32, bfloat16 or float16, and all on one device.
+
+        Raises:
+            SupermaskError: a contest has 2^31 entries or more, or keeps more than it has; tensors are on several
+                devices; or the tensors are new while a CUDA graph is captured.
+
+        """
+        signature = signature_of(contests)
+        if self._plan is None or self._plan.signature != signature:
+            self._plan = plan_for(contests, self._block, signature)
+        plan = self._plan
+        self.nans = plan.nans
+        plan.keep([contest.kept for contest in contests])
+        for staged in plan.scores:
+            staged.buffer.copy_(contests[staged.contest].scores[staged.index])
+        if plan.blocks.numel():
+            self._launch(plan)
+        for staged in plan.masks:
+            contests[staged.contest].masks[staged.index].copy_(staged.buffer)
+
+    def _launch(self, plan: Plan) -> None:
+        constants = {"SIGNED": self._signed, "DTYPE": plan.dtype, "BLOCK": self._block, **_SELECT_OPTIONS}
+        known = (plan.kept, plan.states, plan.histograms, plan.ties)
+        all_blocks = (len(plan.blocks),)
+        with _on(plan.kept.device):
+            for byte in range(gpu_kernels.BYTES.value):
+                gpu_kernels.histogram[all_blocks](plan.blocks, *known, plan.nan_counts, BYTE=byte, **constants)
+            gpu_kernels.count_ties[all_blocks](plan.blocks, *known, plan.layouts, **constants)
+            gpu_kernels.find_cut[(len(plan.kept),)](
+                plan.blocks, plan.runs, *known[1:], plan.layouts, plan.cuts, plan.nan_counts, plan.nans, **constants
+            )
+            gpu_kernels.write[all_blocks](plan.blocks, plan.states, plan.layouts, plan.cuts, **constants)
+
+
+def _on(device: torch.device) -> AbstractContextManager[Any]:
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+@torch.no_grad()
+def mask_weights(frozen: Tensor, mask: Tensor, out: Tensor) -> None:
+    """Write the frozen weights into `out` where the mask is True, and +0 elsewhere.
+
+    Args:
+        frozen: floating.
+        mask: bool of the same shape.
+        out: of the shape and dtype of `frozen`.
+
+    """
+    if frozen.dtype is not out.dtype or not _are_alike(frozen, mask, out):
+        plain.mask_weights(frozen, mask, out)
+        return
+    with _on(frozen.device):
+        gpu_kernels.mask_weights[_grid(frozen)](frozen, mask, out, frozen.numel(), BLOCK=_ELEMENTWISE_BLOCK, **_OPTIONS)
+    torch.autograd.graph.increment_version(out)  # the kernel wrote past autograd, which must still see the change
+
+
+@torch.no_grad()
+def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) -> Tensor:
+    """Return the gradient of the scores: gradient x frozen, and x sign(scores) where they rank by magnitude.
+
+    Args:
+        gradient: of the masked weight.
+        frozen: of the same shape.
+        scores: of the same shape; None for scores that rank with their sign.
+
+    """
+    tensors = (gradient, frozen) if scores is None else (gradient, frozen, scores)
+    one_dtype = gradient.dtype in DTYPES and all(tensor.dtype is gradient.dtype for tensor in tensors)
+    if not one_dtype or not _are_alike(*tensors):
+        return plain.straight_through(gradient, frozen, scores)
+    out = torch.empty_like(gradient)
+    with _on(gradient.device):
+        gpu_kernels.straight_through[_grid(gradient)](
+            gradient,
+            frozen,
+            gradient if scores is None else scores,
+            out,
+            gradient.numel(),
+            SIGNED=scores is None,
+            BLOCK=_ELEMENTWISE_BLOCK,
+            **_OPTIONS,
+        )
+    return out
+
+
+def _are_alike(first: Tensor, *others: Tensor) -> bool:
+    """Return whether the tensors' entries lie at equal places of dense memory, some of them at all."""
+    return (
+        first.numel() > 0
+        and all(first.shape == other.shape and have_equal_strides(first, other) for other in others)
+        and (first.is_contiguous() or digits(first) is not None)
+    )
+
+
+def _grid(tensor: Tensor) -> tuple[int]:
+    return (math.ceil(tensor.numel() / _ELEMENTWISE_BLOCK),)

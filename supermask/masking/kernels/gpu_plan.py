@@ -1,0 +1,221 @@
+"""What a selection on a GPU keeps there: where every block of scores and masks lies, and room for its counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from supermask.errors import SupermaskError
+from supermask.masking.kernels import gpu_kernels
+from supermask.masking.kernels.contest import Contest
+
+_ALIGNMENT = 16  # bytes; torch's own allocations have it, odd views into them may not
+DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A copy that stands for a tensor which the kernels cannot read or write in place."""
+
+    contest: int
+    index: int
+    buffer: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything on the device that a selection among certain tensors needs; the kernels' file says what is what."""
+
+    signature: tuple[Any, ...]
+    dtype: Any
+    totals: list[int]
+    kept_before: list[int]
+    scores: list[Staged]
+    masks: list[Staged]
+    blocks: Tensor  # int64 [blocks, 7]
+    runs: Tensor  # int64 [contests, 2]: a contest's first block and how many it has
+    layouts: Tensor  # int64 [layouts, 3, 5]
+    kept: Tensor  # int64 [contests]
+    states: Tensor  # int64 [contests, 4, 3]
+    histograms: Tensor  # int32 [contests, 4, 256]; zero between selections
+    ties: Tensor  # int32 [blocks]
+    cuts: Tensor  # int32 [contests]
+    nan_counts: Tensor  # int32 [contests]; zero between selections
+    nans: Tensor  # int64 [contests]
+
+    def keep(self, kept: list[int]) -> None:
+        """Bring the device's counts up to date."""
+        if kept == self.kept_before:
+            return
+        for count, total in zip(kept, self.totals, strict=True):
+            if not 0 <= count <= total:
+                raise SupermaskError(f"Cannot keep {count} of {total} scores; keep from 0 to all of them.")
+        self.kept.copy_(_pinned(torch.tensor(kept, dtype=torch.int64), self.kept.device), non_blocking=True)
+        self.kept_before[:] = kept
+
+
+def signature_of(contests: Sequence[Contest]) -> tuple[Any, ...]:
+    """Return what the addresses and shapes in the tables depend on."""
+    return tuple(
+        tuple((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in (*scores, *masks))
+        for scores, _, masks in contests
+    )
+
+
+def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...]) -> Plan:
+    """Return the plan of contests whose `signature_of` is given, for so many scores per program.
+
+    Raises:
+        SupermaskError: as `GpuSelector.select`.
+
+    """
+    device = _device(contests)
+    totals = [_total(contest) for contest in contests]
+    dtype = _common_dtype(contests)
+    tables = _Tables(dtype, block)
+    for number, contest in enumerate(contests):
+        tables.add(number, contest)
+
+    def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=device)
+
+    count = len(contests)
+    blocks = torch.cat([torch.empty(0, gpu_kernels.COLUMNS.value, dtype=torch.int64), *tables.blocks])
+    return Plan(
+        signature=signature,
+        dtype=DTYPES[dtype],
+        totals=totals,
+        kept_before=[0] * count,
+        scores=tables.scores,
+        masks=tables.masks,
+        blocks=_upload(blocks, device),
+        runs=_upload(torch.tensor(tables.runs, dtype=torch.int64), device),
+        layouts=_upload(torch.tensor(tables.layouts, dtype=torch.int64), device),
+        kept=zeros(count, dtype=torch.int64),
+        states=zeros(count, gpu_kernels.BYTES.value, 3, dtype=torch.int64),
+        histograms=zeros(count, gpu_kernels.BYTES.value, gpu_kernels.BINS.value, dtype=torch.int32),
+        ties=zeros(len(blocks), dtype=torch.int32),
+        cuts=zeros(count, dtype=torch.int32),
+        nan_counts=zeros(count, dtype=torch.int32),
+        nans=zeros(count, dtype=torch.int64),
+    )
+
+
+def _device(contests: Sequence[Contest]) -> torch.device:
+    devices = {tensor.device for scores, _, masks in contests for tensor in (*scores, *masks)}
+    if len(devices) > 1:
+        names = ", ".join(sorted(map(str, devices)))
+        raise SupermaskError(f"Cannot select among tensors on {names} at once; put scores and masks on one device.")
+    device = devices.pop() if devices else torch.device("cpu")
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise SupermaskError("Cannot select among new tensors in a CUDA graph; select once before it is captured.")
+    return device
+
+
+def _total(contest: Contest) -> int:
+    total = sum(scores.numel() for scores in contest.scores)
+    if total >= 2**31:
+        raise SupermaskError(f"Cannot select among {total} scores at once; a GPU counts fewer than 2^31 of them.")
+    return total
+
+
+def _common_dtype(contests: Sequence[Contest]) -> torch.dtype:
+    """Return the dtype that the kernels read; float32 holds the numbers of both others."""
+    dtypes = {scores.dtype for contest in contests for scores in contest.scores}
+    return dtypes.pop() if len(dtypes) == 1 else torch.float32
+
+
+class _Tables:
+    """The kernels' tables while they grow tensor by tensor."""
+
+    def __init__(self, dtype: torch.dtype, block: int) -> None:
+        self.blocks: list[Tensor] = []
+        self.runs: list[tuple[int, int]] = []
+        self.layouts: list[list[list[int]]] = []
+        self.scores: list[Staged] = []
+        self.masks: list[Staged] = []
+        self._dtype = dtype
+        self._block = block
+
+    def add(self, number: int, contest: Contest) -> None:
+        start = sum(map(len, self.blocks))
+        base = 0
+        for index, (scores, mask) in enumerate(zip(contest.scores, contest.masks, strict=True)):
+            if scores.numel():
+                scores, mask = self._in_place_or_staged(scores, mask, number, index)
+                self.blocks.append(self._rows(scores, mask, number, base))
+            base += scores.numel()
+        self.runs.append((start, sum(map(len, self.blocks)) - start))
+
+    def _in_place_or_staged(self, scores: Tensor, mask: Tensor, number: int, index: int) -> tuple[Tensor, Tensor]:
+        """Return a pair that the kernels can work on: dense, with equal strides, aligned and of the one dtype."""
+        if scores.dtype is not self._dtype or digits(scores) is None or not _is_aligned(scores):
+            scores = torch.empty(scores.shape, dtype=self._dtype, device=scores.device)
+            self.scores.append(Staged(number, index, scores))
+        if not have_equal_strides(scores, mask) or not _is_aligned(mask):
+            mask = torch.empty_strided(scores.shape, scores.stride(), dtype=torch.bool, device=scores.device)
+            self.masks.append(Staged(number, index, mask))
+        return scores, mask
+
+    def _rows(self, scores: Tensor, mask: Tensor, number: int, base: int) -> Tensor:
+        first = torch.arange(0, scores.numel(), self._block)
+        columns = torch.empty(len(first), gpu_kernels.COLUMNS.value, dtype=torch.int64)
+        columns[:, gpu_kernels.SCORES.value] = scores.data_ptr() + first * scores.element_size()
+        columns[:, gpu_kernels.MASK.value] = mask.data_ptr() + first
+        columns[:, gpu_kernels.LIVE.value] = (scores.numel() - first).clamp(max=self._block)
+        columns[:, gpu_kernels.CONTEST.value] = number
+        columns[:, gpu_kernels.FIRST.value] = first
+        columns[:, gpu_kernels.BASE.value] = base
+        columns[:, gpu_kernels.LAYOUT.value] = self._layout(scores)
+        return columns
+
+    def _layout(self, scores: Tensor) -> int:
+        parts = digits(scores)
+        assert parts is not None
+        if len(parts) <= 1:
+            return -1
+        padded = parts + [(1, 1, 1)] * (gpu_kernels.DIMS.value - len(parts))
+        self.layouts.append([list(column) for column in zip(*padded, strict=True)])
+        return len(self.layouts) - 1
+
+
+def digits(tensor: Tensor) -> list[tuple[int, int, int]] | None:
+    """Return size, row-major stride and stride in memory of the dimensions, those merged that stay together.
+
+    None for a tensor that is not dense, or has more such dimensions than the kernels' tables.
+    """
+    merged: list[tuple[int, int, int]] = []
+    row_major = 1
+    for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
+        if size > 1 and merged and stride == merged[-1][0] * merged[-1][2]:
+            merged[-1] = (merged[-1][0] * size, *merged[-1][1:])
+        elif size > 1:
+            merged.append((size, row_major, stride))
+        row_major *= size
+    expected = 1
+    for size, _, stride in sorted(merged, key=lambda digit: digit[2]):
+        if stride != expected:
+            return None
+        expected *= size
+    return merged if len(merged) <= gpu_kernels.DIMS.value else None
+
+
+def _is_aligned(tensor: Tensor) -> bool:
+    return tensor.data_ptr() % _ALIGNMENT == 0
+
+
+def have_equal_strides(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors of one shape, if they are dense, have their entries at equal places."""
+    return one.stride() == other.stride() or (one.is_contiguous() and other.is_contiguous())
+
+
+def _pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return it where a copy to the device need not wait."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def _upload(tensor: Tensor, device: torch.device) -> Tensor:
+    return _pinned(tensor, device).to(device, non_blocking=True)
