@@ -7,7 +7,7 @@ from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool
-from supermask.masking.selection import Contest, Selector
+from supermask.masking.selection import Contest, Selector, Weights
 
 
 class Competition:
@@ -24,21 +24,28 @@ class Competition:
         self._guarded: list[tuple[Pool, dict[str, Tensor]]] = []
 
     @torch.no_grad()
-    def select(self, pools: Sequence[Pool], scores: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        """Write the masks in place.
+    def select(
+        self,
+        pools: Sequence[Pool],
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        weights: Mapping[str, Weights] | None = None,
+    ) -> None:
+        """Write the masks in place, and the weights that follow them.
 
         Args:
             pools: together hold every layer once.
             scores: by layer, all on one device.
             masks: by layer, bool tensors of the same shapes, written in place.
+            weights: by layer, what follows the masks; those of all layers, or none.
 
         Raises:
             SupermaskError: as `check`, which is called at once on the CPU; on a GPU nothing waits here.
 
         """
-        self._selector.select([self._contest(pool, scores, masks) for pool in pools])
+        self._selector.select([self._contest(pool, scores, masks, weights or {}) for pool in pools])
         self._guarded = [(pool, {name: masks[name] for name in pool.names}) for pool in pools if _is_guarded(pool)]
-        if all(tensor.device.type == "cpu" for tensor in masks.values()):
+        if self._guarded and all(tensor.device.type == "cpu" for tensor in masks.values()):
             self.check()
 
     def check(self) -> None:
@@ -52,14 +59,22 @@ class Competition:
         for pool, masks in self._guarded:
             _refuse_empty(pool, masks)
 
-    def _contest(self, pool: Pool, scores: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Contest:
+    def _contest(
+        self,
+        pool: Pool,
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        weights: Mapping[str, Weights],
+    ) -> Contest:
         own, written = tuple(scores[name] for name in pool.names), tuple(masks[name] for name in pool.names)
+        followers = tuple(weights[name] for name in pool.names if name in weights)
         if pool.floor and len(own) > 1:
             own = self._seeded(own, written, pool.floor)
-        return Contest(own, pool.kept, written)
+        return Contest(own, pool.kept, written, followers)
 
     def _seeded(self, own: Sequence[Tensor], masks: Sequence[Tensor], floor: int) -> tuple[Tensor, ...]:
         """Return scores in which the `floor` largest of each layer come before all others."""
+        masks = [torch.empty_like(mask) for mask in masks]  # weights follow the others
         alone = zip(own, masks, strict=True)
         self._floors.select([Contest((score,), min(floor, score.numel()), (mask,)) for score, mask in alone])
         return tuple(

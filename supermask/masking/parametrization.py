@@ -6,7 +6,7 @@ tensor again.
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from supermask.masking.anatomy import Place, survey
 from supermask.masking.kernels import mask_weights, straight_through
+from supermask.masking.kernels.contest import Weights
 from supermask.masking.signs import Signs, pack, unpack
 
 
@@ -81,6 +82,11 @@ class Masked(nn.Module):
         """The random weights, of which none is pruned; not to be changed."""
         return _whole(self._kept(), self.value)
 
+    @property
+    def weights(self) -> Weights | None:
+        """What follows the mask when it is selected; packed weights do not, and want a `refresh`."""
+        return Weights(self._kept()[0], self.value) if len(self._stored) == 1 else None
+
     @torch.no_grad()
     def set_mask(self, mask: Tensor) -> None:
         """Take a bool mask of the weight's shape for all forward passes to come."""
@@ -93,7 +99,8 @@ class Masked(nn.Module):
         mask_weights(self.frozen, self.mask, self.value)
 
     def _kept(self) -> list[Tensor]:
-        return [self.get_buffer(name) for name in self._stored]
+        # past nn.Module's own look-up, which takes as long as all else that a small layer does here
+        return [cast(Tensor, self._buffers[name]) for name in self._stored]
 
 
 def _refresh_after_load(module: nn.Module, _: Any) -> None:

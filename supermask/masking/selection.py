@@ -12,11 +12,11 @@ from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.kernels.availability import available
-from supermask.masking.kernels.contest import Contest
+from supermask.masking.kernels.contest import Contest, Weights
 from supermask.masking.kernels.cpu import CpuSelector
 from supermask.masking.kernels.plain import PlainSelector
 
-__all__ = ["Contest", "Selector", "keep_largest"]
+__all__ = ["Contest", "Selector", "Weights", "keep_largest"]
 
 
 class Kernel(Protocol):
@@ -47,7 +47,7 @@ class Selector:
         self._count = 0
 
     def select(self, contests: Sequence[Contest]) -> None:
-        """Write the masks of all contests; each keeps exactly its number of entries.
+        """Write the masks of all contests, and the weights that follow them; each keeps exactly its number of entries.
 
         On a GPU nothing waits for the result; `check` does.
 
@@ -62,7 +62,9 @@ class Selector:
                 )
         tensors = [tensor for contest in contests for tensor in contest.scores]
         kind = _kernel(tensors)
-        self._latest = self._kernels.setdefault(kind, kind(signed=self.signed))
+        if kind not in self._kernels:
+            self._kernels[kind] = kind(signed=self.signed)
+        self._latest = self._kernels[kind]
         self._latest.select(contests)
         self._count = sum(contest.size for contest in contests)
         if all(tensor.device.type == "cpu" for tensor in tensors):

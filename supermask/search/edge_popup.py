@@ -165,11 +165,12 @@ class EdgePopup:
 
         """
         self.steps += 1
-        self._competition.select(
-            self._pools(), self.scores(), {name: layer.mask for name, layer in self._layers.items()}
-        )
-        for layer in self._layers.values():
-            layer.refresh()
+        masks = {name: layer.mask for name, layer in self._layers.items()}
+        followers = {name: layer.weights for name, layer in self._layers.items()}
+        weights = {name: pair for name, pair in followers.items() if pair is not None}
+        self._competition.select(self._pools(), self.scores(), masks, weights)
+        for name in self._layers.keys() - weights.keys():
+            self._layers[name].refresh()
 
     def baked(self) -> nn.Module:
         """Return a copy of the model with the present masked weights as plain parameters, pruned ones +0.

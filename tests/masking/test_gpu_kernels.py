@@ -71,7 +71,7 @@ def contest(scores, kept, layouts=None):
 
 def check(selector, contests, signed):
     selector.select(contests)
-    for scores, kept, masks in contests:
+    for scores, kept, masks, _ in contests:
         wanted = oracle([tensor.cpu() for tensor in scores], kept, signed)
         for mask, want in zip(masks, wanted, strict=True):
             assert torch.equal(mask.cpu(), want)

@@ -5,6 +5,19 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class Weights(NamedTuple):
+    """Weights that follow a mask.
+
+    Attributes:
+        frozen: floating, of the mask's shape.
+        value: like `frozen`; holds the frozen weights where the mask is True and +0 elsewhere, before and after.
+
+    """
+
+    frozen: Tensor
+    value: Tensor
+
+
 class Contest(NamedTuple):
     """Tensors whose entries compete for a number of places.
 
@@ -15,12 +28,14 @@ class Contest(NamedTuple):
         scores: real floating tensors of any shapes and memory formats, all on one device.
         kept: how many entries are kept, from 0 to all of them.
         masks: bool tensors of the same shapes, written in place: True = kept.
+        weights: what follows each mask, written with it; none, or one for each.
 
     """
 
     scores: tuple[Tensor, ...]
     kept: int
     masks: tuple[Tensor, ...]
+    weights: tuple[Weights, ...] = ()
 
     @property
     def size(self) -> int:

@@ -1,26 +1,43 @@
 """Compiled loops over the bit patterns of float32 scores, for the CPU.
 
-A float32 and its bits are in the same order once the sign is seen to: the key of a score is an int32, in the order in
-which scores are ranked (`_key`). Every loop below is exact; those that are on the way of each step are written so that
-the compiler can turn them into vector instructions.
+A float32 and its bits are in the same order once the sign is seen to: the key of a score is an integer, in the order in
+which scores are ranked (`_key`). Arrays are given by their addresses, in a table that is made once, because to unwrap a
+dozen of them at every step would take as long as the loops. What is on the way of each step is written so that the
+compiler can turn it into vector instructions. Every loop is exact.
+
+The threshold of a contest, the key of its last kept entry, is found in one pass when it lies near the one of the step
+before: the keys in a window around that are counted one by one, those above it together. The window is as wide as the
+threshold has lately moved, twice over. Where it misses, three passes find the threshold digit by digit.
 """
 
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-Bits = NDArray[np.int32]
-Histogram = NDArray[np.int32]
+# columns of the table of tensors
+SCORES, SIZE, MASK, FROZEN, VALUE, ROW_MAJOR, COLUMNS = range(7)
+MEMORY = 3
+# what became of a contest
+DONE, HAS_NAN, SCATTERED_TIES = range(3)
+
+WIDEST = 1 << 17  # keys from the middle of a window to its end
+_FIRST, _NARROWEST = 1 << 13, 1 << 11
+_LEAST = 1 << 13  # fewer entries are counted by digits faster than a window is cleared
 
 _MAGNITUDE = np.int32(0x7FFFFFFF)
+_INFINITY = np.int32(0x7F800000)
+_ABOVE_ALL = 0x7F800001  # no number has this key
 _SIGN = np.int32(31)
-_CHUNK = 512
-"""Entries that are counted before a look at whether any of them lies in the window."""
+_OFFSET = 0x80000000  # makes keys positive
+_CHUNK = 512  # entries that are counted before a look at whether any of them lies in the window
+_PIECE = 64  # entries of a mask that are compared before a look at whether any of them has changed
 
 
-def compiled(function: Any) -> Any:
+def _compiled(function: Any) -> Any:
     """Compile on first use, and keep the machine code where a folder for it can be written."""
     try:
         return numba.njit(cache=True, nogil=True)(function)
@@ -28,7 +45,34 @@ def compiled(function: Any) -> Any:
         return numba.njit(nogil=True)(function)
 
 
-@compiled
+def _from_address(context: Any, address: Any) -> Any:
+    """Say how the compiler makes a pointer of an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+_pointer: Any = intrinsic(_from_address)
+
+
+@_compiled
+def _bits(address: int, size: int) -> Any:
+    return numba.carray(_pointer(address), size, np.int32)
+
+
+@_compiled
+def _bools(address: int, size: int) -> Any:
+    return numba.carray(_pointer(address), size, np.uint8)
+
+
+@_compiled
+def _floats(address: int, size: int) -> Any:
+    return numba.carray(_pointer(address), size, np.float32)
+
+
+@_compiled
 def _key(bits: np.int32, signed: bool) -> np.int32:
     """Return the rank of a score as an integer: greater is better; -0 equals +0."""
     if not signed:
@@ -37,8 +81,8 @@ def _key(bits: np.int32, signed: bool) -> np.int32:
     return flipped + np.int32(flipped == np.int32(-1))
 
 
-@compiled
-def largest_magnitude(bits: Bits) -> Any:
+@_compiled
+def _largest_magnitude(bits: Any) -> Any:
     """Return the largest |score| as bits; above those of infinity it is a NaN."""
     largest = np.int32(0)
     for i in range(bits.size):
@@ -46,26 +90,26 @@ def largest_magnitude(bits: Bits) -> Any:
     return largest
 
 
-@compiled
-def count_window(bits: Bits, signed: bool, low: Any, histogram: Histogram) -> Any:
-    """Add to a histogram the keys from `low` on, one to a bin; return how many lie above, and the largest |score|.
+@_compiled
+def _count_window(bits: Any, signed: bool, start: int, histogram: Any) -> Any:
+    """Add to a histogram the keys from `start` on, one to a bin; return how many lie above, and the largest |score|.
 
     Few entries lie in the window, so that most chunks are only counted.
     """
-    low, high = np.int32(low), np.int32(low + histogram.size - 1)
+    low, high = np.int32(start), np.int32(start + histogram.size - 1)
     above: Any = 0
     largest = np.int32(0)
     whole = bits.size // _CHUNK * _CHUNK
-    for start in range(0, whole, _CHUNK):
+    for first in range(0, whole, _CHUNK):
         over, reached = np.int32(0), np.int32(0)
         for i in range(_CHUNK):  # a constant count: the compiler unrolls it
-            key = _key(bits[start + i], signed)
+            key = _key(bits[first + i], signed)
             over += np.int32(key > high)
             reached += np.int32(key >= low)
-            largest = max(largest, bits[start + i] & _MAGNITUDE)
+            largest = max(largest, bits[first + i] & _MAGNITUDE)
         above += over
         if over != reached:
-            _add_window(bits[start : start + _CHUNK], signed, low, high, histogram)
+            _add_window(bits[first : first + _CHUNK], signed, low, high, histogram)
     for i in range(whole, bits.size):
         above += _key(bits[i], signed) > high
         largest = max(largest, bits[i] & _MAGNITUDE)
@@ -73,29 +117,29 @@ def count_window(bits: Bits, signed: bool, low: Any, histogram: Histogram) -> An
     return above, largest
 
 
-@compiled
-def _add_window(bits: Bits, signed: bool, low: np.int32, high: np.int32, histogram: Histogram) -> None:
+@_compiled
+def _add_window(bits: Any, signed: bool, low: np.int32, high: np.int32, histogram: Any) -> None:
     for i in range(bits.size):
         key = _key(bits[i], signed)
         if low <= key and key <= high:
             histogram[key - low] += 1
 
 
-@compiled
-def count_digit(bits: Bits, signed: bool, prefix: int, shift: int, width: int, histogram: Histogram) -> None:
-    """Add to a histogram one digit of the keys whose higher digits are `prefix`; 2^31 is added to a key first.
+@_compiled
+def _count_digit(bits: Any, signed: bool, prefix: int, shift: int, width: int, histogram: Any) -> None:
+    """Add to a histogram one digit of the keys whose higher digits are `prefix`.
 
     The digit has `width` bits and lies `shift` bits from the end.
     """
     largest = (1 << width) - 1
     for i in range(bits.size):
-        key = (np.int64(_key(bits[i], signed)) + 0x80000000) >> shift
+        key = (np.int64(_key(bits[i], signed)) + _OFFSET) >> shift
         if key >> width == prefix:
             histogram[key & largest] += 1
 
 
-@compiled
-def pick(histogram: Histogram, rank: int) -> tuple[int, int]:
+@_compiled
+def _pick(histogram: Any, rank: int) -> tuple[int, int]:
     """Return the bin that holds the entry of this rank from the top (1 is the first), and its rank within the bin.
 
     The bin is -1 when there are fewer entries.
@@ -107,8 +151,40 @@ def pick(histogram: Histogram, rank: int) -> tuple[int, int]:
     return -1, rank
 
 
-@compiled
-def index_after(bits: Bits, signed: bool, key: int, rank: int) -> tuple[int, int]:
+@_compiled
+def _by_window(rows: Any, signed: bool, kept: int, low: int, histogram: Any) -> tuple[int, int, int]:
+    """Return the threshold's key, its rank among its equals and their number; rank 0 if it is not found."""
+    histogram[:] = 0
+    above = 0
+    for row in rows:
+        more, largest = _count_window(_bits(row[SCORES], row[SIZE]), signed, low, histogram)
+        if largest > _INFINITY:
+            return 0, 0, 0  # the other way looks into it
+        above += more
+    if kept <= above:
+        return 0, 0, 0
+    bin_, rank = _pick(histogram, kept - above)
+    if bin_ < 0:
+        return 0, 0, 0
+    return low + bin_, rank, histogram[bin_]
+
+
+@_compiled
+def _by_digits(rows: Any, signed: bool, kept: int, histogram: Any) -> tuple[int, int, int]:
+    """Return the same, found in any case."""
+    prefix, rank, equal = 0, kept, 0
+    for shift, width in ((21, 11), (10, 11), (0, 10)):
+        bins = histogram[: 1 << width]
+        bins[:] = 0
+        for row in rows:
+            _count_digit(_bits(row[SCORES], row[SIZE]), signed, prefix, shift, width, bins)
+        bin_, rank = _pick(bins, rank)
+        prefix, equal = prefix << width | bin_, bins[bin_]
+    return prefix - _OFFSET, rank, equal
+
+
+@_compiled
+def _index_after(bits: Any, signed: bool, key: int, rank: int) -> tuple[int, int]:
     """Return the index after the entry that is the rank-th with this key, and the ranks that are left at the end."""
     for i in range(bits.size):
         if rank == 0:
@@ -117,34 +193,133 @@ def index_after(bits: Bits, signed: bool, key: int, rank: int) -> tuple[int, int
     return bits.size, rank
 
 
-@compiled
-def write_mask(bits: Bits, signed: bool, key: Any, cut: int, mask: NDArray[np.bool_]) -> None:
-    """Keep what lies above a key, and what equals it at an index below `cut`."""
-    key = np.int32(key)
-    for i in range(cut):
-        mask[i] = _key(bits[i], signed) >= key
-    for i in range(cut, bits.size):
-        mask[i] = _key(bits[i], signed) > key
+@_compiled
+def _write(row: Any, signed: bool, start: int, stop: int, bound: int) -> None:
+    """Keep, from `start` to `stop`, what has a greater key than `bound`; the masked weight follows where there is one.
+
+    From one step to the next few entries of a mask change, so that most pieces are only read.
+    """
+    bits, mask = _bits(row[SCORES], row[SIZE])[start:stop], _bools(row[MASK], row[SIZE])[start:stop]
+    limit = np.int32(bound)
+    whole = bits.size // _PIECE * _PIECE
+    for first in range(0, whole, _PIECE):  # from 0 and a constant count of each, else the compiler makes no vectors
+        changed = np.uint8(0)
+        for i in range(_PIECE):
+            changed |= np.uint8(_key(bits[first + i], signed) > limit) ^ mask[first + i]
+        if changed:
+            _write_piece(row, signed, start + first, start + first + _PIECE, limit)
+    _write_piece(row, signed, start + whole, stop, limit)
 
 
-@compiled
+@_compiled
+def _write_piece(row: Any, signed: bool, start: int, stop: int, limit: np.int32) -> None:
+    bits, mask = _bits(row[SCORES], row[SIZE])[start:stop], _bools(row[MASK], row[SIZE])[start:stop]
+    for i in range(bits.size):
+        mask[i] = _key(bits[i], signed) > limit
+    if row[VALUE]:
+        frozen, value = _bits(row[FROZEN], row[SIZE])[start:stop], _bits(row[VALUE], row[SIZE])[start:stop]
+        for i in range(bits.size):
+            value[i] = frozen[i] if mask[i] else 0
+
+
+@_compiled
+def _write_all(rows: Any, signed: bool, key: int, rank: int, equal: int) -> int:
+    """Write the masks of a contest; return what became of it."""
+    if rank < equal:
+        for row in rows:
+            if not row[ROW_MAJOR]:
+                return SCATTERED_TIES
+    for row in rows:
+        cut = row[SIZE] if rank else 0
+        if rank and rank < equal:
+            cut, rank = _index_after(_bits(row[SCORES], row[SIZE]), signed, key, rank)
+        _write(row, signed, 0, cut, key - 1)
+        _write(row, signed, cut, row[SIZE], key)
+    return DONE
+
+
+@_compiled
+def _select(rows: Any, signed: bool, kept: int, memory: Any, window: Any) -> int:
+    """Write the masks of one contest; return what became of it.
+
+    `memory` is its last key, how far from it this one is looked for, or 0, and whether the last one was found there.
+    """
+    size = rows[:, SIZE].sum()
+    last, reach = memory[0], memory[1]
+    usual = reach > 0 and size >= _LEAST
+    key, rank, equal = 0, 0, 0
+    if usual:
+        key, rank, equal = _by_window(rows, signed, kept, last - reach, window[: 2 * reach])
+    found = rank > 0
+    if not found:
+        for row in rows:
+            if _largest_magnitude(_bits(row[SCORES], row[SIZE])) > _INFINITY:
+                return HAS_NAN
+        if kept:
+            key, rank, equal = _by_digits(rows, signed, kept, window)
+        else:
+            key = _ABOVE_ALL
+    memory[2] = found
+    if usual:  # one great move alone only doubles the reach, which then shrinks step by step
+        reach = max(min(2 * abs(key - last), 2 * reach), reach * 9 // 10)
+        memory[1] = min(max(reach, _NARROWEST), WIDEST)
+    else:
+        memory[1] = _FIRST
+    memory[0] = key
+    return _write_all(rows, signed, key, rank, equal)
+
+
+@_compiled
+def select(
+    rows: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    kept: NDArray[np.int64],
+    signed: bool,
+    memories: NDArray[np.int64],
+    window: NDArray[np.int32],
+    outcomes: NDArray[np.int64],
+) -> None:
+    """Write the masks of all contests, and the masked weights that follow them.
+
+    Args:
+        rows: (tensors, COLUMNS), contest by contest: addresses of float32 scores, of the mask, and of the float32
+            frozen and masked weights, or 0, with their common size; whether their common order is row-major.
+        ends: (contests,), the row after the last of each.
+        kept: (contests,), how many entries each keeps.
+        signed: whether scores are ranked with their sign or by magnitude.
+        memories: (contests, MEMORY), zero at first.
+        window: (2 WIDEST,), scratch.
+        outcomes: (contests,), written: DONE; HAS_NAN or SCATTERED_TIES, which leave the masks as they were.
+
+    """
+    first = 0
+    for i in range(ends.size):
+        outcomes[i] = _select(rows[first : ends[i]], signed, kept[i], memories[i], window)
+        first = ends[i]
+
+
+@_compiled
 def write_masked(frozen: NDArray[Any], mask: NDArray[np.bool_], out: NDArray[Any]) -> None:
     """Write the bits of floats where the mask is True, and those of +0 elsewhere."""
     for i in range(frozen.size):
         out[i] = frozen[i] if mask[i] else 0
 
 
-@compiled
-def write_signed_products(
-    gradient: NDArray[Any], frozen: NDArray[Any], scores: NDArray[Any], out: NDArray[Any]
-) -> None:
-    """Write gradient x frozen x sign(scores), the sign of 0 being 0."""
-    for i in range(gradient.size):
-        sign = np.float32(scores[i] > 0) - np.float32(scores[i] < 0)
-        out[i] = gradient[i] * frozen[i] * sign
+@_compiled
+def write_signed_products(gradient: int, frozen: int, scores: int, out: int, size: int) -> None:
+    """Write gradient x frozen x sign(scores), the sign of 0 being 0; float32, given by their addresses."""
+    slope, weight, score, product = (
+        _floats(gradient, size),
+        _floats(frozen, size),
+        _floats(scores, size),
+        _floats(out, size),
+    )
+    for i in range(size):
+        sign = np.float32(score[i] > 0) - np.float32(score[i] < 0)
+        product[i] = slope[i] * weight[i] * sign
 
 
-@compiled
+@_compiled
 def write_signs(bits: NDArray[np.uint8], magnitude: np.float32, out: NDArray[np.float32]) -> None:
     """Write plus the magnitude where the bit is set, lowest bit of a byte first, and minus the magnitude elsewhere."""
     for i in range(out.size):

@@ -71,6 +71,9 @@ class GpuSelector:
             self._launch(plan)
         for staged in plan.masks:
             contests[staged.contest].masks[staged.index].copy_(staged.buffer)
+        for contest in contests:
+            for mask, weights in zip(contest.masks, contest.weights, strict=False):
+                mask_weights(weights.frozen, mask, weights.value)
 
     def _launch(self, plan: Plan) -> None:
         constants = {"SIGNED": self._signed, "DTYPE": plan.dtype, "BLOCK": self._block, **_SELECT_OPTIONS}

@@ -60,8 +60,8 @@ class Plan:
 def signature_of(contests: Sequence[Contest]) -> tuple[Any, ...]:
     """Return what the addresses and shapes in the tables depend on."""
     return tuple(
-        tuple((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in (*scores, *masks))
-        for scores, _, masks in contests
+        tuple((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in (*one.scores, *one.masks))
+        for one in contests
     )
 
 
@@ -105,7 +105,7 @@ def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...]
 
 
 def _device(contests: Sequence[Contest]) -> torch.device:
-    devices = {tensor.device for scores, _, masks in contests for tensor in (*scores, *masks)}
+    devices = {tensor.device for contest in contests for tensor in (*contest.scores, *contest.masks)}
     if len(devices) > 1:
         names = ", ".join(sorted(map(str, devices)))
         raise SupermaskError(f"Cannot select among tensors on {names} at once; put scores and masks on one device.")

@@ -1,4 +1,4 @@
-"""Tensors as flat arrays in the order of their memory."""
+"""How tensors lie in memory."""
 
 from torch import Tensor
 
@@ -16,3 +16,8 @@ def in_memory_order(*tensors: Tensor) -> tuple[Tensor, ...] | None:
     if not all(tensor.is_contiguous() for tensor in turned):
         return None
     return tuple(tensor.view(-1) for tensor in turned)
+
+
+def lie_alike(*tensors: Tensor) -> bool:
+    """Return whether tensors of one shape lie dense, with each entry at the same place in all of them."""
+    return all(tensor.is_contiguous() for tensor in tensors) or in_memory_order(*tensors) is not None

@@ -15,7 +15,8 @@ class PlainSelector:
         signed: whether scores are ranked with their sign or by magnitude.
 
     Attributes:
-        nans: int64 (contests,), how many NaN each contest had in the last selection; its masks are then arbitrary.
+        nans: int64 (contests,), how many NaN each contest had in the last selection, its masks being arbitrary then;
+            or None for none.
 
     """
 
@@ -28,6 +29,9 @@ class PlainSelector:
         """Write the masks of all contests."""
         counts = [self._select(contest) for contest in contests if contest.size]
         self.nans = torch.stack(counts) if counts else None
+        for contest in contests:
+            for mask, weights in zip(contest.masks, contest.weights, strict=False):
+                mask_weights(weights.frozen, mask, weights.value)
 
     def _select(self, contest: Contest) -> Tensor:
         together = torch.cat([tensor.reshape(-1) for tensor in contest.scores])  # row-major whatever the memory format

@@ -1,0 +1,115 @@
+"""Where the tensors of contests lie on the CPU: the table that the compiled loops read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supermask.masking.kernels import counting
+from supermask.masking.kernels.contest import Contest, Weights
+from supermask.masking.kernels.layout import lie_alike
+
+Copy = tuple[Tensor, Tensor]
+"""What is written, and what it is a copy of."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The table of tensors, and the copies that stand for tensors which the loops cannot read or write in place.
+
+    Attributes:
+        tensors: all of the contests, kept alive so that no others come to lie in their place.
+        addresses: of them.
+        rows, ends: as `counting.select` has them.
+        before: copies of scores and masks to be made first.
+        after: masks to be copied from what was written.
+        followers: masks with the weights that are written after them, not with them.
+
+    """
+
+    tensors: Sequence[Tensor]
+    addresses: Sequence[int]
+    rows: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    before: Sequence[Copy]
+    after: Sequence[Copy]
+    followers: Sequence[tuple[Tensor, Weights]]
+
+    def holds_for(self, contests: Sequence[Contest]) -> bool:
+        """Return whether these contests are of the same tensors in the same places."""
+        tensors = _tensors(contests)
+        return len(tensors) == len(self.tensors) and all(
+            tensor is known and tensor.data_ptr() == address
+            for tensor, known, address in zip(tensors, self.tensors, self.addresses, strict=True)
+        )
+
+
+def _tensors(contests: Sequence[Contest]) -> list[Tensor]:
+    tensors: list[Tensor] = []
+    for contest in contests:
+        tensors += contest.scores
+        tensors += contest.masks
+        for pair in contest.weights:
+            tensors += pair
+    return tensors
+
+
+def plan(contests: Sequence[Contest], *, row_major: bool = False) -> Plan:
+    """Return the plan of some contests.
+
+    Args:
+        contests: on the CPU.
+        row_major: copy what does not lie in row-major order, as ties at the threshold want it.
+
+    """
+    made = _Maker(row_major)
+    for contest in contests:
+        for place, (scores, mask) in enumerate(zip(contest.scores, contest.masks, strict=True)):
+            made.add(scores, mask, contest.weights[place] if contest.weights else None)
+        made.ends.append(len(made.rows))
+    rows = np.array(made.rows, np.int64).reshape(-1, counting.COLUMNS)
+    tensors = _tensors(contests)
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    return Plan(tensors, addresses, rows, np.array(made.ends, np.int64), made.before, made.after, made.followers)
+
+
+class _Maker:
+    def __init__(self, row_major: bool) -> None:
+        self._row_major = row_major
+        self.rows: list[list[int]] = []
+        self.ends: list[int] = []
+        self.before: list[Copy] = []
+        self.after: list[Copy] = []
+        self.followers: list[tuple[Tensor, Weights]] = []
+
+    def add(self, scores: Tensor, mask: Tensor, weights: Weights | None) -> None:
+        asked = mask
+        if not self._usable(scores) or not lie_alike(scores, mask):
+            scores = self._copied(scores, torch.float32)
+            if not mask.is_contiguous():
+                mask = self._copied(mask, torch.bool)
+                self.after.append((asked, mask))
+        row = [0] * counting.COLUMNS
+        row[counting.SCORES], row[counting.MASK] = scores.data_ptr(), mask.data_ptr()
+        row[counting.SIZE], row[counting.ROW_MAJOR] = scores.numel(), scores.is_contiguous()
+        if weights is not None and mask is asked and _follows(mask, weights):
+            row[counting.FROZEN], row[counting.VALUE] = weights.frozen.data_ptr(), weights.value.data_ptr()
+        elif weights is not None:
+            self.followers.append((asked, weights))
+        self.rows.append(row)
+
+    def _usable(self, scores: Tensor) -> bool:
+        return scores.dtype is torch.float32 and (scores.is_contiguous() or not self._row_major)
+
+    def _copied(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        copy = torch.empty(tensor.shape, dtype=dtype)
+        self.before.append((copy, tensor))
+        return copy
+
+
+def _follows(mask: Tensor, weights: Weights) -> bool:
+    floats = weights.frozen.dtype is weights.value.dtype is torch.float32
+    return floats and mask.numel() > 0 and lie_alike(mask, *weights)
