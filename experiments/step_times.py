@@ -35,12 +35,15 @@ class Cost:
         setting: the network and its batch.
         rounds: training steps, and as many evaluation passes, of the dense network and of our search.
         every: the published ways take part in every so many rounds.
+        burst: steps that a way takes in its turn, of which the median counts; 0 is one step alone. Of small networks
+            the first step after another way's would mostly fetch its own tensors, so that one is not timed.
 
     """
 
     setting: Setting
     rounds: int
     every: int = 1
+    burst: int = 0
 
     @property
     def name(self) -> str:
@@ -87,8 +90,14 @@ class Cost:
         shuffle = np.random.Generator(philox(0, "step_cost")).permutation
         for place in tqdm(range(self.rounds), desc=self.setting.model, unit="round", leave=False, disable=None):
             for way in shuffle([way for way in work if way not in PUBLISHED or place % self.every == 0]):
-                times[way].append(milliseconds(work[way], device))
+                times[way].append(self._turn(work[way], device))
         return times
+
+    def _turn(self, work: Callable[[], object], device: torch.device) -> float:
+        if not self.burst:
+            return milliseconds(work, device)
+        work()
+        return round(float(np.median([milliseconds(work, device) for _ in range(self.burst)])), 3)
 
     def _summary(self, times: Mapping[str, list[float]]) -> dict[str, Any]:
         """Return the median of each way, and that of its ratios to the dense times of the same rounds."""

@@ -198,19 +198,20 @@ def test_masks_are_selected_once_a_step_however_often_the_model_runs(monkeypatch
     counted = []
     select = Competition.select
     monkeypatch.setattr(Competition, "select", lambda *arguments: counted.append(1) or select(*arguments))
-    made = []
-    for layer in search._layers.values():
-        monkeypatch.setattr(layer, "refresh", lambda layer=layer: made.append(1) or type(layer).refresh(layer))
+    values = {name: layer.value for name, layer in search._layers.items()}
+    versions = {name: value._version for name, value in values.items()}
     optimizer = sgd(search.parameters())
     for _ in range(3):
         nn.functional.cross_entropy(search.model(INPUTS), LABELS).backward()
     with torch.no_grad():
         search.model.eval()(INPUTS)
     search.ticket()
-    assert (len(counted), len(made)) == (0, 0)
+    assert len(counted) == 0
+    assert {name: value._version for name, value in values.items()} == versions
     optimizer.step()
     search.step()
-    assert (len(counted), len(made)) == (1, 2)
+    assert len(counted) == 1
+    assert {name: value._version - versions[name] for name, value in values.items()} == dict.fromkeys(values, 1)
 
 
 def test_what_a_search_gives_out_is_a_copy():

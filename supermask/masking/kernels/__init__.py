@@ -41,10 +41,12 @@ def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
 
 def _for(tensor: Tensor) -> ModuleType:
     # a compiler makes loops of its own out of plain operations, and a second derivative needs their formulas
-    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return plain
+    if tensor.is_cpu:
+        return cpu
     if tensor.is_cuda and available():
         from supermask.masking.kernels import gpu  # not to be imported elsewhere
 
         return gpu
-    return cpu if tensor.device.type == "cpu" else plain
+    return plain

@@ -278,8 +278,8 @@ def select(
     memories: NDArray[np.int64],
     window: NDArray[np.int32],
     outcomes: NDArray[np.int64],
-) -> None:
-    """Write the masks of all contests, and the masked weights that follow them.
+) -> bool:
+    """Write the masks of all contests, and the masked weights that follow them; return whether all are DONE.
 
     Args:
         rows: (tensors, COLUMNS), contest by contest: addresses of float32 scores, of the mask, and of the float32
@@ -292,10 +292,12 @@ def select(
         outcomes: (contests,), written: DONE; HAS_NAN or SCATTERED_TIES, which leave the masks as they were.
 
     """
-    first = 0
+    first, done = 0, True
     for i in range(ends.size):
         outcomes[i] = _select(rows[first : ends[i]], signed, kept[i], memories[i], window)
+        done = done and outcomes[i] == DONE
         first = ends[i]
+    return done
 
 
 @_compiled

@@ -38,33 +38,33 @@ class CpuSelector:
         if len(contests) != len(self._memories):
             self._memories = _memories(len(contests))
         self.nans = None
-        outcomes = self._run(self._plan, contests, self._memories)
-        if outcomes.any():  # else all are DONE
+        outcomes = np.empty(len(contests), np.int64)
+        if not self._run(self._plan, contests, self._memories, outcomes):
             self._see_to(contests, outcomes)
 
     def _see_to(self, contests: Sequence[Contest], outcomes: Integers) -> None:
         """Select again where ties lie scattered, and count NaN."""
         scattered = [contests[i] for i in _where(outcomes, counting.SCATTERED_TIES)]
         if scattered:
-            self._run(plan(scattered, row_major=True), scattered, _memories(len(scattered)))
+            again = np.empty(len(scattered), np.int64)
+            self._run(plan(scattered, row_major=True), scattered, _memories(len(scattered)), again)
         self.nans = torch.zeros(len(contests), dtype=torch.int64)
         for i in _where(outcomes, counting.HAS_NAN):
             self.nans[i] = sum(int(scores.isnan().sum().item()) for scores in contests[i].scores)
 
-    def _run(self, plan: Plan, contests: Sequence[Contest], memories: Integers) -> Integers:
+    def _run(self, plan: Plan, contests: Sequence[Contest], memories: Integers, outcomes: Integers) -> bool:
+        """Write what the plan says; return whether every contest is done."""
         for copy, tensor in plan.before:
             copy.copy_(tensor)
         kept = np.array([contest.kept for contest in contests], np.int64)
-        outcomes = np.empty(len(contests), np.int64)
-        counting.select(plan.rows, plan.ends, kept, self.signed, memories, self._window, outcomes)
+        done = counting.select(plan.rows, plan.ends, kept, self.signed, memories, self._window, outcomes)
         for mask, written in plan.after:
             mask.copy_(written)
         for mask, weights in plan.followers:
             mask_weights(weights.frozen, mask, weights.value)
-        for contest in contests:
-            for weights in contest.weights:
-                torch.autograd.graph.increment_version(weights.value)  # written past autograd, which must see it
-        return outcomes
+        if plan.values:
+            torch.autograd.graph.increment_version(plan.values)  # written past autograd, which must see it
+        return bool(done)
 
 
 def _memories(contests: int) -> Integers:
@@ -94,7 +94,7 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     product = torch.empty_like(frozen)
     if not lie_alike(gradient, frozen, scores, product):
         return plain.straight_through(gradient, frozen, scores)
-    addresses = (tensor.data_ptr() for tensor in (gradient, frozen, scores, product))
+    addresses = map(Tensor.data_ptr, (gradient, frozen, scores, product))
     counting.write_signed_products(*addresses, product.numel())
     return product
 

@@ -21,8 +21,10 @@ class Plan:
     """The table of tensors, and the copies that stand for tensors which the loops cannot read or write in place.
 
     Attributes:
-        tensors: all of the contests, kept alive so that no others come to lie in their place.
-        addresses: of them.
+        tensors: all of the contests, kept alive so that no others come to be in their place.
+        identities, addresses: of them.
+        sizes: how many scores each contest has.
+        values: the masked weights among them.
         rows, ends: as `counting.select` has them.
         before: copies of scores and masks to be made first.
         after: masks to be copied from what was written.
@@ -31,7 +33,10 @@ class Plan:
     """
 
     tensors: Sequence[Tensor]
-    addresses: Sequence[int]
+    identities: list[int]
+    addresses: list[int]
+    sizes: list[int]
+    values: Sequence[Tensor]
     rows: NDArray[np.int64]
     ends: NDArray[np.int64]
     before: Sequence[Copy]
@@ -41,9 +46,10 @@ class Plan:
     def holds_for(self, contests: Sequence[Contest]) -> bool:
         """Return whether these contests are of the same tensors in the same places."""
         tensors = _tensors(contests)
-        return len(tensors) == len(self.tensors) and all(
-            tensor is known and tensor.data_ptr() == address
-            for tensor, known, address in zip(tensors, self.tensors, self.addresses, strict=True)
+        return (
+            [*map(id, tensors)] == self.identities
+            and [*map(Tensor.data_ptr, tensors)] == self.addresses
+            and [len(contest.scores) for contest in contests] == self.sizes
         )
 
 
@@ -72,8 +78,21 @@ def plan(contests: Sequence[Contest], *, row_major: bool = False) -> Plan:
         made.ends.append(len(made.rows))
     rows = np.array(made.rows, np.int64).reshape(-1, counting.COLUMNS)
     tensors = _tensors(contests)
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    return Plan(tensors, addresses, rows, np.array(made.ends, np.int64), made.before, made.after, made.followers)
+    identities, addresses = [*map(id, tensors)], [*map(Tensor.data_ptr, tensors)]
+    sizes = [len(contest.scores) for contest in contests]
+    values = [pair.value for contest in contests for pair in contest.weights]
+    return Plan(
+        tensors,
+        identities,
+        addresses,
+        sizes,
+        values,
+        rows,
+        np.array(made.ends, np.int64),
+        made.before,
+        made.after,
+        made.followers,
+    )
 
 
 class _Maker:

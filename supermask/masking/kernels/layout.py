@@ -20,4 +20,4 @@ def in_memory_order(*tensors: Tensor) -> tuple[Tensor, ...] | None:
 
 def lie_alike(*tensors: Tensor) -> bool:
     """Return whether tensors of one shape lie dense, with each entry at the same place in all of them."""
-    return all(tensor.is_contiguous() for tensor in tensors) or in_memory_order(*tensors) is not None
+    return all(map(Tensor.is_contiguous, tensors)) or in_memory_order(*tensors) is not None
