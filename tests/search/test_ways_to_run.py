@@ -59,6 +59,7 @@ def same(one, other):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_compiled_network_has_no_graph_break_and_the_losses_of_the_eager_one(name, backend):
     torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
     eager, other = (EdgePopup(build(name), density=0.4) for _ in range(2))
     compiled = torch.compile(other.model, backend=backend, fullgraph=True)
     data = batches(name, 4)
