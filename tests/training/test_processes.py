@@ -371,13 +371,17 @@ def test_two_ask_each_other_about_twice_a_second(monkeypatch):
 def test_a_signal_that_is_passed_on_is_no_second_one(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with StopRequest(forwarded=True) as stop:
-        for now[0] in (0.0, 0.01, 4.9):
-            signal.raise_signal(signal.SIGINT)
-            assert stop.asked
-        now[0] = 6.0
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with StopRequest(forwarded=True) as stop:
+            for now[0] in (0.0, 0.01, 4.9):
+                signal.raise_signal(signal.SIGINT)
+                assert stop.asked
+            now[0] = 6.0
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):
