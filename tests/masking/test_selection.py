@@ -220,6 +220,30 @@ def test_the_window_grows_with_the_moves_of_the_threshold_and_shrinks_again():
         assert found_in_window(selector) != missed, move
 
 
+def test_a_selector_sees_that_tensors_are_others_or_lie_elsewhere():
+    scores, masks = torch.randn(2, 300), torch.zeros(2, 300, dtype=torch.bool)
+    selector = Selector(signed=True)
+
+    def check(*contests):
+        selector.select(contests)
+        for parts, kept, written, _ in [contest for contest in contests if contest.scores]:
+            together = torch.cat([part.reshape(-1) for part in parts])
+            assert torch.equal(torch.cat([mask.reshape(-1) for mask in written]), by_sort(together, kept))
+
+    for count in (100, 300, 50):  # at one address
+        check(Contest((scores[0, :count],), count // 3, (masks[0, :count],)))
+    one, other = scores.unbind()
+    mask, more = masks.unbind()
+    check(Contest((one, other), 100, (mask, more)))
+    check(Contest((one,), 50, (mask,)), Contest((other,), 70, (more,)))
+    one.data, mask.data = torch.randn(300), torch.ones(300, dtype=torch.bool)  # as when a model is moved
+    check(Contest((one,), 50, (mask,)), Contest((other,), 70, (more,)))
+    for empty in (0, 1, 2):
+        asked = [Contest((one,), 50 + empty, (mask,)), Contest((other,), 70, (more,))]
+        check(*asked)
+        check(*asked[:empty], Contest((), 0, ()), *asked[empty:])
+
+
 def test_a_nan_in_a_later_step_leaves_the_masks_as_they_were():
     scores, mask = torch.randn(50_000), torch.zeros(50_000, dtype=torch.bool)
     selector = Selector(signed=False)
