@@ -255,6 +255,7 @@ def test_a_nan_in_a_later_step_leaves_the_masks_as_they_were():
         with pytest.raises(SupermaskError, match="1 of 50000 scores are NaN"):
             selector.select([Contest((damaged,), 25_000, (mask,))])
         assert torch.equal(mask, before)
+        selector.select([Contest((scores,), 25_000, (mask,))])  # it is forgotten
 
 
 @pytest.mark.gpu
