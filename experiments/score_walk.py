@@ -24,7 +24,7 @@ class Plan:
 
     Attributes:
         rate: the learning rate. A steady step then moves a score by about 0.005 of the threshold, and the threshold by
-            about 0.001 of itself, as the last layers of LeNet-300-100 do on MNIST at the usual rate of 0.1.
+            about 0.001 of itself.
         fast: the steps [begin, end) at ten times that rate.
         equal: the steps [begin, end) at which all scores are equal; after them they are drawn anew.
 
