@@ -8,7 +8,7 @@ from experiments.experiment import Experiment, Group
 from experiments.plots import plot_levels
 from experiments.training import ACCURACY, trainings
 from supermask.cli.options import DIGITS
-from supermask.runs import METHODS, Job, Result
+from supermask.runs import Job, Result
 
 SEEDS = (0, 1, 2)
 JOB = Job(recipe=replace(DIGITS, best="loss"))  # what "auto" comes to with 144 examples
@@ -27,7 +27,10 @@ EXPERIMENT = Experiment(
         " 8x8 pixels; 144 choose the step of lowest loss, 360 test. Nothing of the random mask is trained. The dense"
         " network counts its trained biases among what it keeps."
     ),
-    groups=tuple(Group(method, trainings(replace(JOB, method=method), SEEDS)) for method in METHODS),
+    groups=tuple(
+        Group(method, trainings(replace(JOB, method=method), SEEDS))
+        for method in ("edge_popup", "dense", "random_mask")
+    ),
     table=ACCURACY,
     plot=_plot,
 )

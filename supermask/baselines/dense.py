@@ -1,11 +1,13 @@
 """The dense baseline: the same architecture, trained as usual."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from supermask.baselines.method import Found, Method, Work
 from supermask.distributions import Distribution, named
 from supermask.masking.anatomy import survey
 from supermask.random_weights import RandomWeight
@@ -55,3 +57,16 @@ class Dense:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
+
+
+@dataclass(frozen=True)
+class Trained(Method):
+    """The dense network, trained as usual."""
+
+    name: ClassVar[str] = Dense.name
+    by_density: ClassVar[bool] = False
+
+    def find(self, work: Work) -> Found:
+        """Train the dense network."""
+        network = Dense(work.build(), seed=work.seed, weights=work.weights)
+        return Found(network, work.train(network))

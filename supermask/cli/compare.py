@@ -24,7 +24,7 @@ class Compare(Common):
     Runs that are finished in the folder are not repeated, and an unfinished one is taken up again.
     """
 
-    methods: str = ",".join(METHODS)
+    methods: str = "edge_popup,dense,random_mask"
     """Methods to compare, separated by commas: edge_popup, dense, random_mask."""
 
     seeds: int = 3

@@ -102,7 +102,7 @@ class ERK(Scope):
         """Return one pool per layer."""
         sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         shares = {name: share * sizes[name] for name, share in self.layer_densities(shapes, density).items()}
-        kept = _round_to_total(shares, sizes, round(density * sum(sizes.values())))
+        kept = round_to_total(shares, sizes, round(density * sum(sizes.values())))
         return [Pool((name,), count) for name, count in kept.items()]
 
     def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
@@ -121,7 +121,7 @@ class ERK(Scope):
             whole |= full
 
 
-def _round_to_total(shares: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
+def round_to_total(shares: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
     """Return integers near the shares, none above its size, that add up to the total (largest remainders)."""
     kept = {name: min(math.floor(share), sizes[name]) for name, share in shares.items()}
     by_remainder = sorted(shares, key=lambda name: kept[name] - shares[name])

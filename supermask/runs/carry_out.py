@@ -1,22 +1,30 @@
 """Carrying out a job."""
 
+import hashlib
+import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from supermask import data, models
+from supermask.baselines.method import Found, Loop, Work
+from supermask.baselines.sparse import Sparse
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
-from supermask.runs.folder import Result, recorded
+from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
 from supermask.search import EdgePopup
-from supermask.training import Outcome, Subject, train
+from supermask.training import Outcome, Recipe, Subject, train
 from supermask.training.processes import joined, own_device
+
+TICKET, SCORES = "network.ticket", "scores.safetensors"
 
 
 def run(
@@ -26,6 +34,7 @@ def run(
     device: str = "cpu",
     data_folder: Path | None = None,
     resume: bool = False,
+    stages: Path | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> Result:
@@ -33,8 +42,8 @@ def run(
 
     Several processes carry it out together, as `supermask.training.train` says; the first one writes the files.
 
-    The folder takes config.json, metrics.jsonl (one record per evaluation), network.ticket and scores.safetensors of a
-    search or network.safetensors of a dense network, and result.json.
+    The folder takes config.json, metrics.jsonl (one record per evaluation), result.json, and what the method leaves:
+    the ticket, the scores that chose its mask, and network.safetensors where weights were trained.
 
     Args:
         job: what to do.
@@ -42,6 +51,8 @@ def run(
         device: where to train.
         data_folder: where the data sets lie; None is what `supermask.data.load` says.
         resume: go on from the checkpoint of an unfinished run.
+        stages: a folder for trainings that jobs of other densities have in common, e.g. the rounds of iterative
+            pruning; it stays. None keeps them in the run's folder until it is finished.
         checkpoint_seconds: time between checkpoints.
         progress: show a progress bar where standard error is a terminal.
 
@@ -53,24 +64,47 @@ def run(
     own = own_device(device)
     with joined(own) as processes:
         data_set = processes.led(lambda: load_data(job, data_folder))
-        subject = job.start(build_network(job, data_set))
+        check_network(job, data_set)
+
+        def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
+            more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
+            return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
 
         def measure(folder: Path) -> Result:
-            outcome = train(
-                subject,
-                data_set,
-                job.training,
-                seed=job.seed,
-                device=own,
-                folder=folder,
-                resume=resume,
-                checkpoint_seconds=checkpoint_seconds,
-                progress=progress,
-            )
-            kept = processes.once(lambda: _keep(subject, folder, job, data_set, outcome))
-            return {**_measured(outcome), **kept}
+            found = job.way.find(_work(job, data_set, own, loop, folder, stages or folder / STAGES, resume))
+            kept = processes.once(lambda: _keep(found, folder, job, data_set))
+            if stages is None:
+                processes.once(lambda: shutil.rmtree(folder / STAGES, ignore_errors=True))
+            return {**_measured(found.outcome), **kept, **found.details}
 
         return recorded(path, job.config(), measure, device=str(own), resume=resume, processes=processes)
+
+
+def _work(
+    job: Job, data_set: DataSet, device: torch.device, loop: Loop, folder: Path, stages: Path, resume: bool
+) -> Work:
+    return Work(
+        data=data_set,
+        recipe=job.training,
+        seed=job.seed,
+        density=job.search.density,
+        device=device,
+        build=lambda: build_network(job, data_set),
+        loop=loop,
+        folder=folder,
+        stages=stages / _stages_of(job),
+        resume=resume,
+        weights=job.initial,
+        include=job.search.include,
+        dense=job.search.dense,
+        start_search=lambda kind: job.search.start(kind, build_network(job, data_set), job.seed),
+    )
+
+
+def _stages_of(job: Job) -> str:
+    """Return a folder name that two jobs have in common if they differ in their density alone."""
+    config = replace(job, search=replace(job.search, density=1.0)).config()
+    return f"{job.method}-{hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def load_data(job: Job, data_folder: Path | None) -> DataSet:
@@ -79,30 +113,34 @@ def load_data(job: Job, data_folder: Path | None) -> DataSet:
 
 
 def build_network(job: Job, data_set: DataSet) -> nn.Module:
-    """Return the job's model, freshly built for the data set's images, after a trial of it on two of them.
+    """Return the job's model, freshly built for the data set's images.
 
     Raises:
-        SupermaskError: there is no such model, or it does not take such images.
+        SupermaskError: there is no such model.
 
     """
     shape = None if job.model.startswith("torchvision:") else data_set.input_shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)  # for the few parameters that no policy redraws
         model = models.build(job.model, input_shape=shape, classes=data_set.classes, width=job.width)
-        _try(model, job, data_set)
     return model
 
 
 @torch.no_grad()
-def _try(model: nn.Module, job: Job, data_set: DataSet) -> None:
-    model.eval()
+def check_network(job: Job, data_set: DataSet) -> None:
+    """Try the job's model on two images of the data set.
+
+    Raises:
+        SupermaskError: there is no such model, or it does not take such images.
+
+    """
+    model = build_network(job, data_set).eval()
     try:
         logits = model(data_set.normalize(data_set.train.images[:2]))
     except Exception as error:
         shape = "x".join(map(str, data_set.input_shape))
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SupermaskError(f"{job.model} does not take the {shape} images of {job.data}: {reason}.") from None
-    model.train()
     if logits.shape[1:] != (data_set.classes,):
         raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
 
@@ -118,30 +156,34 @@ def _measured(outcome: Outcome) -> Result:
     }
 
 
-def _keep(subject: Subject, folder: Path, job: Job, data_set: DataSet, outcome: Outcome) -> Result:
-    """Write the network's file; return its size and its counts of weights."""
-    if isinstance(subject, EdgePopup):
-        ticket = subject.ticket(
-            model={
-                "name": job.model,
-                "input_shape": list(data_set.input_shape),
-                "classes": data_set.classes,
-                "width": job.width,
-            },
-            data=job.data,
-            recipe=job.config()["recipe"],
-            metrics={"best_step": outcome.best_step, "test_accuracy": outcome.test.accuracy},
-        )
-        path = folder / "network.ticket"
-        ticket.save(path)
-        _save_tensors(folder / "scores.safetensors", subject.scores())
+def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> Result:
+    """Write what was found; return the size of the network's file and its counts of weights."""
+    subject, counts = found.subject, {}
+    if isinstance(subject, EdgePopup | Sparse):
+        ticket = subject.ticket(**_provenance(job, data_set, found.outcome))
+        ticket.save(folder / TICKET)
         counts = {"kept": ticket.kept, "prunable": ticket.prunable}
-    else:
+    if found.scores is not None:
+        _save_tensors(folder / SCORES, found.scores)
+    path = folder / TICKET
+    if not isinstance(subject, EdgePopup):
         path = folder / "network.safetensors"
         _save_tensors(path, subject.model.state_dict())
+    if not counts:
         count = sum(parameter.numel() for parameter in subject.model.parameters())
         counts = {"kept": count, "prunable": count}
     return {**counts, "bytes": path.stat().st_size, "file": path.name}
+
+
+def _provenance(job: Job, data_set: DataSet, outcome: Outcome) -> dict[str, Any]:
+    shape = list(data_set.input_shape)
+    return {
+        "algorithm": job.method,
+        "model": {"name": job.model, "input_shape": shape, "classes": data_set.classes, "width": job.width},
+        "data": job.data,
+        "recipe": job.config()["recipe"],
+        "metrics": {"best_step": outcome.best_step, "test_accuracy": outcome.test.accuracy},
+    }
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

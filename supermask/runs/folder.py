@@ -12,6 +12,8 @@ from supermask.training.processes import ALONE, Processes
 from supermask.versions import commit, machine, versions
 
 Result = dict[str, Any]
+STAGES = "stages"
+"""Folder, in that of a run, of trainings that others follow."""
 
 
 def recorded(
@@ -70,11 +72,11 @@ class RunFolder:
 
         """
         folder = cls(make_folder(path))
-        if folder.finished or folder.checkpoint.exists():  # what a failed run left behind is nothing to keep
+        if folder.finished or folder.begun:  # what a failed run left behind is nothing to keep
             _refuse_other(folder.path, read_json(folder.config), dict(config))
         else:
             write_json(folder.config, dict(config))
-        if folder.checkpoint.exists() and not (resume or folder.finished):
+        if folder.begun and not (resume or folder.finished):
             raise RunError(f"{path} holds an unfinished run; add --resume to go on with it, or give another --out.")
         return folder
 
@@ -87,6 +89,11 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The file of the run's state."""
         return self.path / CHECKPOINT
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.checkpoint.exists() or any(self.path.glob(f"{STAGES}/**/{CHECKPOINT}"))
 
     @property
     def finished(self) -> bool:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
 from supermask.files import read_json
-from supermask.runs.carry_out import build_network, load_data
+from supermask.runs.carry_out import build_network, check_network, load_data
 from supermask.runs.folder import RunFolder
 from supermask.runs.job import Job
+from supermask.search import EdgePopup
 
 
 class Cell(NamedTuple):
@@ -54,7 +55,7 @@ class Planned:
 
         """
         folder = RunFolder(self.path)
-        if folder.finished or folder.checkpoint.exists():
+        if folder.finished or folder.begun:
             RunFolder.open(self.path, self.job.config(), resume=True)
 
     def claim(self) -> None:
@@ -135,7 +136,9 @@ class Checks:
         try:
             data_set = self._data_of(job)
             job.recipe.steps_per_epoch(len(data_set.train))
-            job.start(build_network(job, data_set))
+            check_network(job, data_set)
+            if job.way.searches:
+                job.search.start(EdgePopup, build_network(job, data_set), job.seed)
         except SupermaskError as error:
             return str(error)
         return None

@@ -1,20 +1,21 @@
 """A job: one method on one network and one data set with one seed, as plain values."""
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from torch import nn
 
-from supermask.baselines import Dense, RandomMask
+from supermask.baselines.method import Method
+from supermask.distributions import named
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, Scope, checked_density, named_scope
 from supermask.masking.roles import BiasPolicy, NormPolicy
 from supermask.masking.schedule import Constant, CubicRamp, Schedule
 from supermask.random_weights import checked_seed
+from supermask.runs.methods import named_method
 from supermask.search import EdgePopup
-from supermask.training import Recipe, Subject
+from supermask.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class Job:
         validation: examples held out of the training set to choose the best step; None is the data set's usual number.
         seed: of the weights, the scores, the validation split and the order of the examples.
         recipe: how it is trained.
-        search: how the mask is searched for; the dense baseline leaves it unused.
+        search: how the mask is searched for; other methods take the density and the prunable weights from it.
+        initial: distribution of the initial weights of networks that are trained.
+        options: of the method; None are its defaults.
 
     """
 
@@ -116,60 +119,56 @@ class Job:
     seed: int = 0
     recipe: Recipe = field(default_factory=Recipe)
     search: SearchOptions = field(default_factory=SearchOptions)
+    initial: str = "kaiming_normal"
+    options: Method | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise SupermaskError(f"Unknown method {self.method!r}; known are {', '.join(METHODS)}.")
+        known = named_method(self.method)
+        if self.options is not None and type(self.options) is not type(known):
+            raise SupermaskError(f"The options are of {self.options.name}, not of {self.method}.")
+        named(self.initial)
         checked_seed(self.seed)
 
-    def start(self, model: nn.Module) -> Subject:
-        """Return what the training loop trains, over a freshly built model."""
-        return METHODS[self.method](self, model)
+    @property
+    def way(self) -> Method:
+        """The method with its options."""
+        return self.options or named_method(self.method)
 
     @property
     def slug(self) -> str:
         """A name for folders: the model, the data and, where it counts, the density."""
         name = f"{self.model.replace(':', '-')}-{self.data}"
-        return name if self.method == Dense.name else f"{name}-density{self.search.density:g}"
+        return f"{name}-density{self.search.density:g}" if self.way.by_density else name
 
     @property
     def training(self) -> Recipe:
         """The recipe as the loop takes it: nothing of a random mask is trained."""
-        return replace(self.recipe, epochs=0) if self.method == RandomMask.name else self.recipe
+        return self.recipe if self.way.trains else replace(self.recipe, epochs=0, iterations=None)
 
     def config(self) -> dict[str, Any]:
         """Return the job as it comes back from JSON.
 
         What the method does not use is left out, and so are options that older runs did not have, at what they did.
         """
-        config: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        for part, option in _LATER:
-            if not config[part][option]:
-                del config[part][option]
-        if self.method == Dense.name:
+        config: dict[str, Any] = json.loads(json.dumps({**asdict(self), "options": asdict(self.way)}))
+        for part, option, older in _LATER:
+            section = config[part] if part else config
+            if section[option] == older:
+                del section[option]
+        if not self.way.by_density:
             del config["search"]
+        elif not self.way.searches:
+            config["search"] = {key: config["search"][key] for key in ("density", "include", "dense")}
         return config
 
 
-_LATER = (("recipe", "compile"), ("search", "packed"))
-"""Options that runs recorded before do not name; all were off."""
-
-
-def _edge_popup(job: Job, model: nn.Module) -> Subject:
-    return job.search.start(EdgePopup, model, job.seed)
-
-
-def _random_mask(job: Job, model: nn.Module) -> Subject:
-    return job.search.start(RandomMask, model, job.seed)
-
-
-def _dense(job: Job, model: nn.Module) -> Subject:
-    return Dense(model, seed=job.seed)
-
-
-METHODS: Mapping[str, Callable[[Job, nn.Module], Subject]] = {
-    EdgePopup.name: _edge_popup,
-    Dense.name: _dense,
-    RandomMask.name: _random_mask,
-}
-"""Every method by name: a new one is a line here."""
+_LATER: tuple[tuple[str, str, Any], ...] = (
+    ("recipe", "compile", False),
+    ("recipe", "iterations", None),
+    ("recipe", "drops", [0.5, 0.75]),
+    ("recipe", "dropout", 0.0),
+    ("search", "packed", False),
+    ("", "initial", "kaiming_normal"),
+    ("", "options", {}),
+)
+"""Options that runs recorded before do not name, and what those did."""

@@ -131,6 +131,11 @@ class EdgePopup:
         """The seed of the random weights and of the first scores."""
         return self.network.seed
 
+    @property
+    def complete(self) -> bool:
+        """Whether the schedule has come to the density that was asked for."""
+        return self.schedule.density(self.steps, self.density) == self.density
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield what an optimizer trains: the scores, then the parameters that are learned as usual."""
         yield from self.scores().values()

@@ -19,13 +19,14 @@ from supermask.data.keyed_random import keyed_bits
 from supermask.errors import RunError, SupermaskError
 from supermask.training.batches import Batches, Prepared, on_device
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
+from supermask.training.dropout import dropping
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
 from supermask.training.statistics import BATCHES, reestimate
-from supermask.training.subject import Outcome, Subject, equal_tensors
+from supermask.training.subject import Intervening, Outcome, Subject, equal_tensors, is_complete
 
 CHECKPOINT = "run.checkpoint"
 
@@ -39,6 +40,8 @@ def train(
     device: str | torch.device = "cpu",
     folder: Path | None = None,
     resume: bool = False,
+    start: int = 0,
+    title: str | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> Outcome:
@@ -60,11 +63,15 @@ def train(
         resume: go on from the folder's checkpoint where there is one. On the CPU the end is the same, bit for bit, as
             without the interruption. The number of processes may be another one. The checkpoint keeps the first one's
             dropout; where several go on, the others draw theirs anew from (seed, rank, step).
+        start: optimizer step of the recipe to begin at, for a network that is rewound to it: the batches and the
+            learning rates are those of the steps from there on.
+        title: what the progress bar is called; the subject's name by default.
         checkpoint_seconds: time between checkpoints; one is also written on Ctrl-C, on SIGTERM and at the end.
         progress: show a progress bar where standard error is a terminal.
 
     Raises:
-        SupermaskError: the recipe does not fit the data or the number of processes, or the training diverged.
+        SupermaskError: the recipe does not fit the data or the number of processes, the training diverged, or the
+            subject was at no evaluation what it is to become, e.g. as sparse as was asked.
         RunError: the checkpoint cannot be used, the processes came apart, or another one has ended.
         Stopped: a signal asked for it; the checkpoint was written.
 
@@ -76,10 +83,11 @@ def train(
         torch.random.fork_rng(devices=cuda),
         StopRequest(forwarded=not processes.alone) as stop,
     ):
-        run = _Run(subject, data, recipe, seed, device, folder, processes)
+        run = _Run(subject, data, recipe, seed, device, folder, processes, start)
         if resume:
             run.take_up()
-        run.advance(stop, checkpoint_seconds, progress)
+        with dropping(subject.model, recipe.dropout):
+            run.advance(stop, checkpoint_seconds, (title or subject.name) if progress else None)
         return run.finish()
 
 
@@ -95,6 +103,7 @@ class _Run:
         device: torch.device,
         folder: Path | None,
         processes: Processes,
+        start: int,
     ) -> None:
         self.subject, self.data, self.recipe, self.device, self.folder = subject, data, recipe, device, folder
         self.seed, self.processes = seed, processes
@@ -102,11 +111,13 @@ class _Run:
         self.model = subject.model.to(device=device).to(memory_format=layout)
         self.batches = Batches(data, recipe, seed=seed, device=device, processes=processes)
         self.validation = Prepared(data, on_device(data.validation, device), recipe, processes)
-        self.steps = recipe.epochs * self.batches.per_epoch
+        self.steps, self.start = recipe.steps(len(data.train)), start
+        if not 0 <= start <= self.steps:
+            raise SupermaskError(f"start={start} is not one of the recipe's steps, of which there are {self.steps}.")
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = recipe.make_optimizer(subject.parameters()) if self.steps else None
-        self.plan = {"method": subject.name, "data": data.name, "seed": seed, **asdict(recipe)}
-        self.step = 0
+        self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start, **asdict(recipe)}
+        self.step = start
         self.loss_sum = torch.zeros((), device=device)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
@@ -122,13 +133,13 @@ class _Run:
         if self.folder is not None and self.processes.once((self.folder / CHECKPOINT).exists):
             self.load(load_checkpoint(self.folder / CHECKPOINT))
 
-    def advance(self, stop: StopRequest, checkpoint_seconds: float, progress: bool) -> None:
+    def advance(self, stop: StopRequest, checkpoint_seconds: float, title: str | None) -> None:
         """Run the steps that are left, evaluating and saving on the way."""
         began = saved = time.monotonic()
         before = self.seconds
         pace = Pace(self.processes)
-        with self._bar(progress) as bar:
-            if self.step == 0 and not self.history:
+        with self._bar(title) as bar:
+            if self.step == self.start and not self.history:
                 self._evaluate()
             while self.step < self.steps:
                 self._train_step()
@@ -145,19 +156,24 @@ class _Run:
                     raise Stopped(f"stopped after step {self.step} of {self.steps}")
         self.save()
 
-    def _bar(self, progress: bool) -> tqdm:
+    def _bar(self, title: str | None) -> tqdm:
         return tqdm(
             total=self.steps,
             initial=self.step,
-            desc=self.subject.name,
+            desc=title,
             unit="step",
             leave=False,
-            disable=None if progress and self.processes.leads else True,  # None: where standard error is no terminal
+            disable=None if title and self.processes.leads else True,  # None: where standard error is no terminal
             dynamic_ncols=True,
         )
 
     def finish(self) -> Outcome:
         """Return to the best step, estimate its statistics and read the test set."""
+        if not self.best:
+            raise SupermaskError(
+                f"{self.subject.name} was at none of the evaluations as sparse as was asked; give it more steps."
+            )
+        last = deepcopy(self.subject.state_dict())
         self.subject.load_state_dict(self.best["subject"])
         reestimate(self.model, self.batches.first(BATCHES), self.processes)
         test = Prepared(self.data, on_device(self.data.test(), self.device), self.recipe, self.processes)
@@ -168,6 +184,7 @@ class _Run:
             test=evaluate(self.model, test, self.processes),
             history=self.history,
             seconds=self.seconds,
+            last=last,
         )
 
     def save(self) -> None:
@@ -236,6 +253,8 @@ class _Run:
             loss = cross_entropy(self.forward(images).float(), labels) * self.batches.weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if isinstance(self.subject, Intervening):
+            self.subject.before_step(self.optimizer)
         self.optimizer.step()
         self.subject.step()
         self.loss_sum += loss.detach()
@@ -256,7 +275,7 @@ class _Run:
         self._refuse_differences()
         reestimate(self.model, self.batches.first(BATCHES), self.processes)
         score = evaluate(self.model, self.validation, self.processes)
-        since = self.step - (self.history[-1]["step"] if self.history else 0)
+        since = self.step - (self.history[-1]["step"] if self.history else self.start)
         train_loss = self._loss_sum() / max(1, since)
         if not (math.isfinite(train_loss) and math.isfinite(score.loss)):
             raise SupermaskError(
@@ -275,10 +294,14 @@ class _Run:
         if self.folder is not None:
             metrics = self.folder / "metrics.jsonl"
             self.processes.once(lambda: write_metrics(metrics, self.history))
-        if not self.best or not len(self.data.validation) or self._better(score, Score(**self.best["score"])):
+        if is_complete(self.subject) and self._better(score):
             # a copy: the live tensors change in place
             self.best = {"step": self.step, "score": vars(score), "subject": deepcopy(self.subject.state_dict())}
 
-    def _better(self, score: Score, best: Score) -> bool:
+    def _better(self, score: Score) -> bool:
+        """Return whether a score is to be kept: the first, without a validation split every one, else a better one."""
+        if not self.best or not len(self.data.validation):
+            return True
+        best = Score(**self.best["score"])
         by_loss = self.recipe.chooses_by_loss(len(self.data.validation))
         return score.loss < best.loss if by_loss else score.accuracy > best.accuracy

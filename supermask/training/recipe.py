@@ -23,14 +23,16 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training examples; the last batch of each, if smaller than the others, is left out.
+        iterations: optimizer steps in all, instead of the epochs.
         batch_size: examples per optimizer step, of all processes together; batch norm normalises over each one's share.
         optimizer: "sgd" or "adam".
         learning_rate: its peak.
         momentum: of SGD.
         weight_decay: added to the gradient as weight_decay * parameter, in both optimizers.
-        decay: course of the learning rate: "cosine" to zero, "step" (a tenth at 1/2 and again at 3/4 of the steps) or
-            "constant".
+        decay: course of the learning rate: "cosine" to zero, "step" (a tenth at each of the drops) or "constant".
+        drops: fractions of all steps, warm-up included, at which the learning rate drops with decay "step".
         warm_up: optimizer steps over which the rate first rises linearly.
+        dropout: fraction of the inputs of every linear layer but a first one that a training step drops.
         augment: random crops of images padded by 4 pixels, and random flips.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last.
@@ -43,13 +45,16 @@ class Recipe:
     """
 
     epochs: int = 10
+    iterations: int | None = None
     batch_size: int = 128
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
     decay: Literal["cosine", "step", "constant"] = "cosine"
+    drops: tuple[float, ...] = (0.5, 0.75)
     warm_up: int = 0
+    dropout: float = 0.0
     augment: bool = False
     bf16: bool = False
     channels_last: bool = False
@@ -62,6 +67,13 @@ class Recipe:
         for name, least in (("epochs", 0), ("batch_size", 1), ("warm_up", 0), ("evaluate_every", 0)):
             if getattr(self, name) < least:
                 raise SupermaskError(f"{name}={getattr(self, name)} is too small; it must be at least {least}.")
+        if self.iterations is not None and self.iterations < 0:
+            raise SupermaskError(f"iterations={self.iterations} is negative; give a number of optimizer steps.")
+        if not 0.0 <= self.dropout < 1.0 or not all(0.0 < drop < 1.0 for drop in self.drops):
+            raise SupermaskError(
+                f"dropout={self.dropout}, drops={self.drops} do not fit: the first is in [0, 1), the others between 0"
+                " and 1."
+            )
         if self.learning_rate <= 0.0 or self.weight_decay < 0.0 or not 0.0 <= self.momentum < 1.0:
             raise SupermaskError(
                 f"learning_rate={self.learning_rate}, weight_decay={self.weight_decay}, momentum={self.momentum} do not"
@@ -82,7 +94,7 @@ class Recipe:
         if self.decay == "cosine":
             return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
         if self.decay == "step":
-            return self.learning_rate * 0.1 ** ((done >= 0.5) + (done >= 0.75))
+            return self.learning_rate * 0.1 ** sum(step >= drop * steps for drop in self.drops)
         return self.learning_rate
 
     def chooses_by_loss(self, validation: int) -> bool:
@@ -96,6 +108,10 @@ class Recipe:
         return torch.optim.SGD(
             parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
         )
+
+    def steps(self, examples: int) -> int:
+        """Return the optimizer steps in all, for so many training examples."""
+        return self.epochs * self.steps_per_epoch(examples) if self.iterations is None else self.iterations
 
     def steps_per_epoch(self, examples: int) -> int:
         """Return the optimizer steps of one epoch.

@@ -1,8 +1,8 @@
 """What the loop trains, and what comes of it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,19 @@ class Subject(Protocol):
         """Take up what `state_dict` returned."""
 
 
+@runtime_checkable
+class Intervening(Protocol):
+    """A subject that changes gradients, or the optimizer's state, before each optimizer step."""
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Do what precedes an optimizer step; the gradients of the batch are there."""
+
+
+def is_complete(subject: Subject) -> bool:
+    """Return whether a subject is what it is to become: one whose density still falls has `complete` = False."""
+    return bool(getattr(subject, "complete", True))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a training run came to. The subject is left in the state of the best step.
@@ -40,6 +53,7 @@ class Outcome:
         test: its score on the test set, read once.
         history: one record per evaluation: step, train_loss, validation accuracy and loss, learning_rate.
         seconds: spent training and evaluating, over all resumptions.
+        last: what the subject's `state_dict` returned after the last step.
 
     """
 
@@ -49,6 +63,7 @@ class Outcome:
     test: Score
     history: list[dict[str, float]]
     seconds: float
+    last: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def equal_tensors(subject: Subject) -> list[Tensor]:

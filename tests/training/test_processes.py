@@ -54,7 +54,10 @@ def search():
 def state(subject, outcome):
     """Return what a training came to, as plain values."""
     tensors = {name: tensor.tolist() for name, tensor in subject.model.state_dict().items()}
-    return {"tensors": tensors, **{key: value for key, value in vars(outcome).items() if key != "seconds"}}
+    return {
+        "tensors": tensors,
+        **{key: value for key, value in vars(outcome).items() if key not in ("seconds", "last")},
+    }
 
 
 def trained(make, recipe):

@@ -1,0 +1,157 @@
+"""What a method of the comparison is, and what it works with."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from supermask.baselines.sample import Sample
+from supermask.baselines.sparse import Sparse, whole_ticket
+from supermask.data import DataSet
+from supermask.search import EdgePopup
+from supermask.ticket import Ticket
+from supermask.training import Outcome, Recipe, Subject
+
+SparseKind = TypeVar("SparseKind", bound=Sparse)
+
+
+class Loop(Protocol):
+    """The training loop with what does not change within a run filled in."""
+
+    def __call__(
+        self, subject: Subject, recipe: Recipe, *, folder: Path | None, resume: bool, start: int, title: str | None
+    ) -> Outcome:
+        """Train; `supermask.training.train` says how."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One network, one data set, one seed and one density, and a folder that remembers the stages of the training.
+
+    Attributes:
+        data: the data set.
+        recipe: how networks are trained.
+        seed: of the weights, and of all that a method draws.
+        density: fraction of the prunable weights that is to be kept.
+        device: where to compute.
+        build: returns the network, freshly built.
+        loop: trains.
+        folder: of the run; None keeps nothing.
+        stages: folder of the stages, which runs that differ in their density alone share.
+        resume: whether the run goes on from its checkpoint.
+        weights: distribution of the initial weights of what is trained.
+        include: parameters that can be pruned besides the weights of two or more dimensions.
+        dense: weights that are not pruned and do not count as prunable.
+        start_search: returns a search of a kind over a fresh network, with the search's own options.
+
+    """
+
+    data: DataSet
+    recipe: Recipe
+    seed: int
+    density: float
+    device: torch.device
+    build: Callable[[], nn.Module]
+    loop: Loop
+    folder: Path | None = None
+    stages: Path | None = None
+    resume: bool = False
+    weights: str = "kaiming_normal"
+    include: tuple[str, ...] = ()
+    dense: tuple[str, ...] = ()
+    start_search: Callable[[type[EdgePopup]], EdgePopup] | None = None
+
+    @cached_property
+    def whole(self) -> Ticket:
+        """The ticket of the dense network at its initialisation."""
+        return whole_ticket(self.build(), seed=self.seed, weights=self.weights, include=self.include, dense=self.dense)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the recipe."""
+        return self.recipe.steps(len(self.data.train))
+
+    @property
+    def sample(self) -> Sample:
+        """Training examples to look at before any training."""
+        return Sample(self.data, self.seed, self.device)
+
+    def sparse(self, masks: Mapping[str, Tensor] | None = None, ticket: Ticket | None = None) -> Sparse:
+        """Return the network at its initialisation, pruned: by masks, or the network of another ticket."""
+        ticket = ticket or self.whole
+        if masks is not None:
+            ticket = replace(ticket, masks={name: mask.cpu() for name, mask in masks.items()})
+        network = Sparse(self.build(), ticket)
+        network.model.to(self.device)
+        return network
+
+    def search(self, kind: type[EdgePopup]) -> EdgePopup:
+        """Return a search over a fresh network."""
+        assert self.start_search is not None
+        return self.start_search(kind)
+
+    def train(
+        self, subject: Subject, *, stage: str | None = None, recipe: Recipe | None = None, start: int = 0
+    ) -> Outcome:
+        """Train a subject, and leave it in the state of its best step.
+
+        Args:
+            subject: of this work's network.
+            stage: of a training that others follow: a name that tells it from all other stages of this method, network
+                and seed, at other densities too. It is not repeated by a run that finds it finished. None is the last
+                training, or the only one.
+            recipe: another than the run's.
+            start: optimizer step to begin at, as for a rewound network.
+
+        """
+        folder = self.folder if stage is None or self.stages is None else self.stages / stage
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        resume = self.resume or stage is not None
+        title = subject.name if stage is None else f"{subject.name}, {stage}"
+        return self.loop(subject, recipe or self.recipe, folder=folder, resume=resume, start=start, title=title)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method came to.
+
+    Attributes:
+        subject: what was trained, in the state of its best step.
+        outcome: of its (last) training.
+        scores: that chose the mask, by parameter name, where there are any: an inversion needs them.
+        details: plain values of its own for the result, e.g. its rounds.
+
+    """
+
+    subject: Subject
+    outcome: Outcome
+    scores: Mapping[str, Tensor] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """An algorithm of the comparison with its options, which are the fields of its dataclass.
+
+    A new method is a file with such a class, and a line in `supermask.runs.methods`.
+    """
+
+    name: ClassVar[str]
+    by_density: ClassVar[bool] = True
+    """Whether the density that is asked for makes a difference."""
+
+    searches: ClassVar[bool] = False
+    """Whether the options of a search make a difference, besides the density and the prunable weights."""
+
+    trains: ClassVar[bool] = True
+    """Whether anything is trained."""
+
+    @abstractmethod
+    def find(self, work: Work) -> Found:
+        """Find a network of the density that is asked for, and train it."""

@@ -1,0 +1,30 @@
+"""Every method by name: a new one is a file in `supermask/baselines/` and a line here."""
+
+from supermask.baselines.at_initialisation import MagnitudeAtInitialisation
+from supermask.baselines.dense import Trained
+from supermask.baselines.method import Method
+from supermask.baselines.searched import Searched, SearchedThenTrained, Unsearched
+from supermask.errors import SupermaskError
+
+_ALL: tuple[Method, ...] = (
+    Searched(),
+    Trained(),
+    Unsearched(),
+    SearchedThenTrained(),
+    MagnitudeAtInitialisation(),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
+"""Every method with its default options."""
+assert len(METHODS) == len(_ALL), "two methods have one name"
+
+
+def named_method(name: str) -> Method:
+    """Return the method of that name with its default options.
+
+    Raises:
+        SupermaskError: there is none.
+
+    """
+    if name not in METHODS:
+        raise SupermaskError(f"Unknown method {name!r}; known are {', '.join(METHODS)}.")
+    return METHODS[name]
