@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from supermask.search import EdgePopup
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject
 
-SparseKind = TypeVar("SparseKind", bound=Sparse)
+_ANOTHER = 1_000_003  # away from the seeds of other runs
 
 
 class Loop(Protocol):
@@ -89,6 +89,17 @@ class Work:
         network = Sparse(self.build(), ticket)
         network.model.to(self.device)
         return network
+
+    def drawn_anew(self, ticket: Ticket) -> Ticket:
+        """Return the ticket with the masks of this one and the network's weights drawn from another seed."""
+        other = whole_ticket(
+            self.build(),
+            seed=(self.seed + _ANOTHER) % 2**63,
+            weights=self.weights,
+            include=self.include,
+            dense=self.dense,
+        )
+        return replace(other, masks=ticket.masks)
 
     def search(self, kind: type[EdgePopup]) -> EdgePopup:
         """Return a search over a fresh network."""

@@ -22,6 +22,7 @@ from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
 from supermask.search import EdgePopup
 from supermask.training import Outcome, Recipe, Subject, train
+from supermask.training.metrics import write_metrics
 from supermask.training.processes import joined, own_device
 
 TICKET, SCORES = "network.ticket", "scores.safetensors"
@@ -159,6 +160,7 @@ def _measured(outcome: Outcome) -> Result:
 def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> Result:
     """Write what was found; return the size of the network's file and its counts of weights."""
     subject, counts = found.subject, {}
+    write_metrics(folder / "metrics.jsonl", found.outcome.history)  # of the last training, which may be a stage
     if isinstance(subject, EdgePopup | Sparse):
         ticket = subject.ticket(**_provenance(job, data_set, found.outcome))
         ticket.save(folder / TICKET)

@@ -3,6 +3,16 @@
 from supermask.baselines.at_initialisation import MagnitudeAtInitialisation
 from supermask.baselines.dense import Trained
 from supermask.baselines.method import Method
+from supermask.baselines.rounds import (
+    FineTune,
+    Han,
+    Imp,
+    ImpRewind,
+    LearningRateRewind,
+    OneShot,
+    ScratchB,
+    ScratchE,
+)
 from supermask.baselines.searched import Searched, SearchedThenTrained, Unsearched
 from supermask.errors import SupermaskError
 
@@ -12,6 +22,14 @@ _ALL: tuple[Method, ...] = (
     Unsearched(),
     SearchedThenTrained(),
     MagnitudeAtInitialisation(),
+    Imp(),
+    OneShot(),
+    ImpRewind(),
+    LearningRateRewind(),
+    FineTune(),
+    Han(),
+    ScratchE(),
+    ScratchB(),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 """Every method with its default options."""

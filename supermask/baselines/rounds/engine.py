@@ -1,0 +1,194 @@
+"""Magnitude pruning after training, in one round or many: one engine for what differs only in its options.
+
+A round trains the network, prunes the weights that ended smallest among those left, and starts the others anew: from
+their initial values, from those of an early step, or from where they are.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.sparse import Sparse
+from supermask.errors import SupermaskError
+from supermask.masking.ladder import Ladder
+from supermask.masking.pruning import prune
+from supermask.ticket import Ticket
+from supermask.training import Outcome, Recipe
+
+Tensors = Mapping[str, Tensor]
+
+
+class Rewindable(Sparse):
+    """A network that remembers its weights at one step of its training.
+
+    Args:
+        model: freshly built.
+        ticket: where it starts and what is pruned.
+        keep_at: the step, at least 1.
+
+    """
+
+    name: ClassVar[str] = "rewindable"
+
+    def __init__(self, model: nn.Module, ticket: Ticket, *, keep_at: int) -> None:
+        super().__init__(model, ticket)
+        self._keep_at = keep_at
+        self._early: dict[str, Any] = {}
+
+    def step(self) -> None:
+        """Set the pruned weights to zero, and remember all of them at the step to rewind to."""
+        super().step()
+        if self.steps == self._keep_at:
+            self._early = deepcopy(self.model.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes, but the optimizer."""
+        return {**super().state_dict(), "early": self._early}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        super().load_state_dict(state)
+        self._early = state["early"]
+
+
+@dataclass(frozen=True)
+class Again:
+    """How a pruned network is trained: with what weights, from which step of which recipe on.
+
+    Attributes:
+        ticket: the pruned network at its initialisation.
+        weights: a state dictionary to start from; None starts from the ticket's own weights.
+        recipe: None is the run's.
+        start: optimizer step of the recipe to begin at.
+
+    """
+
+    ticket: Ticket
+    weights: Tensors | None = None
+    recipe: Recipe | None = None
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the weights that it began with (after an early step, if one was kept) and ended with."""
+
+    early: Tensors
+    final: Tensors
+
+
+@dataclass(frozen=True)
+class Rounds(Method):
+    """Train, prune by magnitude, and again, down to the density that is asked for.
+
+    The last round prunes to exactly that density; whole rounds are the same for all densities, and are trained once
+    where several densities are asked for.
+    """
+
+    @property
+    @abstractmethod
+    def ladder(self) -> Ladder:
+        """How many weights each round leaves."""
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether all is pruned in one round."""
+        return False
+
+    @property
+    def keeps_step(self) -> int:
+        """Optimizer step of the dense training whose weights are rewound to; 0 are the initial ones."""
+        return 0
+
+    @abstractmethod
+    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+        """Return how a network that was just pruned is trained.
+
+        Args:
+            work: the run.
+            ticket: the network, pruned, at its initialisation.
+            dense: the training of the dense network.
+            final: the weights that the last round ended with, in which those that were just pruned are not yet zero.
+
+        """
+
+    def scores(self, weights: Tensors) -> dict[str, Tensor]:
+        """Return what the weights are ranked by: their magnitudes."""
+        return {name: weight.abs() for name, weight in weights.items()}
+
+    def find(self, work: Work) -> Found:
+        """Go down the ladder."""
+        shapes = {name: weight.shape for name, weight in work.whole.weights.items() if name in work.whole.masks}
+        rounds = self.ladder.rounds_to(shapes, work.density)
+        last = min(math.ceil(rounds), 1) if self.one_shot else math.ceil(rounds)
+        network, outcome, dense = self._train_dense(work)
+        records, scores = [_record(0, network, outcome)], self.scores(_of(dense.final, shapes))
+        masks, final = network.masks(), dense.final
+        for place in range(1, last + 1):
+            scores, down = self.scores(_of(final, shapes)), rounds if place == last else place
+            masks = prune(scores, self.ladder.pools(shapes, down), masks)
+            network, outcome = self._train_pruned(work, masks, dense, final, _stage(down))
+            final = outcome.last["model"]
+            records.append(_record(place, network, outcome))
+        return Found(network, outcome, scores, {"rounds": records})
+
+    def _train_dense(self, work: Work) -> tuple[Sparse, Outcome, Trained]:
+        keep_at = self.keeps_step
+        if keep_at > work.steps:
+            raise SupermaskError(f"Cannot rewind to step {keep_at}: the training has {work.steps} steps.")
+        network = Rewindable(work.build(), work.whole, keep_at=keep_at) if keep_at else work.sparse()
+        initial = deepcopy(network.model.state_dict())
+        outcome = work.train(network, stage=_stage(0))
+        return network, outcome, Trained(outcome.last.get("early") or initial, outcome.last["model"])
+
+    def _train_pruned(
+        self, work: Work, masks: Tensors, dense: Trained, final: Tensors, stage: str
+    ) -> tuple[Sparse, Outcome]:
+        ticket = replace(work.whole, masks={name: mask.cpu() for name, mask in masks.items()})
+        again = self.again(work, ticket, dense, final)
+        network = work.sparse(ticket=again.ticket)
+        if again.weights is not None:
+            network.load_weights(again.weights)
+        return network, work.train(network, stage=stage, recipe=again.recipe, start=again.start)
+
+
+@dataclass(frozen=True)
+class GlobalRounds(Rounds):
+    """Rounds with one ranking over the whole network."""
+
+    rate: float = 0.2
+
+    @property
+    def ladder(self) -> Ladder:
+        """How many weights each round leaves."""
+        return Ladder(self.rate, whole=True)
+
+
+def _of(state: Tensors, names: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: state[name] for name in names}
+
+
+def _stage(rounds: float) -> str:
+    """Return a name for the training after so many rounds: a part of a round is named in full."""
+    whole = f"round-{int(rounds):02d}"
+    return whole if rounds == int(rounds) else f"{whole}-and-{rounds - int(rounds):.6g}"
+
+
+def _record(place: int, network: Sparse, outcome: Outcome) -> dict[str, Any]:
+    ticket = network.ticket()
+    return {
+        "round": place,
+        "kept": ticket.kept,
+        "density": ticket.density,
+        "test_accuracy": outcome.test.accuracy,
+        "validation_accuracy": outcome.validation.accuracy,
+        "best_step": outcome.best_step,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 3),
+    }
