@@ -35,6 +35,18 @@ def test_steps_fall_to_a_tenth_at_half_and_at_three_quarters():
     assert rates[75:] == pytest.approx([0.01] * 25)
 
 
+def test_drops_are_fractions_of_all_steps_warm_up_included():
+    recipe = Recipe(learning_rate=0.3, decay="step", drops=(2 / 3, 5 / 6), warm_up=20_000)
+    rates = {step: recipe.rate(step, 30_000) for step in (0, 19_999, 20_000, 24_999, 25_000)}
+    expected = {0: 0.3 / 20_000, 19_999: 0.3, 20_000: 0.03, 24_999: 0.03, 25_000: 0.003}
+    assert rates == pytest.approx(expected)
+
+
+def test_iterations_count_instead_of_epochs():
+    assert Recipe(epochs=3, batch_size=100).steps(950) == 27
+    assert Recipe(epochs=3, batch_size=100, iterations=5).steps(950) == 5
+
+
 def test_constant_is_constant():
     assert {Recipe(decay="constant", learning_rate=0.3).rate(step, 10) for step in range(10)} == {0.3}
 
@@ -55,6 +67,9 @@ def test_optimizers_take_the_recipe():
         ({"epochs": -1}, "epochs=-1"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"iterations": -1}, "iterations=-1"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"drops": (0.0,)}, r"drops=\(0.0,\)"),
         ({"learning_rate": math.nan}, "learning_rate=nan"),
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1"),
