@@ -8,6 +8,7 @@ from typing import Any
 from experiments.experiment import Table
 from supermask.report import mean
 from supermask.runs import Job, Result, run
+from supermask.runs.folder import STAGES
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class Training:
         return self.job.config()
 
     def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
-        """Carry out the job, from its checkpoint where there is one."""
-        return run(self.job, path, device=device, data_folder=data_folder, resume=True, progress=False)
+        """Carry out the job, from its checkpoint where there is one; jobs of other densities share its stages."""
+        options: dict[str, Any] = {"device": device, "data_folder": data_folder, "stages": path.parent / STAGES}
+        return run(self.job, path, resume=True, progress=False, **options)
 
 
 def trainings(job: Job, seeds: Iterable[int]) -> tuple[Training, ...]:

@@ -4,11 +4,18 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nothing waits
+    fcntl = None  # type: ignore[assignment]
+
 from supermask.errors import SupermaskError
 
+_LOCK = ".lock"
 _HALF = ".part"  # ends the temporary names of files under way
 
 
@@ -36,6 +43,15 @@ def write_whole(path: str | Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process of this machine is in this context with the folder; the system lifts a dead one's."""
+    with (folder / _LOCK).open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -145,3 +145,17 @@ def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp
     assert len(list(tmp_path.iterdir())) == 3
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".hidden", "kept.part"}
+
+
+def test_only_one_process_at_a_time_is_in_a_locked_folder(tmp_path):
+    first = "from pathlib import Path; from supermask.files import locked"
+    inside = f"{first}\nwith locked(Path({str(tmp_path)!r})): print('in', flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", inside], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "in\n"
+    waiter = subprocess.Popen([sys.executable, "-c", inside], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiter.communicate("\n", timeout=1.5)
+    holder.kill()
+    holder.communicate()
+    waiter.wait(20)
+    assert waiter.stdout.read() == "in\n"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from supermask.baselines.method import Found, Loop, Work
 from supermask.baselines.sparse import Sparse
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
-from supermask.files import write_whole
+from supermask.files import locked, write_whole
 from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
 from supermask.search import EdgePopup
@@ -68,8 +69,11 @@ def run(
         check_network(job, data_set)
 
         def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
+            # jobs that share a stage may run at once: the first trains it
+            shared = more["folder"] if more["folder"] != Path(path) and processes.leads else None
             more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
-            return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
+            with nullcontext() if shared is None else locked(shared):
+                return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
 
         def measure(folder: Path) -> Result:
             found = job.way.find(_work(job, data_set, own, loop, folder, stages or folder / STAGES, resume))

@@ -1,0 +1,78 @@
+"""Strong tickets beside weak ones: what a mask alone, a mask and training, and all else that prunes come to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from experiments.experiment import Experiment, Group
+from experiments.training import ACCURACY, trainings
+from supermask.report import mean
+from supermask.report.density import draw_accuracy_by_density
+from supermask.report.plot import new_figures, save_figure
+from supermask.runs import METHODS, Job, Result, SearchOptions
+from supermask.training import Recipe
+
+DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+SEEDS = (0, 1, 2)
+COMPARED = (
+    "edge_popup",
+    "edge_popup_trained",
+    "imp",
+    "snip",
+    "grasp",
+    "synflow",
+    "magnitude_init",
+    "random_uniform",
+    "random_erk",
+)
+RECIPE = Recipe(epochs=5)
+
+
+def _groups() -> list[Group]:
+    groups = []
+    for data, label in DATA.items():
+        job = Job(model="lenet_300_100", data=data, recipe=RECIPE)
+        groups.append(Group(f"{label}, dense", trainings(replace(job, method="dense"), SEEDS)))
+        for density in DENSITIES:  # the lowest first: its rounds of pruning are those of the others
+            for method in COMPARED:
+                asked = replace(job, method=method, search=SearchOptions(density=density))
+                groups.append(Group(f"{label}, {method}, {density}", trainings(asked, SEEDS)))
+    return groups
+
+
+def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+    figure, axes = new_figures(2, width=11.0, height=4.4)
+    for place, label in zip(axes, DATA.values(), strict=True):
+        curves = {
+            method: {
+                density: mean([result["test"]["accuracy"] for result in found[row]])
+                for density in DENSITIES
+                if (row := f"{label}, {method}, {density}") in found
+            }
+            for method in COMPARED
+        }
+        dense = {
+            "dense": mean([result["test"]["accuracy"] for result in found[row]])
+            for row in [f"{label}, dense"]
+            if row in found
+        }
+        draw_accuracy_by_density(place, curves, dense)
+        place.set(title=f"LeNet-300-100 on {label}")
+    save_figure(figure, path)
+
+
+EXPERIMENT = Experiment(
+    name="strong_and_weak",
+    title="Strong and weak tickets of LeNet-300-100, by density",
+    source=(
+        "Every method with the same recipe: SGD 0.1, momentum 0.9, weight decay 1e-4, cosine, batch 128, 5 epochs of"
+        " 55,000 examples, 5,000 for validation. Edge-popup trains no weight; the others train what they keep, from"
+        " Kaiming normal weights; iterative magnitude pruning (imp) takes a training of that length in every round, 21"
+        " of them down to a density of 0.01, and edge-popup followed by training takes two."
+    ),
+    groups=tuple(_groups()),
+    table=ACCURACY,
+    plot=_plot,
+)
+assert set(COMPARED) <= METHODS.keys()
