@@ -1,7 +1,7 @@
 """Budgets: how many weights are kept, layer by layer or over the whole network, exact to one weight.
 
 A scope turns a density into pools. A pool is a set of layers that compete for one integer number of kept weights: one
-pool per layer for `PerLayer` and `ERK`, one for all layers for `Global`.
+pool per layer for `PerLayer`, `ERK` and `SmartRatio`, one for all layers for `Global`.
 """
 
 import math
@@ -88,37 +88,81 @@ class Global(Scope):
         return [Pool(tuple(shapes), kept, self.floor if kept else 0)] if shapes else []
 
 
-@dataclass(frozen=True)
-class ERK(Scope):
-    """Erdos-Renyi-Kernel: the density of a layer goes with sum(shape) / prod(shape) (Evci et al. 2020, section 3).
+class _Shared(Scope):
+    """A scope whose layers have densities of their own, rounded to whole weights.
 
-    Layers that this would make denser than 1 are kept whole and the others share the rest. The integer counts add up
-    to round(density * total): what rounding leaves goes to the largest fractions, first layer first.
+    The integer counts add up to round(density * total): what rounding leaves goes to the largest fractions, first layer
+    first.
     """
-
-    name: ClassVar[str] = "erk"
 
     def pools(self, shapes: Shapes, density: float) -> list[Pool]:
         """Return one pool per layer."""
-        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        sizes = _sizes(shapes)
         shares = {name: share * sizes[name] for name, share in self.layer_densities(shapes, density).items()}
         kept = round_to_total(shares, sizes, round(density * sum(sizes.values())))
         return [Pool((name,), count) for name, count in kept.items()]
 
+
+@dataclass(frozen=True)
+class ERK(_Shared):
+    """Erdos-Renyi-Kernel: the density of a layer goes with sum(shape) / prod(shape) (Evci et al. 2020, section 3).
+
+    Layers that this would make denser than 1 are kept whole and the others share the rest. The integer counts add up
+    to round(density * total).
+    """
+
+    name: ClassVar[str] = "erk"
+
     def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
         """Return the density of each layer before rounding to whole weights."""
-        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        sizes = _sizes(shapes)
         # a scalar has no sizes to add up; it counts as (1,)
         ratios = {name: (sum(shape) or 1) / sizes[name] for name, shape in shapes.items() if sizes[name]}
-        whole: set[str] = {name for name in shapes if name not in ratios}
-        while True:
-            free = [name for name in shapes if name not in whole]
-            room = density * sum(sizes.values()) - sum(sizes[name] for name in whole)
-            factor = room / sum(ratios[name] * sizes[name] for name in free) if free else 0.0
-            full = {name for name in free if factor * ratios[name] > 1.0}
-            if not full:
-                return {name: 1.0 if name in whole else factor * ratios[name] for name in shapes}
-            whole |= full
+        return _proportional(ratios, sizes, density * sum(sizes.values()))
+
+
+@dataclass(frozen=True)
+class SmartRatio(_Shared):
+    """Smart ratios: the density of layer l of L goes with (L - l + 1)^2 + (L - l + 1) (Su et al. 2020, section 5).
+
+    The last layer has density 0.3. Layers that would be denser than 1 are kept whole and the others share the rest; if
+    all before the last are whole, the last takes what is over. Where 0.3 of the last layer is more than the whole
+    budget, that layer follows the formula too. The integer counts add up to round(density * total).
+
+    The authors' code differs: it divides by l^2 in VGG networks, gives 0.3 to every linear layer, and hands what a
+    whole layer cannot take to the next one alone.
+    """
+
+    name: ClassVar[str] = "smart_ratio"
+
+    def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
+        """Return the density of each layer before rounding to whole weights."""
+        sizes = _sizes(shapes)
+        ratios = {name: float(n**2 + n) for name, n in zip(shapes, range(len(shapes), 0, -1), strict=True)}
+        room = density * sum(sizes.values())
+        last = next(reversed(sizes), None)
+        if last is None or not sizes[last] or 0.3 * sizes[last] > room:
+            return _proportional(ratios, sizes, room)
+        before = {name: size for name, size in sizes.items() if name != last}
+        own = max(0.3 * sizes[last], room - sum(before.values()))
+        return {**_proportional(ratios, before, room - own), last: own / sizes[last]}
+
+
+def _sizes(shapes: Shapes) -> dict[str, int]:
+    return {name: math.prod(shape) for name, shape in shapes.items()}
+
+
+def _proportional(ratios: Mapping[str, float], sizes: Mapping[str, int], room: float) -> dict[str, float]:
+    """Return densities in proportion to the ratios that fill the room; what would be above 1 is 1."""
+    whole = {name for name, size in sizes.items() if not size}
+    while True:
+        free = [name for name in sizes if name not in whole]
+        left = room - sum(sizes[name] for name in whole)
+        factor = left / sum(ratios[name] * sizes[name] for name in free) if free else 0.0
+        full = {name for name in free if factor * ratios[name] > 1.0}
+        if not full:
+            return {name: 1.0 if name in whole else factor * ratios[name] for name in sizes}
+        whole |= full
 
 
 def round_to_total(shares: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
@@ -133,7 +177,7 @@ def round_to_total(shares: Mapping[str, float], sizes: Mapping[str, int], total:
     return kept
 
 
-SCOPES: dict[str, type[Scope]] = {kind.name: kind for kind in (PerLayer, Global, ERK)}
+SCOPES: dict[str, type[Scope]] = {kind.name: kind for kind in (PerLayer, Global, ERK, SmartRatio)}
 
 
 def named_scope(scope: str | Scope) -> Scope:

@@ -1,6 +1,14 @@
 """Every method by name: a new one is a file in `supermask/baselines/` and a line here."""
 
-from supermask.baselines.at_initialisation import MagnitudeAtInitialisation
+from supermask.baselines.at_initialisation import (
+    GraSP,
+    MagnitudeAtInitialisation,
+    RandomERK,
+    RandomSmartRatio,
+    RandomUniform,
+    Snip,
+    SynFlow,
+)
 from supermask.baselines.dense import Trained
 from supermask.baselines.method import Method
 from supermask.baselines.rounds import (
@@ -21,6 +29,9 @@ _ALL: tuple[Method, ...] = (
     Trained(),
     Unsearched(),
     SearchedThenTrained(),
+    Snip(),
+    GraSP(),
+    SynFlow(),
     MagnitudeAtInitialisation(),
     Imp(),
     OneShot(),
@@ -30,6 +41,9 @@ _ALL: tuple[Method, ...] = (
     Han(),
     ScratchE(),
     ScratchB(),
+    RandomUniform(),
+    RandomERK(),
+    RandomSmartRatio(),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 """Every method with its default options."""

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from supermask import EdgePopup, models
 from supermask.errors import SupermaskError
-from supermask.masking.budget import ERK, SCOPES, Budget, Global, PerLayer, Pool, checked_density, named_scope
+from supermask.masking.budget import (
+    ERK,
+    SCOPES,
+    Budget,
+    Global,
+    PerLayer,
+    Pool,
+    SmartRatio,
+    checked_density,
+    named_scope,
+)
 from supermask.masking.competition import Competition
 
 SIZES = st.integers(0, 6)
@@ -64,7 +74,7 @@ def erk_oracle(shapes, density):
 
 
 @settings(deadline=None)
-@given(SHAPES, DENSITIES, st.sampled_from([PerLayer(), Global(), Global(floor=0), ERK()]))
+@given(SHAPES, DENSITIES, st.sampled_from([PerLayer(), Global(), Global(floor=0), ERK(), SmartRatio()]))
 def test_pools_hold_each_layer_once_and_an_integer_count_that_fits(shapes, density, scope):
     pools = scope.pools(shapes, density)
     assert sorted(name for pool in pools for name in pool.names) == sorted(shapes)
@@ -175,6 +185,45 @@ def test_erk_on_one_layer_is_the_layers_own_share(shape, density):
     assert kept_by_layer(ERK().pools({"a": shape}, density)) == {"a": round(density * math.prod(shape))}
 
 
+@pytest.mark.parametrize(
+    ("density", "expected"),
+    [
+        (0.04, (7, 7, 0)),  # 14 weights, less than 0.3 * 50: 12 : 6 : 2 for all, 6.72, 6.72 and 0.56
+        (0.1, (10, 10, 15)),  # 20 left for 12 * 100 : 6 * 200
+        (0.2, (28, 27, 15)),  # 27.5 each; the first takes the odd one
+        (0.8, (100, 165, 15)),  # the first would have 1.325 of its weights
+        (0.95, (100, 200, 32)),  # 332 in all, and the first two are whole
+        (0.0, (0, 0, 0)),
+        (1.0, (100, 200, 50)),
+    ],
+)
+def test_smart_ratios_on_three_layers_worked_by_hand(density, expected):
+    shapes = {"a": (10, 10), "b": (20, 10), "c": (5, 10)}
+    assert tuple(kept_by_layer(SmartRatio().pools(shapes, density)).values()) == expected
+
+
+def test_smart_ratios_are_those_of_the_formula():
+    shapes = {f"layer{layer}": (100 * layer, 10) for layer in range(1, 7)}
+    found = SmartRatio().layer_densities(shapes, 0.1)
+    first, *others = list(found.values())[:-1]
+    assert [one / first for one in others] == pytest.approx(
+        [((6 - layer + 1) ** 2 + (6 - layer + 1)) / 42 for layer in range(2, 6)]
+    )
+    assert found["layer6"] == pytest.approx(0.3)
+    assert sum(found[name] * math.prod(shape) for name, shape in shapes.items()) == pytest.approx(0.1 * count(shapes))
+
+
+@settings(deadline=None, max_examples=300)
+@given(SHAPES, DENSITIES)
+def test_smart_ratio_counts_are_near_their_share_and_add_up(shapes, density):
+    kept = kept_by_layer(SmartRatio().pools(shapes, density))
+    assert sum(kept.values()) == round(density * count(shapes))
+    for name, share in SmartRatio().layer_densities(shapes, density).items():
+        size = math.prod(shapes[name])
+        assert 0 <= kept[name] <= size
+        assert abs(kept[name] - share * size) < 1 + 1e-9
+
+
 def test_own_densities_apply_by_pattern_and_the_first_that_matches_counts():
     shapes = {"stem": (10,), "block.a": (10,), "block.b": (20,), "head": (30,)}
     budget = Budget(Global(floor=0), {"block.b": 0.1, "block.*": 0.5, "hea?": 1})
@@ -203,7 +252,12 @@ def test_a_density_out_of_range_is_refused(density):
 
 
 def test_scopes_are_known_by_name():
-    assert [named_scope(name) for name in ("layer", "global", "erk")] == [PerLayer(), Global(), ERK()]
+    assert [named_scope(name) for name in ("layer", "global", "erk", "smart_ratio")] == [
+        PerLayer(),
+        Global(),
+        ERK(),
+        SmartRatio(),
+    ]
     assert named_scope(Global(floor=2)) == Global(floor=2)
-    with pytest.raises(SupermaskError, match="Unknown scope 'layers'; known are layer, global, erk"):
+    with pytest.raises(SupermaskError, match="Unknown scope 'layers'; known are layer, global, erk, smart_ratio"):
         named_scope("layers")

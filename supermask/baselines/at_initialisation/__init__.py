@@ -1,0 +1,21 @@
+"""Pruning at initialisation: scores of an untrained network choose its mask, and what is left is trained."""
+
+from supermask.baselines.at_initialisation.at_random import RandomERK, RandomSmartRatio, RandomUniform
+from supermask.baselines.at_initialisation.base import AtInitialisation
+from supermask.baselines.at_initialisation.examples import Examples
+from supermask.baselines.at_initialisation.grasp import GraSP
+from supermask.baselines.at_initialisation.magnitude import MagnitudeAtInitialisation
+from supermask.baselines.at_initialisation.snip import Snip
+from supermask.baselines.at_initialisation.synflow import SynFlow
+
+__all__ = [
+    "AtInitialisation",
+    "Examples",
+    "GraSP",
+    "MagnitudeAtInitialisation",
+    "RandomERK",
+    "RandomSmartRatio",
+    "RandomUniform",
+    "Snip",
+    "SynFlow",
+]

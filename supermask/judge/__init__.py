@@ -1,0 +1,1 @@
+"""What a ticket is worth: what tells a good one from a lucky one."""
