@@ -66,6 +66,32 @@ def checked_device(device: str) -> str:
     return device
 
 
+def names_in(option: str, text: str) -> tuple[str, ...]:
+    """Return the parts of a list, each once.
+
+    Args:
+        option: that the list was given for.
+        text: names, separated by commas.
+
+    Raises:
+        SupermaskError: there are none.
+
+    """
+    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise SupermaskError(f"{option} is empty; give at least one, several separated by commas.")
+    return parts
+
+
+def numbers_in(option: str, text: str) -> tuple[float, ...]:
+    """Return the numbers of a list as `names_in` does."""
+    parts = names_in(option, text)
+    try:
+        return tuple(dict.fromkeys(map(float, parts)))
+    except ValueError:
+        raise SupermaskError(f"{option} {text!r} is no list of numbers; separate them by commas.") from None
+
+
 def relative(path: Path) -> str:
     """Return a path as short as it can be shown from the current folder."""
     shown = os.path.relpath(path)

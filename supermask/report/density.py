@@ -1,12 +1,15 @@
 """The field's usual plot: accuracy by the fraction of weights that is kept."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from supermask.report.intervals import Mean
 from supermask.report.plot import COLORS, new_figure, save_figure
 
 MARKERS = "os^Dv"  # a line is told apart by its color and its marker together
+TICKS = 10
+"""Most densities that are written along the axis, in which they may be 1 % and 0.8 % and 0.7 % and so on."""
 
 
 def plot_accuracy_by_density(
@@ -33,13 +36,26 @@ def plot_accuracy_by_density(
             capsize=3,
             label=label,
         )
-    for number, (label, accuracy) in enumerate(levels.items()):
+    for number, (label, accuracy) in enumerate(levels.items(), len(curves)):
         axes.axhline(100 * accuracy.value, color=COLORS[number % len(COLORS)], linestyle="--", linewidth=1, label=label)
     densities = sorted({density for curve in curves.values() for density in curve if density > 0})
     if densities:
         axes.set_xscale("log")
-        axes.set_xticks(densities, [f"{density:g}" for density in densities])
+        axes.set_xticks(densities, _written(densities))
         axes.minorticks_off()
-    axes.set(xlabel="density (fraction of weights kept)", ylabel="test accuracy (%)", title=title)
+    axes.set(xlabel="weights remaining (density)", ylabel="test accuracy (%)", title=title)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0.0), min(high, 101.0))  # the interval of two seeds may reach far beyond
     axes.legend(frameon=False, fontsize="small")
     save_figure(figure, path)
+
+
+def _written(densities: Sequence[float]) -> list[str]:
+    """Return what is written at each density: nothing where one before it is too near."""
+    room = math.log(densities[-1] / densities[0]) / TICKS
+    texts, last = [], -math.inf
+    for density in densities:
+        free = math.log(density) - last >= room
+        texts.append(f"{density:.3g}" if free else "")
+        last = math.log(density) if free else last
+    return texts

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from supermask.files import write_whole
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito: told apart by all
+STYLES = ("-", "-.", (0, (1, 1)))  # for more lines than colors; those that are dashed are levels
 
 
 def new_figure(width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
@@ -43,14 +44,15 @@ def plot_accuracy_over_steps(runs: Mapping[str, Sequence[Mapping[str, Any]]], pa
 
     """
     figure, axes = new_figure()
-    for color, (method, results) in zip(COLORS, runs.items(), strict=False):
+    for number, (method, results) in enumerate(runs.items()):
+        color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
         curves = [[record["validation_accuracy"] for record in result["history"]] for result in results]
         steps = [record["step"] for record in results[0]["history"]]
         values = 100 * np.array([curve[: len(steps)] for curve in curves])
         if len(steps) == 1:  # nothing was trained
             axes.axhline(values.mean(), color=color, label=method, linestyle="--")
             continue
-        axes.plot(steps, values.mean(0), color=color, label=method)
+        axes.plot(steps, values.mean(0), color=color, linestyle=style, label=method)
         axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
     axes.set(xlabel="optimizer steps", ylabel="validation accuracy (%)", title=title, ylim=(0, 101))
     axes.legend(frameon=False)

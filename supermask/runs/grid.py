@@ -1,16 +1,18 @@
 """A grid of jobs: methods x models x data sets x densities x seeds, each job with a folder name of its own."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from supermask.baselines.method import Method
+from supermask.baselines.sparse import whole_ticket
 from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
 from supermask.files import read_json
 from supermask.runs.carry_out import build_network, check_network, load_data
-from supermask.runs.folder import RunFolder
+from supermask.runs.folder import Result, RunFolder
 from supermask.runs.job import Job
 from supermask.search import EdgePopup
 
@@ -90,7 +92,8 @@ class Grid:
         data: names that `supermask.data.load` takes.
         densities: fractions of the weights that are kept; what does not depend on the density is in the grid once.
         seeds: of the runs of each combination.
-        base: everything else about a job.
+        base: everything else about a job, but the options of its method.
+        options: of methods, by name; those that are not named have their defaults.
 
     """
 
@@ -100,6 +103,7 @@ class Grid:
     densities: Sequence[float]
     seeds: Sequence[int]
     base: Job
+    options: Mapping[str, Method] = field(default_factory=dict)
 
     def jobs(self) -> Mapping[str, Job]:
         """Return the jobs by the names of their folders: one seed of every combination before the next seed of any.
@@ -121,11 +125,17 @@ class Grid:
         axes = (self.seeds, self.data, self.models, self.methods, self.densities)
         for seed, data, model, method, density in product(*axes):
             search = replace(self.base.search, density=density)
-            yield replace(self.base, method=method, model=model, data=data, seed=seed, search=search)
+            job = replace(self.base, model=model, data=data, seed=seed, search=search)
+            yield replace(job, method=method, options=self.options.get(method))
+
+
+def read_results(plans: Sequence[Planned]) -> dict[str, Result]:
+    """Return the results of the finished runs by the names of their folders."""
+    return {plan.name: RunFolder(plan.path).read_result() for plan in plans if plan.finished}
 
 
 class Checks:
-    """Trials of jobs before they are handed to other machines; data sets are read once for all of them."""
+    """Trials of jobs before they are started; data sets are read once for all of them."""
 
     def __init__(self, data_folder: Path | None) -> None:
         self._folder = data_folder
@@ -137,8 +147,11 @@ class Checks:
             data_set = self._data_of(job)
             job.recipe.steps_per_epoch(len(data_set.train))
             check_network(job, data_set)
+            model, search = build_network(job, data_set), job.search
             if job.way.searches:
-                job.search.start(EdgePopup, build_network(job, data_set), job.seed)
+                search.start(EdgePopup, model, job.seed)
+            elif job.way.by_density:
+                whole_ticket(model, seed=job.seed, weights=job.initial, include=search.include, dense=search.dense)
         except SupermaskError as error:
             return str(error)
         return None

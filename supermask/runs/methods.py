@@ -9,6 +9,9 @@ from supermask.baselines.at_initialisation import (
     Snip,
     SynFlow,
 )
+from difflib import get_close_matches
+
+from supermask.baselines.at_initialisation import MagnitudeAtInitialisation
 from supermask.baselines.dense import Trained
 from supermask.baselines.method import Method
 from supermask.baselines.rounds import (
@@ -58,5 +61,6 @@ def named_method(name: str) -> Method:
 
     """
     if name not in METHODS:
-        raise SupermaskError(f"Unknown method {name!r}; known are {', '.join(METHODS)}.")
+        close = "".join(f" (perhaps {match})" for match in get_close_matches(name, METHODS, n=1))
+        raise SupermaskError(f"Unknown method {name!r}{close}; known are {', '.join(METHODS)}.")
     return METHODS[name]

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -48,28 +47,6 @@ def test_train_leaves_the_dense_network(tmp_path):
     folder = tmp_path / "runs/train-lenet_300_100-synthetic-seed0"
     assert json.loads((folder / "result.json").read_text())["config"]["method"] == "dense"
     assert (folder / "network.safetensors").exists()
-
-
-def test_compare_shows_one_table_and_repeats_nothing(tmp_path, capsys):
-    assert status("compare", *QUICK, "--seeds", "2", "--out", "here") == 0
-    first = capsys.readouterr()
-    rows = [line for line in first.out.splitlines() if line.startswith("| ")]
-    assert [row.split()[1] for row in rows[2:]] == ["edge_popup", "dense", "random_mask"]
-    assert "±" in rows[2]
-    results = json.loads((tmp_path / "here/compare.json").read_text())
-    mean = {method: np.mean([run["test"]["accuracy"] for run in runs]) for method, runs in results.items()}
-    assert mean["edge_popup"] > mean["random_mask"] + 0.2
-    assert is_png(tmp_path / "here/accuracy.png")
-    assert status("compare", *QUICK, "--seeds", "2", "--out", "here") == 0
-    second = capsys.readouterr()
-    assert second.out == first.out
-    assert second.err.count("read from the folder") == 6
-
-
-def test_compare_takes_a_seed_more_without_repeating_the_others(capsys):
-    assert status("compare", *QUICK, "--seeds", "1", "--methods", "dense,edge_popup", "--out", "here") == 0
-    assert status("compare", *QUICK, "--seeds", "2", "--methods", "dense,edge_popup", "--out", "here") == 0
-    assert capsys.readouterr().err.count("read from the folder") == 2
 
 
 def test_evaluate_finds_what_search_measured(tmp_path, capsys):
@@ -131,9 +108,6 @@ def test_every_search_option_reaches_the_ticket():
         (["search", "--include", "fc9.weight"], "'fc9.weight' matches no parameter"),
         (["search", "--dense", "*"], "nothing to prune"),
         (["search", "--width", "0"], "width"),
-        (["compare", "--methods", "sgd"], "'sgd'; known are edge_popup"),
-        (["compare", "--methods", ","], "--methods is empty"),
-        (["compare", "--seeds", "0"], "--seeds 0 is too small"),
         (["evaluate", "missing.ticket"], "missing.ticket: No such file"),
         (["inspect", "missing.ticket"], "missing.ticket: No such file"),
         (["serach"], "serach"),

@@ -14,16 +14,19 @@ import pytest
 import submitit
 import torch
 from submitit.core.utils import JobPaths
+from toy_method import Toy
 
 from supermask import SupermaskError
 from supermask.cli import main
 from supermask.cli.sweep import cluster
 from supermask.cli.sweep import job as cluster_job
-from supermask.cli.sweep.report import HEADER
 from supermask.cli.sweep.watch import first_error
+from supermask.report.grid import COLUMNS
+from supermask.runs import METHODS
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--cluster", "local"]
 GRID = ["--methods", "edge_popup,dense", "--densities", "0.2,0.5", "--seeds", "2", "--out", "here"]
+HEADER = ["method", "density", *COLUMNS]
 
 
 class InProcess:
@@ -97,11 +100,7 @@ def test_a_grid_ends_in_one_table_a_plot_and_json(tmp_path, executor, capsys):
     shown = capsys.readouterr()
     assert len(executor.submitted) == len(set(executor.submitted)) == 2 * (2 + 1)
     rows = table_of(shown.out)
-    assert [row[:4] for row in rows] == [
-        ["edge_popup", "lenet_300_100", "synthetic", "0.2"],
-        ["edge_popup", "lenet_300_100", "synthetic", "0.5"],
-        ["dense", "lenet_300_100", "synthetic", "-"],
-    ]
+    assert [row[:2] for row in rows] == [["edge_popup", "0.2"], ["edge_popup", "0.5"], ["dense", "-"]]
     results = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "here").glob("*/result.json")}
     assert set(results) == set(executor.submitted)
     written = json.loads((tmp_path / "here/sweep.json").read_text())["rows"]
@@ -284,6 +283,15 @@ def test_options_reach_the_runs(tmp_path, executor, monkeypatch):
     monkeypatch.setenv("SUPERMASK_DATA", "elsewhere")
     assert status(*QUICK, "--methods", "edge_popup", "--densities", "0.3", "--data-folder", "sets", *more) == 0
     assert asked[1][1]["data_folder"] == tmp_path / "sets"
+
+
+def test_options_of_a_method_reach_its_runs(tmp_path, executor, monkeypatch):
+    monkeypatch.setitem(METHODS, Toy.name, Toy())
+    more = ["--methods", "toy_rounds,dense", "--densities", "0.2", "--seeds", "1", "--initial", "uniform"]
+    assert status(*QUICK, *more, "--toy-rounds.rounds", "0", "--out", "here") == 0
+    configs = [json.loads((tmp_path / f"here/{name}/result.json").read_text())["config"] for name in executor.submitted]
+    assert [config.get("options", {}).get("rounds") for config in configs] == [0, None]
+    assert [config["initial"] for config in configs] == ["uniform", "uniform"]
 
 
 def test_a_sweep_is_the_same_run_as_a_search(tmp_path, capsys):

@@ -48,3 +48,27 @@ def test_many_lines_are_told_apart_by_color_and_marker_together(drawn):
     axes = drawn({str(number): {0.1: Mean(0.5, None, 1)} for number in range(20)}, {})
     looks = {(container.lines[0].get_color(), container.lines[0].get_marker()) for container in axes.containers}
     assert len(looks) == 20
+
+
+def test_of_many_densities_those_with_room_are_written(drawn):
+    axes = drawn({"imp": {0.8**k: Mean(0.5, None, 1) for k in range(21)}}, {})
+    written = {text.get_text() for text in axes.get_xticklabels()} - {""}
+    assert len(axes.get_xticks()) == 21
+    assert 8 <= len(written) <= module.TICKS + 1
+    assert "0.0115" in written
+
+
+def test_the_axis_ends_where_accuracies_do(drawn):
+    low, high = drawn({"a": {0.1: Mean(0.5, 3.0, 2), 0.5: Mean(0.9, 0.2, 2)}}, {}).get_ylim()
+    assert (low, high) == (0.0, 101.0)
+    low, high = drawn({"a": {0.1: Mean(0.7, 0.01, 2), 0.5: Mean(0.8, 0.01, 2)}}, {}).get_ylim()
+    assert low > 60
+    assert high < 85
+
+
+def test_levels_and_lines_have_colors_of_their_own(drawn):
+    axes = drawn(CURVES, LEVELS)
+    assert (
+        len({line.get_color() for line in axes.lines if line.get_label() == "dense" or len(line.get_xdata()) < 3}) == 3
+    )
+    assert axes.get_xlabel() == "weights remaining (density)"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from supermask.report import mean, plot_accuracy_over_steps, plot_bars, table
+from supermask.report import mean, plot, plot_accuracy_over_steps, plot_bars, table
 
 
 def test_the_interval_is_students():
@@ -44,3 +44,12 @@ def test_plots_are_equal_for_equal_results(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     plot_bars({"fc1.weight": 30.0, "fc2.weight": 50.0}, tmp_path / "bars.png", "title", "x", "y")
     assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_method_is_missing_from_the_plot_over_steps(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure))
+    result = {"history": [{"step": step, "validation_accuracy": step / 10} for step in range(5)]}
+    plot_accuracy_over_steps({str(number): [result] for number in range(15)}, tmp_path / "plot.png", "title")
+    lines = figures[0].axes[0].lines
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == len(lines) == 15

@@ -1,13 +1,13 @@
 """Grids of jobs: which jobs there are, what their folders are called, and what is refused before a run."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from supermask import RunError, SupermaskError
-from supermask.runs import Job, SearchOptions, run
+from supermask.runs import METHODS, Job, SearchOptions, run
 from supermask.runs import grid as module
-from supermask.runs.grid import Cell, Checks, Grid, Planned
+from supermask.runs.grid import Cell, Checks, Grid, Planned, read_results
 from supermask.training import Recipe
 
 BASE = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
@@ -49,7 +49,11 @@ def test_densities_that_share_a_name_are_refused():
 
 @pytest.mark.parametrize(
     ("axis", "says"),
-    [({"methods": ("dense", "sgd")}, "'sgd'; known are"), ({"densities": (0.1, 1.5)}, r"density=1\.5")],
+    [
+        ({"methods": ("dense", "sgd")}, "'sgd'; known are"),
+        ({"methods": ("edgepopup",)}, r"'edgepopup' \(perhaps edge_popup\); known are"),
+        ({"densities": (0.1, 1.5)}, r"density=1\.5"),
+    ],
 )
 def test_a_method_or_density_that_is_none_is_refused(axis, says):
     with pytest.raises(SupermaskError, match=says):
@@ -110,3 +114,33 @@ def test_a_sound_job_has_no_problem_and_data_are_read_once(monkeypatch):
     assert checks.problem(replace(BASE, validation=50)) is None
     assert checks.problem(replace(BASE, data="digits")) is None
     assert len(reads) == 3
+
+
+def test_what_is_trained_is_tried_too(tmp_path):
+    job = replace(BASE, method="magnitude_init")
+    assert Checks(None).problem(job) is None
+    bad = replace(job, search=SearchOptions(dense=("fc9.weight",)))
+    assert "'fc9.weight' matches no parameter" in Checks(None).problem(bad)
+
+
+def test_options_are_those_of_their_method():
+    @dataclass(frozen=True)
+    class Graded(type(METHODS["magnitude_init"])):
+        steps: int = 1
+
+    grid = Grid(("dense", "magnitude_init"), ("conv2",), ("digits",), (0.1,), (0,), BASE)
+    assert {job.options for job in grid.jobs().values()} == {None}
+    METHODS["magnitude_init"], plain = Graded(), METHODS["magnitude_init"]
+    try:
+        dense, pruned = replace(grid, options={"magnitude_init": Graded(3)}).jobs().values()
+    finally:
+        METHODS["magnitude_init"] = plain
+    assert (dense.options, pruned.options) == (None, Graded(3))
+
+
+def test_results_are_read_of_the_finished_runs_alone(tmp_path):
+    jobs = Grid(("edge_popup",), ("lenet_300_100",), ("synthetic",), (0.1, 0.5), (3,), BASE).jobs()
+    plans = [Planned(job, tmp_path / name) for name, job in jobs.items()]
+    result = run(plans[1].job, plans[1].path, progress=False)
+    plans[0].claim()
+    assert read_results(plans) == {plans[1].name: result}

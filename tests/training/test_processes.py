@@ -421,6 +421,7 @@ SAYINGS = [
     (["search", "--densty", "0.1"], "Perhaps you meant", 2),
     (["search", "--help"], "usage: supermask search", 0),
     (["evaluate", "network.ticket"], "run anything else without torchrun", 2),
+    (["compare", *TRAIN, "--seeds", "1", "--learning-rate", "1e30"], "Failed, and taken up again", 2),
     (["compare", *TRAIN, "--seeds", "1", "--epochs", "1"], "In run: table.md", 0),
 ]
 

@@ -3,29 +3,25 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import tyro
-from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes
 
-from supermask.cli.options import DIGITS, relative
+from supermask.cli.grid import GridOptions, check, report_of
+from supermask.cli.options import names_in, numbers_in, relative
 from supermask.cli.sweep.cluster import ClusterName, Local, Slurm, cluster, require_submitit
 from supermask.cli.sweep.job import ClusterJob
-from supermask.cli.sweep.report import rows_of, write_report
 from supermask.cli.sweep.resources import Resources
 from supermask.cli.sweep.submitted import Submitted
 from supermask.cli.sweep.watch import Watch, failure
 from supermask.data.folder import VARIABLE
 from supermask.errors import SupermaskError
 from supermask.files import make_folder
-from supermask.runs import Job, SearchOptions
-from supermask.runs.grid import Checks, Grid, Planned
-from supermask.training import Recipe
+from supermask.runs.grid import Planned, read_results
 from supermask.training.interrupts import StopRequest
 
 if TYPE_CHECKING:
@@ -33,14 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SearchBesidesDensity(SearchOptions):
-    """How a mask is searched for."""
-
-    density: Annotated[float, tyro.conf.Suppress] = 0.3  # the grid's --densities say it
-
-
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(GridOptions):
     """Run every method on every model and data set at every density, several seeds each, and show one table.
 
     Under Slurm the runs are job arrays; elsewhere they are processes of this machine, a few at a time. The same command
@@ -48,33 +37,14 @@ class Sweep:
     checkpoints. With longer lists the grid grows.
     """
 
-    methods: str = "edge_popup,dense"
-    """Methods, separated by commas: edge_popup, dense, random_mask."""
-
     models: str = "lenet_300_100"
     """Networks, separated by commas: see supermask search --help."""
-
-    width: float = 1.0
-    """Factor on the hidden widths of the networks."""
 
     data: str = "digits"
     """Data sets, separated by commas: digits, mnist, fashion_mnist, cifar10, cifar100, synthetic."""
 
-    validation: int | None = None
-    """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
-
     densities: str = "0.1,0.3,0.5"
     """Fractions of the prunable weights that are kept, separated by commas. The dense network is run once for all."""
-
-    seeds: int = 3
-    """Runs of each combination, with seeds from --seed on."""
-
-    seed: int = 0
-    """The first: of the weights, the scores, the validation split and the order of the examples."""
-
-    recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
-
-    search: OmitArgPrefixes[SearchBesidesDensity] = field(default_factory=SearchBesidesDensity)
 
     cluster: ClusterName = "auto"
     """Where to run: in the queue of Slurm, in processes of this machine (local), or auto: Slurm where there is one."""
@@ -103,7 +73,8 @@ class Sweep:
         """Submit what is not finished, wait for it, and show the table."""
         require_submitit()
         where = self._where()
-        plans = self._plans()
+        models, data = names_in("--models", self.models), names_in("--data", self.data)
+        plans = self.plans(self.out.absolute(), models, data, numbers_in("--densities", self.densities))
         submitted = Submitted(make_folder(self.out))
         jobs = submitted.jobs()
         left = [plan for plan in plans if not plan.finished]
@@ -131,20 +102,6 @@ class Sweep:
             raise SupermaskError("--no-wait needs Slurm: here the command itself starts one run after another.")
         return where
 
-    def _plans(self) -> list[Planned]:
-        if self.seeds < 1:
-            raise SupermaskError(f"--seeds {self.seeds} is too small; give at least one.")
-        search = SearchOptions(**{part.name: getattr(self.search, part.name) for part in fields(SearchOptions)})
-        grid = Grid(
-            methods=_parts("--methods", self.methods),
-            models=_parts("--models", self.models),
-            data=_parts("--data", self.data),
-            densities=_numbers("--densities", self.densities),
-            seeds=range(self.seed, self.seed + self.seeds),
-            base=Job(width=self.width, validation=self.validation, recipe=self.recipe, search=search),
-        )
-        return [Planned(job, self.out.absolute() / name) for name, job in grid.jobs().items()]
-
     def _check(
         self,
         plans: Sequence[Planned],
@@ -152,20 +109,10 @@ class Sweep:
         running: Sequence[tuple[Planned, "submitit.Job[Any]"]],
     ) -> None:
         """Find what would go wrong before anything is submitted."""
-        for plan in plans:
-            plan.check_folder()
+        torch.set_num_threads(self.resources.cpus)  # the machine that submits is everyone's
+        check(plans, waiting, self._data())
         for plan, _ in running:
             plan.check_under_way()
-        torch.set_num_threads(self.resources.cpus)  # the machine that submits is everyone's
-        checks = Checks(self._data())
-        jobs = {plan.cell: plan.job for plan in waiting}
-        bar = tqdm(jobs.values(), desc="checking", unit="job", leave=False, disable=None)
-        problems = list(dict.fromkeys(filter(None, map(checks.problem, bar))))
-        if len(problems) > 1:
-            listed = "; ".join(problem.rstrip(".") for problem in problems)
-            raise SupermaskError(f"Nothing was submitted, for {len(problems)} reasons: {listed}.")
-        if problems:
-            raise SupermaskError(problems[0])
 
     def _task(self, plan: Planned, ends_on_sigterm: bool) -> ClusterJob:
         return ClusterJob(
@@ -184,30 +131,15 @@ class Sweep:
         return Path(named).expanduser().absolute() if named else None
 
     def _show(self, plans: Sequence[Planned], watch: Watch) -> None:
-        rows = rows_of(plans)
-        if rows:
-            title = f"{self.models} on {self.data}, {self.seeds} seeds"
-            print(f"\n{title}\n\n{write_report(rows, self.out, title)}\n")
-        finished = sum(plan.finished for plan in plans)
+        report = report_of(plans, read_results(plans), f"{self.models} on {self.data}, {self.seeds} seeds")
+        if report.begun:
+            report.write(self.out, "sweep.json")
+            print(f"\n{report.title}\n\n{report.table()}\n")
+        finished = sum(len(row.results) for row in report.begun)
         print(f"{finished} of {len(plans)} runs finished, {len(watch.running)} submitted, {len(watch.failed)} failed.")
-        if rows:
+        if report.begun:
             print(
                 f"In {relative(self.out)}: table.md, accuracy.png, sweep.json, and a folder per run with its network."
             )
         if watch.failed:
             raise SupermaskError(f"{len(watch.failed)} runs failed; the same command takes them up again.")
-
-
-def _parts(option: str, text: str) -> tuple[str, ...]:
-    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not parts:
-        raise SupermaskError(f"{option} is empty; give at least one name, several separated by commas.")
-    return parts
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    parts = _parts(option, text)
-    try:
-        return tuple(dict.fromkeys(map(float, parts)))
-    except ValueError:
-        raise SupermaskError(f"{option} {text!r} is no list of numbers; separate them by commas.") from None

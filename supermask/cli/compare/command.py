@@ -1,0 +1,71 @@
+"""The command: which runs there are, and the steps from their checks to what is shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from supermask.cli.compare.turns import Turns
+from supermask.cli.grid import GridOptions, check
+from supermask.cli.method_options import MethodNames
+from supermask.cli.options import Common, numbers_in, relative
+from supermask.files import make_folder
+from supermask.runs import Result, run
+from supermask.runs.grid import Planned
+from supermask.training.processes import joined
+
+
+@dataclass(frozen=True)
+class Compare(Common, GridOptions):
+    """Compare methods on one network and one data set: by default a supermask, the dense network and a random mask.
+
+    The runs are carried out one after another, each in a folder of its own. The same command again goes on where it was
+    stopped: finished runs are read, an unfinished one is taken up from its checkpoint. With longer lists the comparison
+    grows. The plot is of test accuracy by density or, with a single density, of validation accuracy over steps.
+    """
+
+    methods: MethodNames = "edge_popup,dense,random_mask"
+
+    threads: int = 1
+    """CPU threads; 0 leaves the number to PyTorch. With one the results do not depend on the number of cores."""
+
+    model: str = "lenet_300_100"
+    """Network: see supermask search --help."""
+
+    data: str = "digits"
+    """Data set: digits (comes with scikit-learn), mnist, fashion_mnist, cifar10, cifar100 or synthetic."""
+
+    density: str = "0.3"
+    """Fractions of the prunable weights that are kept, separated by commas. The dense network is run once for all."""
+
+    dry_run: bool = False
+    """Run nothing: check every run, and show what is left and the table of the finished ones."""
+
+    out: Path | None = None
+    """Folder for the table, the plot and the runs; by default one below runs."""
+
+    def __call__(self) -> None:
+        """Run what is not finished, then show the table."""
+        device = self.prepare()
+        out = self.out or Path("runs", f"compare-{self.model.replace(':', '-')}-{self.data}")
+        plans = self.plans(out, [self.model], [self.data], numbers_in("--density", self.density))
+        title = f"{self.model} on {self.data}, {self.seeds} seed{'s' * (self.seeds > 1)}"
+
+        def carry_out(plan: Planned) -> Result:
+            data_folder, stages = self.data_folder, turns.stages
+            return run(plan.job, plan.path, device=device, data_folder=data_folder, stages=stages, resume=True)
+
+        with joined(device) as processes:
+            turns = Turns(plans, out, title, processes)
+            processes.once(lambda: check(plans, turns.left, self.data_folder))
+            if self.dry_run:
+                processes.once(lambda: print("\n\n".join([turns.outlook, *turns.tables()])))
+                return
+            processes.once(lambda: make_folder(out))
+            turns.take(carry_out)
+            processes.once(lambda: _show(turns, out))
+            turns.refuse_failures()
+
+
+def _show(turns: Turns, out: Path) -> None:
+    for shown in turns.tables():
+        print(f"\n{shown}\n")
+        print(f"In {relative(out)}: table.md, accuracy.png, compare.json, and a folder per run with its network.")

@@ -1,0 +1,125 @@
+"""What the commands share that carry out a grid of runs: their options, the checks before a start, the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tqdm import tqdm
+from tyro.conf import OmitArgPrefixes
+
+from supermask.cli.method_options import MethodNames, MethodOptions, default_options, options_of
+from supermask.cli.options import DIGITS, names_in
+from supermask.errors import SupermaskError
+from supermask.report.grid import GridReport, Row
+from supermask.runs import Job, Result, SearchOptions
+from supermask.runs.grid import Cell, Checks, Grid, Planned
+from supermask.training import Recipe
+
+
+@dataclass(frozen=True)
+class SearchBesidesDensity(SearchOptions):
+    """How a mask is searched for."""
+
+    density: Annotated[float, tyro.conf.Suppress] = 0.3  # an axis of the grid
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """Options of the runs of a grid."""
+
+    methods: MethodNames = "edge_popup,dense"
+
+    seeds: int = 3
+    """Runs of each combination, with seeds from --seed on."""
+
+    seed: int = 0
+    """The first: of the weights, the scores, the validation split and the order of the examples."""
+
+    width: float = 1.0
+    """Factor on the hidden widths of the networks."""
+
+    validation: int | None = None
+    """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
+
+    initial: str = "kaiming_normal"
+    """Distribution of the initial weights of networks that are trained: one of those of --weights."""
+
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
+
+    search: OmitArgPrefixes[SearchBesidesDensity] = field(default_factory=SearchBesidesDensity)
+
+    options: MethodOptions = field(default_factory=default_options)
+
+    def plans(self, out: Path, models: Sequence[str], data: Sequence[str], densities: Sequence[float]) -> list[Planned]:
+        """Return the runs of the grid, each with its folder below `out`.
+
+        Raises:
+            SupermaskError: a method, a density or a seed does not exist, or an option is of another method.
+
+        """
+        if self.seeds < 1:
+            raise SupermaskError(f"--seeds {self.seeds} is too small; give at least one.")
+        methods = names_in("--methods", self.methods)
+        search = SearchOptions(**{part.name: getattr(self.search, part.name) for part in fields(SearchOptions)})
+        grid = Grid(
+            methods=methods,
+            models=models,
+            data=data,
+            densities=densities,
+            seeds=range(self.seed, self.seed + self.seeds),
+            base=Job(
+                width=self.width,
+                validation=self.validation,
+                recipe=self.recipe,
+                search=search,
+                initial=self.initial,
+            ),
+            options=options_of(methods, self.options),
+        )
+        return [Planned(job, out / name) for name, job in grid.jobs().items()]
+
+
+def check(plans: Sequence[Planned], waiting: Sequence[Planned], data_folder: Path | None) -> None:
+    """Find what would go wrong before anything is started.
+
+    Args:
+        plans: all runs, whose folders must not hold others.
+        waiting: those that are to be started.
+        data_folder: where the data sets lie.
+
+    Raises:
+        SupermaskError: something would; all reasons are named.
+
+    """
+    for plan in plans:
+        plan.check_folder()
+    checks = Checks(data_folder)
+    jobs = {plan.cell: plan.job for plan in waiting}
+    bar = tqdm(jobs.values(), desc="checking", unit="job", leave=False, disable=None)
+    problems = list(dict.fromkeys(filter(None, map(checks.problem, bar))))
+    if len(problems) > 1:
+        listed = "; ".join(problem.rstrip(".") for problem in problems)
+        raise SupermaskError(f"Nothing was started, for {len(problems)} reasons: {listed}.")
+    if problems:
+        raise SupermaskError(problems[0])
+
+
+def report_of(plans: Sequence[Planned], results: Mapping[str, Result], title: str) -> GridReport:
+    """Return the report of a grid.
+
+    Args:
+        plans: all runs, in the order of the grid.
+        results: of the finished ones, by name.
+        title: above the table and the plot.
+
+    """
+    cells: dict[Cell, list[str]] = {}
+    for plan in plans:
+        cells.setdefault(plan.cell, []).append(plan.name)
+    rows = [
+        Row(*cell, planned=len(names), results={name: results[name] for name in names if name in results})
+        for cell, names in cells.items()
+    ]
+    return GridReport(title, rows)

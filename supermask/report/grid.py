@@ -1,0 +1,134 @@
+"""What a grid of runs came to: a row per method, model, data set and density, over its seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from supermask.files import write_json, write_whole
+from supermask.report.density import plot_accuracy_by_density
+from supermask.report.intervals import Mean, mean
+from supermask.report.plot import plot_accuracy_over_steps
+from supermask.report.table import table
+
+COLUMNS = ("test accuracy", "n", "weights kept", "of", "best step", "bytes", "seconds")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs that differ in their seed alone.
+
+    Attributes:
+        method: its name.
+        model: its name.
+        data: name of the data set.
+        density: fraction of the weights that is kept; None where the method does not depend on one.
+        planned: number of runs, finished or not.
+        results: of the finished ones, by the names of their folders, as `supermask.runs.run` returns them.
+
+    """
+
+    method: str
+    model: str
+    data: str
+    density: float | None
+    planned: int
+    results: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def accuracy(self) -> Mean:
+        """Of the test set, over the seeds."""
+        return mean([result["test"]["accuracy"] for result in self.results.values()])
+
+    def values(self) -> dict[str, Any]:
+        """Return the row as plain values; what differs between its runs is their mean, but the most bytes."""
+        accuracy = self.accuracy
+        return {
+            "method": self.method,
+            "model": self.model,
+            "data": self.data,
+            "density": self.density,
+            "test_accuracy": accuracy.value,
+            "half_width": accuracy.half_width,
+            "n": accuracy.n,
+            "planned": self.planned,
+            **{key: self._mean(key) for key in ("kept", "prunable", "best_step", "seconds")},
+            "bytes": max(result["bytes"] for result in self.results.values()),
+            "runs": {name: result["test"]["accuracy"] for name, result in self.results.items()},
+        }
+
+    def texts(self) -> list[str]:
+        """Return the cells under `COLUMNS`."""
+        values = self.values()
+        n = f"{values['n']}" if values["n"] == self.planned else f"{values['n']} of {self.planned}"
+        counts = [f"{values[key]:,.0f}" for key in ("kept", "prunable", "best_step", "bytes")]
+        return [self.accuracy.percent(), n, *counts, f"{values['seconds']:.1f}"]
+
+    def _mean(self, key: str) -> float:
+        found = fmean(result[key] for result in self.results.values())
+        return int(found) if found.is_integer() else found
+
+
+@dataclass(frozen=True)
+class GridReport:
+    """A grid as a table, as plain values and as a plot; it may be finished in part.
+
+    Attributes:
+        title: above the table and the plot.
+        rows: of the whole grid; those without a finished run are not shown.
+
+    """
+
+    title: str
+    rows: Sequence[Row]
+
+    @property
+    def begun(self) -> list[Row]:
+        """The rows with finished runs."""
+        return [row for row in self.rows if row.results]
+
+    def table(self) -> str:
+        """Return the table as Markdown; model and data set are columns where there are several."""
+        keys = ["method", *self._several, "density"]
+        return table([*keys, *COLUMNS], [[*_names(row, keys), *row.texts()] for row in self.begun])
+
+    def values(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {"title": self.title, "rows": [row.values() for row in self.begun]}
+
+    def plot(self, path: Path) -> None:
+        """Draw test accuracy by density, or, where all runs have the same one, validation accuracy over steps."""
+        if len({row.density for row in self.rows} - {None}) > 1:
+            self._plot_by_density(path)
+        else:
+            results = {self._label(row): list(row.results.values()) for row in self.begun}
+            plot_accuracy_over_steps(results, path, self.title)
+
+    def write(self, out: Path, values: str) -> None:
+        """Write table.md, accuracy.png and the plain values, in a file of that name, to a folder."""
+        write_whole(out / "table.md", f"{self.title}\n\n{self.table()}\n".encode())
+        write_json(out / values, self.values())
+        self.plot(out / "accuracy.png")
+
+    @property
+    def _several(self) -> list[str]:
+        return [key for key in ("model", "data") if len({getattr(row, key) for row in self.rows}) > 1]
+
+    def _label(self, row: Row) -> str:
+        return ", ".join(_names(row, ["method", *self._several]))
+
+    def _plot_by_density(self, path: Path) -> None:
+        curves: dict[str, dict[float, Mean]] = {}
+        levels: dict[str, Mean] = {}
+        for row in self.begun:
+            if row.density is None:
+                levels[self._label(row)] = row.accuracy
+            else:
+                curves.setdefault(self._label(row), {})[row.density] = row.accuracy
+        plot_accuracy_by_density(curves, levels, path, self.title)
+
+
+def _names(row: Row, keys: Sequence[str]) -> list[str]:
+    names = [getattr(row, key) for key in keys]
+    return ["-" if name is None else f"{name:g}" if isinstance(name, float) else name for name in names]

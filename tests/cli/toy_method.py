@@ -1,0 +1,42 @@
+"""A method of a test: a class like this one and a line in the registry are all that a new method needs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from supermask import SupermaskError
+from supermask.baselines.method import Found, Method
+from supermask.masking.budget import PerLayer
+from supermask.masking.pruning import prune
+
+
+@dataclass(frozen=True)
+class Toy(Method):
+    """Train, prune by magnitude,
+    train what is left.
+
+    It is no method of the literature.
+
+    Attributes:
+        rounds: trainings before it prunes.
+        smallest: keep the smallest weights.
+        scale: of nothing.
+
+    """
+
+    name: ClassVar[str] = "toy_rounds"
+    refused: ClassVar[set[float]] = set()
+    rounds: int = 1
+    smallest: bool = False
+    scale: tuple[float, ...] = (1.0,)
+
+    def find(self, work):
+        if work.density in self.refused:
+            raise SupermaskError(f"The toy refuses density {work.density:g}; give another one.")
+        network = work.sparse()
+        for number in range(self.rounds):
+            work.train(network, stage=f"round{number}")
+        weights = {name: weight.abs() for name, weight in network.weights().items()}
+        scores = {name: -weight if self.smallest else weight for name, weight in weights.items()}
+        pools = PerLayer().pools({name: tuple(score.shape) for name, score in scores.items()}, work.density)
+        pruned = work.sparse(prune(scores, pools))
+        return Found(pruned, work.train(pruned), scores)
