@@ -11,7 +11,7 @@ from supermask.files import make_folder
 from supermask.judge.controls import named_control
 from supermask.protocols import PROTOCOLS
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import COLORS, new_figures, save_figure
 from supermask.runs import Job, Result, build_network, load_data, recorded, run
 from supermask.ticket import Ticket
 from supermask.training import train
@@ -125,9 +125,7 @@ def _text(value: Mean) -> str:
 
 
 def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
-    figure, axes = new_figure(width=10.0)
-    figure.delaxes(axes)
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = new_figures(2, width=10.0)
     for color, (series, label) in zip(COLORS, SERIES.items(), strict=False):
         for axes, fact, scale in ((left, "accuracy", 100.0), (right, "stopped", 1.0)):
             points = {
@@ -152,8 +150,6 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
         axes.invert_xaxis()
         axes.set_xticks([100, 50, 20, 10, 5, 3], ["100", "50", "20", "10", "5", "3"])
         axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False)
     save_figure(figure, path)
 

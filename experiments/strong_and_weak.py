@@ -52,11 +52,8 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
             }
             for method in COMPARED
         }
-        dense = {
-            "dense": mean([result["test"]["accuracy"] for result in found[row]])
-            for row in [f"{label}, dense"]
-            if row in found
-        }
+        level = found.get(f"{label}, dense", ())
+        dense = {"dense": mean([result["test"]["accuracy"] for result in level])} if level else {}
         draw_accuracy_by_density(place, curves, dense)
         place.set(title=f"LeNet-300-100 on {label}")
     save_figure(figure, path)

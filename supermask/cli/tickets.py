@@ -9,12 +9,10 @@ import torch
 from torch import nn
 from tyro.conf import Positional
 
-from supermask import data, models
 from supermask.cli.options import Common, relative
-from supermask.errors import SupermaskError, TicketError
 from supermask.files import make_folder, write_json
-from supermask.models.sequence import from_description
 from supermask.report import plot_bars, table
+from supermask.runs.rebuilt import built_from, data_of, is_chain
 from supermask.ticket import Ticket
 from supermask.training import Recipe, evaluate
 from supermask.training.batches import Prepared, on_device
@@ -40,12 +38,8 @@ class Evaluate(Common):
         """Evaluate the ticket."""
         device = torch.device(self.prepare())
         ticket = Ticket.load(self.ticket)
-        name = self.data or ticket.provenance.get("data")
-        if not isinstance(name, str):
-            raise SupermaskError(f"{self.ticket} does not say which data set it was found on; give --data.")
-        data_set = data.load(name, folder=self.data_folder, seed=self.seed)
-        if ticket.provenance.get("pixels") == "raw":
-            data_set = data_set.raw()
+        data_set = data_of(ticket, self.ticket, self.data, folder=self.data_folder, validation=None, seed=self.seed)
+        name = data_set.name
         network = ticket.apply(built_from(ticket, self.ticket)).to(device)
         examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
         score = evaluate(network, Prepared(data_set, examples, Recipe()))
@@ -110,23 +104,6 @@ class Inspect:
         return [[key, value] for key, value in facts.items()]
 
 
-def built_from(ticket: Ticket, path: Path) -> nn.Module:
-    """Return a freshly built model of the architecture that a ticket names.
-
-    Raises:
-        TicketError: it names none.
-
-    """
-    made = ticket.provenance.get("model")
-    if isinstance(made, Mapping) and _is_chain(made):
-        return from_description(made["modules"])
-    if not isinstance(made, Mapping) or not {"name", "input_shape", "classes", "width"} <= made.keys():
-        raise TicketError(f"{path} does not say which model it was made from; load it in Python and apply it to yours.")
-    name, shape = made["name"], tuple(made["input_shape"])
-    given = None if name.startswith("torchvision:") else shape
-    return models.build(name, input_shape=given, classes=made["classes"], width=made["width"])
-
-
 @torch.no_grad()
 def per_class(network: nn.Module, batches: Prepared, classes: int) -> list[float]:
     """Return the accuracy within each class; 0 for a class without examples."""
@@ -139,16 +116,11 @@ def per_class(network: nn.Module, batches: Prepared, classes: int) -> list[float
     return [float(share) for share in correct / total.clamp(min=1)]
 
 
-def _is_chain(model: Mapping[str, Any]) -> bool:
-    """Whether a ticket describes the modules of its network one by one, as one that was built for a target does."""
-    return isinstance(model.get("modules"), list)
-
-
 def _origin(made: Mapping[str, Any]) -> dict[str, str]:
     """Return what a ticket says of where it comes from."""
     keys = ["algorithm", "model", "data", "metrics", "versions"]
     shown, model = dict(made), made.get("model")
-    if isinstance(model, Mapping) and _is_chain(model):
+    if isinstance(model, Mapping) and is_chain(model):
         keys[2:2] = ["target", "options", "widths", "certificate", "pixels"]
         shown["model"] = f"{len(model['modules'])} modules in a chain"
     return {key: _text(shown[key]) for key in keys if key in shown}

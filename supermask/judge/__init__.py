@@ -1,1 +1,20 @@
-"""What a ticket is worth: what tells a good one from a lucky one."""
+"""Judging a ticket: controls that take one thing from it, paired comparisons, and a verdict per claim."""
+
+from supermask.judge.changes import Changed, changed
+from supermask.judge.controls import CONTROLS, named_control
+from supermask.judge.report import Judged, judge
+from supermask.judge.statistics import Paired, paired
+from supermask.judge.verdicts import Verdict, verdicts
+
+__all__ = [
+    "CONTROLS",
+    "Changed",
+    "Judged",
+    "Paired",
+    "Verdict",
+    "changed",
+    "judge",
+    "named_control",
+    "paired",
+    "verdicts",
+]

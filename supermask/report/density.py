@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
+
 from supermask.report.intervals import Mean
 from supermask.report.plot import COLORS, new_figure, save_figure
 
@@ -15,16 +17,32 @@ TICKS = 10
 def plot_accuracy_by_density(
     curves: Mapping[str, Mapping[float, Mean]], levels: Mapping[str, Mean], path: Path, title: str
 ) -> None:
-    """Draw test accuracy over a logarithmic axis of densities, with intervals; a density of 0 has no place on it.
+    """Draw what `draw_accuracy_by_density` draws into a PNG file of its own.
 
     Args:
-        curves: label to density to accuracy, a fraction; a line each.
-        levels: label to the accuracy of what does not depend on the density; a dashed level each.
+        curves: label to density to accuracy, a fraction.
+        levels: label to the accuracy of what does not depend on the density.
         path: of the PNG file.
         title: above the plot.
 
     """
     figure, axes = new_figure()
+    draw_accuracy_by_density(axes, curves, levels)
+    axes.set(title=title)
+    save_figure(figure, path)
+
+
+def draw_accuracy_by_density(
+    axes: Axes, curves: Mapping[str, Mapping[float, Mean]], levels: Mapping[str, Mean]
+) -> None:
+    """Draw test accuracy over a logarithmic axis of densities, with intervals; a density of 0 has no place on it.
+
+    Args:
+        axes: to draw on.
+        curves: label to density to accuracy, a fraction; a line each.
+        levels: label to the accuracy of what does not depend on the density; a dashed level each.
+
+    """
     for number, (label, curve) in enumerate(curves.items()):
         points = sorted((density, accuracy) for density, accuracy in curve.items() if density > 0)
         axes.errorbar(
@@ -43,11 +61,10 @@ def plot_accuracy_by_density(
         axes.set_xscale("log")
         axes.set_xticks(densities, _written(densities))
         axes.minorticks_off()
-    axes.set(xlabel="weights remaining (density)", ylabel="test accuracy (%)", title=title)
+    axes.set(xlabel="weights remaining (density)", ylabel="test accuracy (%)")
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, 0.0), min(high, 101.0))  # the interval of two seeds may reach far beyond
     axes.legend(frameon=False, fontsize="small")
-    save_figure(figure, path)
 
 
 def _written(densities: Sequence[float]) -> list[str]:

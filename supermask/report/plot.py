@@ -18,12 +18,19 @@ STYLES = ("-", "-.", (0, (1, 1)))  # for more lines than colors; those that are 
 
 def new_figure(width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
     """Return an empty figure of this size in inches and its axes."""
+    figure, (axes,) = new_figures(1, width, height)
+    return figure, axes
+
+
+def new_figures(count: int, width: float, height: float = 4.0) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure of this size in inches and its axes, side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3)
-    return figure, axes
+    row: list[Axes] = list(figure.subplots(1, count, squeeze=False)[0])
+    for axes in row:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    return figure, row
 
 
 def save_figure(figure: Figure, path: Path) -> None:

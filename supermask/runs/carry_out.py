@@ -80,7 +80,7 @@ def run(
             kept = processes.once(lambda: _keep(found, folder, job, data_set))
             if stages is None:
                 processes.once(lambda: shutil.rmtree(folder / STAGES, ignore_errors=True))
-            return {**_measured(found.outcome), **kept, **found.details}
+            return {**measured(found.outcome), **kept, **found.details}
 
         return recorded(path, job.config(), measure, device=str(own), resume=resume, processes=processes)
 
@@ -150,7 +150,8 @@ def check_network(job: Job, data_set: DataSet) -> None:
         raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
 
 
-def _measured(outcome: Outcome) -> Result:
+def measured(outcome: Outcome) -> Result:
+    """Return what a training came to as plain values."""
     return {
         "validation": {**asdict(outcome.validation), "accuracy": outcome.validation.accuracy},
         "test": {**asdict(outcome.test), "accuracy": outcome.test.accuracy},

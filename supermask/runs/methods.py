@@ -1,5 +1,7 @@
 """Every method by name: a new one is a file in `supermask/baselines/` and a line here."""
 
+from difflib import get_close_matches
+
 from supermask.baselines.at_initialisation import (
     GraSP,
     MagnitudeAtInitialisation,
@@ -9,9 +11,6 @@ from supermask.baselines.at_initialisation import (
     Snip,
     SynFlow,
 )
-from difflib import get_close_matches
-
-from supermask.baselines.at_initialisation import MagnitudeAtInitialisation
 from supermask.baselines.dense import Trained
 from supermask.baselines.method import Method
 from supermask.baselines.rounds import (

@@ -1,0 +1,52 @@
+"""What a control is: one thing about a ticket drawn anew, and held to what it says of itself."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from supermask.errors import TicketError
+from supermask.judge.changes import Kept, held_to
+from supermask.random_weights import checked_seed
+from supermask.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Control(ABC):
+    """One way to take something from a ticket: any ticket, strong or weak, from anywhere.
+
+    What a ticket stores besides its seed and masks (learned tensors, batch-norm statistics, constants) stays as it is;
+    whoever measures a control estimates the statistics anew.
+
+    A new control is such a class, and a line in `supermask.judge.controls`.
+    """
+
+    name: ClassVar[str]
+    kept: ClassVar[Kept]
+    """What it leaves of the masks: all, the count of each layer, or the count over the network."""
+
+    scored: ClassVar[bool] = False
+    """Whether it needs the scores that chose the masks."""
+
+    def __call__(self, ticket: Ticket, *, seed: int, scores: Mapping[str, Tensor] | None = None) -> Ticket:
+        """Return the control's ticket.
+
+        Args:
+            ticket: left as it is.
+            seed: of what the control draws.
+            scores: that chose the ticket's masks, by parameter name.
+
+        Raises:
+            TicketError: it needs scores that are not there or not the ticket's, or it did not change what it says.
+
+        """
+        if self.scored and scores is None:
+            raise TicketError(f"The control {self.name} needs the scores that chose the ticket's masks; give them.")
+        made = self.make(ticket, checked_seed(seed), scores or {})
+        return held_to(self.name, self.kept, ticket, made)
+
+    @abstractmethod
+    def make(self, ticket: Ticket, seed: int, scores: Mapping[str, Tensor]) -> Ticket:
+        """Return the control's ticket, which is then held to what the control says."""

@@ -1,0 +1,106 @@
+"""A ticket as it lies on the disk, with the scores beside it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from supermask import models
+from supermask.data import DataSet
+from supermask.errors import TicketError
+from supermask.judge.control import Control
+from supermask.judge.small_dense import build_at
+from supermask.runs.carry_out import SCORES
+from supermask.runs.rebuilt import built_from
+from supermask.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A ticket and the file that it was read from.
+
+    Attributes:
+        path: of the ticket's file.
+        ticket: as read.
+        scores: file of the scores that chose its masks; None where there is none.
+
+    """
+
+    path: Path
+    ticket: Ticket
+    scores: Path | None
+
+    @classmethod
+    def read(cls, path: Path, scores: Path | None) -> "Filed":
+        """Read a ticket.
+
+        Args:
+            path: of its file.
+            scores: file of its scores; None is the one beside it, if there is one.
+
+        Raises:
+            TicketError: there is no sound ticket.
+
+        """
+        beside = path.parent / SCORES
+        return cls(path, Ticket.load(path), scores or (beside if beside.exists() else None))
+
+    def build(self, width: float | None = None) -> nn.Module:
+        """Return a freshly built model of the ticket's architecture, in its own width or another."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.ticket.seed)  # for the few parameters that nothing redraws
+            if width is None or self.widths is None:
+                return built_from(self.ticket, self.path)
+            return build_at(self.widths, width)
+
+    @property
+    def widths(self) -> Mapping[str, Any] | None:
+        """The description of the model, if it can be built in other widths."""
+        made = self.ticket.provenance.get("model")
+        return made if isinstance(made, Mapping) and made.get("name") in models.known() else None
+
+    def controlled(self, control: Control, seed: int) -> Ticket:
+        """Return what a control makes of the ticket.
+
+        Raises:
+            TicketError: there are no scores and it needs them, or it did not change what it says.
+
+        """
+        return control(self.ticket, seed=seed, scores=self._read_scores() if control.scored else None)
+
+    def digests(self, control: Control | None) -> dict[str, str]:
+        """Return the SHA-256 of the files that a control depends on."""
+        files = {"ticket": self.path, "scores": self.scores if control is not None and control.scored else None}
+        return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path is not None}
+
+    def check_fits(self, data: DataSet) -> None:
+        """Refuse a data set of other images or classes than the ticket's network takes.
+
+        Raises:
+            TicketError: it is of others, or the ticket names no network.
+
+        """
+        self.build()
+        made = self.widths
+        if made is None:
+            return  # of other networks nobody says what they take
+        there, here = [list(made["input_shape"]), made["classes"]], [list(data.input_shape), data.classes]
+        if there != here:
+            raise TicketError(
+                f"The network of {self.path} takes images of {there[0]} in {there[1]} classes; {data.name} has images"
+                f" of {here[0]} in {here[1]}."
+            )
+
+    def _read_scores(self) -> dict[str, Tensor] | None:
+        if self.scores is None:
+            return None
+        try:
+            return safetensors.torch.load_file(self.scores)
+        except (OSError, SafetensorError) as error:
+            raise TicketError(f"Cannot read the scores {self.scores}: {error}.") from None
