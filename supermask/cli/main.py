@@ -91,7 +91,10 @@ def parse_command(
     command: Command
     if arguments and arguments[0] in commands:  # by itself, a command's errors name its own options
         name, *rest = arguments
-        command = tyro.cli(commands[name], prog=f"{program} {name}", args=rest)
+        start = getattr(commands[name], "preset", None)
+        default = start(rest) if start else None
+        parsed: Any = tyro.cli(commands[name], prog=f"{program} {name}", args=rest, default=default)
+        command = parsed
         return command
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
     choice: Any = Union[kinds]  # noqa: UP007  built at run time, where "|" cannot be written

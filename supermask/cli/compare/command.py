@@ -1,13 +1,18 @@
 """The command: which runs there are, and the steps from their checks to what is shown."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from supermask.cli.compare.judging import Suspect, judge_all, suspects_in, suspects_of, write_judged
+from supermask.cli.compare.preset import asked_protocol, departures, preset
 from supermask.cli.compare.turns import Turns
 from supermask.cli.grid import GridOptions, check
 from supermask.cli.method_options import MethodNames
-from supermask.cli.options import Common, numbers_in, relative
+from supermask.cli.options import Common, names_in, numbers_in, relative
 from supermask.files import make_folder
+from supermask.protocols import named_protocol
 from supermask.runs import Result, run
 from supermask.runs.grid import Planned
 from supermask.training.processes import joined
@@ -36,6 +41,16 @@ class Compare(Common, GridOptions):
     density: str = "0.3"
     """Fractions of the prunable weights that are kept, separated by commas. The dense network is run once for all."""
 
+    protocol: str = ""
+    """Start from a published protocol, which is printed with its sources, and with what the other options change of it:
+    lenet_300_100, conv2, conv4, conv6, resnet20."""
+
+    controls: bool = False
+    """Judge the tickets by their controls too: new weights, shuffled and inverted masks, random masks, dense."""
+
+    ticket: str = ""
+    """Files of tickets to judge by their controls instead of comparing methods, separated by commas."""
+
     dry_run: bool = False
     """Run nothing: check every run, and show what is left and the table of the finished ones."""
 
@@ -46,6 +61,10 @@ class Compare(Common, GridOptions):
         """Run what is not finished, then show the table."""
         device = self.prepare()
         out = self.out or Path("runs", f"compare-{self.model.replace(':', '-')}-{self.data}")
+        if self.ticket:
+            seeds = range(self.seed, self.seed + self.seeds)
+            self._judge(suspects_in(names_in("--ticket", self.ticket), seeds, out), out, device)
+            return
         plans = self.plans(out, [self.model], [self.data], numbers_in("--density", self.density))
         title = f"{self.model} on {self.data}, {self.seeds} seed{'s' * (self.seeds > 1)}"
 
@@ -54,6 +73,8 @@ class Compare(Common, GridOptions):
             return run(plan.job, plan.path, device=device, data_folder=data_folder, stages=stages, resume=True)
 
         with joined(device) as processes:
+            if self.protocol:
+                processes.once(lambda: print(f"{self._described(plans)}\n"))
             turns = Turns(plans, out, title, processes)
             processes.once(lambda: check(plans, turns.left, self.data_folder))
             if self.dry_run:
@@ -63,6 +84,34 @@ class Compare(Common, GridOptions):
             turns.take(carry_out)
             processes.once(lambda: _show(turns, out))
             turns.refuse_failures()
+        if self.controls:
+            self._judge(suspects_of(plans, out), out, device)
+
+    @classmethod
+    def preset(cls, arguments: Sequence[str]) -> "Compare | None":
+        """Return what the other options start from, where the arguments ask for a protocol."""
+        name = asked_protocol(arguments)
+        return None if name is None else cls(**preset(name))
+
+    def _described(self, plans: Sequence[Planned]) -> str:
+        """Return the protocol with its sources, and how the runs depart from it."""
+        protocol = named_protocol(self.protocol)
+        followed = [plan.job for plan in plans if plan.job.method == protocol.job.method]
+        found = departures(protocol, followed[0]) if followed else ["its method is not among those compared"]
+        if self.seeds != protocol.trials:
+            found.append(f"seeds are {self.seeds}, not {protocol.trials}")
+        departed = "\n".join(f"- {line}" for line in found) or "- nothing"
+        return f"{protocol.describe()}\n\nDifferent here:\n\n{departed}"
+
+    def _judge(self, suspects: Mapping[str, Sequence[Suspect]], out: Path, device: str) -> None:
+        """Run the controls that are left, and show the verdicts."""
+        where: dict[str, Any] = {"device": device, "data_folder": self.data_folder, "validation": self.validation}
+        with joined(device) as processes:
+            judged = judge_all(suspects, self.recipe, **where)
+            processes.once(lambda: print(f"\n{write_judged(judged, out)}\n\nIn {relative(out)}: {_FILES}"))
+
+
+_FILES = "controls.md, controls.json, a plot of each group, and below controls a folder per run."
 
 
 def _show(turns: Turns, out: Path) -> None:
