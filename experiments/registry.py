@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from experiments import (
     cifar10_density,
     digits,
+    during_training,
     failure,
     initialisation,
     lottery_tickets,
@@ -27,6 +28,7 @@ _ALL = (
     digits.EXPERIMENT,
     mnist_density.EXPERIMENT,
     cifar10_density.EXPERIMENT,
+    during_training.EXPERIMENT,
     pensia_weights.EXPERIMENT,
     pensia_fc2.EXPERIMENT,
     pensia_lenet5.EXPERIMENT,

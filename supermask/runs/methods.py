@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 
+from supermask.baselines.admm import ADMM
 from supermask.baselines.at_initialisation import (
     GraSP,
     MagnitudeAtInitialisation,
@@ -12,7 +13,9 @@ from supermask.baselines.at_initialisation import (
     SynFlow,
 )
 from supermask.baselines.dense import Trained
+from supermask.baselines.gradual import Gradual
 from supermask.baselines.method import Method
+from supermask.baselines.rigl import RigL
 from supermask.baselines.rounds import (
     FineTune,
     Han,
@@ -24,6 +27,7 @@ from supermask.baselines.rounds import (
     ScratchE,
 )
 from supermask.baselines.searched import Searched, SearchedThenTrained, Unsearched
+from supermask.baselines.set import Set
 from supermask.errors import SupermaskError
 
 _ALL: tuple[Method, ...] = (
@@ -46,6 +50,10 @@ _ALL: tuple[Method, ...] = (
     RandomUniform(),
     RandomERK(),
     RandomSmartRatio(),
+    Gradual(),
+    RigL(),
+    Set(),
+    ADMM(),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 """Every method with its default options."""

@@ -1,0 +1,72 @@
+"""Methods that change the mask while the network is trained: one training, with the steps of the recipe."""
+
+from abc import abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.sparse import Sparse
+from supermask.errors import SupermaskError
+from supermask.masking.budget import Shapes
+
+
+@dataclass(frozen=True)
+class DuringTraining(Method):
+    """A method that trains one network, which prunes itself as it is trained.
+
+    What it adds is that network: a `Sparse` with a `step` or a `before_step` of its own.
+    """
+
+    @abstractmethod
+    def network(self, work: Work) -> Sparse:
+        """Return the network at its initialisation, with the masks that it starts from."""
+
+    def find(self, work: Work) -> Found:
+        """Train the network."""
+        network = self.network(work)
+        return Found(network, work.train(network))
+
+
+def shapes_of(work: Work) -> Shapes:
+    """Return the shapes of the prunable weights by parameter name, in the model's order."""
+    return {name: tuple(mask.shape) for name, mask in work.whole.masks.items()}
+
+
+def interval_of(work: Work, interval: int) -> int:
+    """Return an interval in optimizer steps, where 0 stands for an epoch."""
+    return interval or work.recipe.steps_per_epoch(len(work.data.train))
+
+
+def check_at_least(least: int, method: str, **options: int) -> None:
+    """Refuse a smaller option.
+
+    Raises:
+        SupermaskError: there is one.
+
+    """
+    for name, value in options.items():
+        if value < least:
+            raise SupermaskError(f"{method}: {name}={value} is too small; it must be at least {least}.")
+
+
+def check_fractions(method: str, **options: float) -> None:
+    """Refuse an option that is not in [0, 1].
+
+    Raises:
+        SupermaskError: there is one.
+
+    """
+    for name, value in options.items():
+        if not 0.0 <= value <= 1.0:
+            raise SupermaskError(f"{method}: {name}={value} is out of range; it is a fraction, from 0 to 1.")
+
+
+def check_scope(method: str, scope: str, known: Collection[str]) -> None:
+    """Refuse a scope that a method does not have.
+
+    Raises:
+        SupermaskError: it is not known.
+
+    """
+    if scope not in known:
+        raise SupermaskError(f"{method}: unknown scope {scope!r}; known are {', '.join(known)}.")
