@@ -25,6 +25,7 @@ from supermask.baselines.at_initialisation.examples import Given
 from supermask.baselines.sample import Sample
 from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.masking.budget import ERK, PerLayer, SmartRatio
+from supermask.masking.pruning import prune
 from supermask.runs import METHODS, Job, SearchOptions, run
 from supermask.training import Recipe
 
@@ -249,14 +250,30 @@ def test_the_floor_of_synflow_holds_where_layers_are_bypassed(kept):
 def test_a_budget_below_the_floor_is_kept_exactly(kept):
     network = sparse(bypassed())
     total = sum(weight.numel() for weight in network.weights().values())
-    masks, _ = SynFlow(iterations=20).choose(network, Given(0, IMAGES), kept / total)
-    assert sum(int(mask.sum()) for mask in masks.values()) == kept
+    masks, order = SynFlow(iterations=20).choose(network, Given(0, IMAGES), kept / total)
+    places, chosen = (torch.cat([one.flatten() for one in many.values()]) for many in (order, masks))
+    assert chosen.sum() == kept
+    assert not kept or places[chosen].min() >= places[~chosen].max()  # no longer by layer
 
 
 def test_the_floor_of_synflow_is_all_of_a_smaller_layer():
     masks, _ = SynFlow(iterations=10, floor=3).choose(sparse(chain(16, 4, 1, 2)), Given(0, IMAGES), 9 / 70)
     assert [int(mask.sum()) for mask in masks.values()] >= [3, 3, 2]
     assert sum(int(mask.sum()) for mask in masks.values()) == 9
+
+
+def test_what_synflow_pruned_stays_pruned_when_nothing_flows_any_more(monkeypatch):
+    seen = []
+
+    def seeing(*arguments):
+        masks = prune(*arguments)
+        seen.append(torch.cat([mask.flatten() for mask in masks.values()]))
+        return masks
+
+    monkeypatch.setattr("supermask.baselines.at_initialisation.synflow.prune", seeing)
+    SynFlow(iterations=20, floor=0).choose(sparse(chain(16, 4, 4, 3)), Given(0, IMAGES), 1 / 92)
+    assert seen[-1].sum() == 1
+    assert all((later <= earlier).all() for earlier, later in pairwise(seen))
 
 
 def test_a_deep_network_is_pruned_by_its_flow_beyond_float32():
