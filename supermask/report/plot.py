@@ -54,8 +54,9 @@ def plot_accuracy_over_steps(runs: Mapping[str, Sequence[Mapping[str, Any]]], pa
     for number, (method, results) in enumerate(runs.items()):
         color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
         curves = [[record["validation_accuracy"] for record in result["history"]] for result in results]
-        steps = [record["step"] for record in results[0]["history"]]
-        values = 100 * np.array([curve[: len(steps)] for curve in curves])
+        shortest = min(map(len, curves))
+        steps = [record["step"] for record in results[0]["history"]][:shortest]
+        values = 100 * np.array([curve[:shortest] for curve in curves])
         if len(steps) == 1:  # nothing was trained
             axes.axhline(values.mean(), color=color, label=method, linestyle="--")
             continue

@@ -53,3 +53,13 @@ def test_no_method_is_missing_from_the_plot_over_steps(monkeypatch, tmp_path):
     plot_accuracy_over_steps({str(number): [result] for number in range(15)}, tmp_path / "plot.png", "title")
     lines = figures[0].axes[0].lines
     assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == len(lines) == 15
+
+
+def test_the_plot_over_steps_ends_with_the_shortest_run(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure))
+    history = [{"step": step, "validation_accuracy": 0.5} for step in (0, 7, 9)]
+    results = [{"history": history}, {"history": history[:2]}]
+    plot_accuracy_over_steps({"imp": results}, tmp_path / "plot.png", "title")
+    (line,) = figures[0].axes[0].lines
+    assert line.get_xydata().tolist() == [[0, 50], [7, 50]]

@@ -68,10 +68,6 @@ class Compare(Common, GridOptions):
         plans = self.plans(out, [self.model], [self.data], numbers_in("--density", self.density))
         title = f"{self.model} on {self.data}, {self.seeds} seed{'s' * (self.seeds > 1)}"
 
-        def carry_out(plan: Planned) -> Result:
-            data_folder, stages = self.data_folder, turns.stages
-            return run(plan.job, plan.path, device=device, data_folder=data_folder, stages=stages, resume=True)
-
         with joined(device) as processes:
             if self.protocol:
                 processes.once(lambda: print(f"{self._described(plans)}\n"))
@@ -81,7 +77,7 @@ class Compare(Common, GridOptions):
                 processes.once(lambda: print("\n\n".join([turns.outlook, *turns.tables()])))
                 return
             processes.once(lambda: make_folder(out))
-            turns.take(carry_out)
+            turns.take(lambda plan: self._run(plan, device, turns.stages))
             processes.once(lambda: _show(turns, out))
             turns.refuse_failures()
         if self.controls:
@@ -112,6 +108,9 @@ class Compare(Common, GridOptions):
 
 
 _FILES = "controls.md, controls.json, a plot of each group, and below controls a folder per run."
+
+    def _run(self, plan: Planned, device: str, stages: Path) -> Result:
+        return run(plan.job, plan.path, device=device, data_folder=self.data_folder, resume=True, stages=stages)
 
 
 def _show(turns: Turns, out: Path) -> None:
