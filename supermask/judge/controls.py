@@ -13,7 +13,7 @@ from supermask.judge.changes import Kept
 from supermask.judge.control import Control
 from supermask.judge.draws import moved, remasked, shuffled
 from supermask.judge.inversion import inverted
-from supermask.masking.budget import SCOPES, named_scope, round_to_total
+from supermask.masking.budget import named_scope, round_to_total
 from supermask.random_weights import digest, grow_all
 from supermask.ticket import Ticket
 
@@ -124,7 +124,7 @@ _ALL: tuple[Control, ...] = (
     Inverted(),
     RandomUniform(),
     RandomERK(),
-    *([RandomSmartRatio()] if RandomSmartRatio.scope in SCOPES else []),
+    RandomSmartRatio(),
 )
 CONTROLS: dict[str, Control] = {control.name: control for control in _ALL}
 """Every control by name."""

@@ -58,6 +58,6 @@ def data_of(
     """
     name = name or ticket.provenance.get("data")
     if not isinstance(name, str):
-        raise SupermaskError(f"{path} does not say which data set it was found on; name one (--data).")
+        raise SupermaskError(f"{path} does not say which data set it was found on; give --data, or data= in Python.")
     data_set = data.load(name, folder=folder, validation=validation, seed=seed)
     return data_set.raw() if ticket.provenance.get("pixels") == "raw" else data_set

@@ -150,7 +150,9 @@ def test_a_global_shuffle_spreads_the_kept_weights_and_may_empty_a_layer():
     assert sum(counts(each)["a"] == 0 for each in made) > 10
 
 
-@pytest.mark.parametrize(("name", "scope"), [("random_uniform", "layer"), ("random_erk", "erk")])
+@pytest.mark.parametrize(
+    ("name", "scope"), [("random_uniform", "layer"), ("random_erk", "erk"), ("random_smart_ratio", "smart_ratio")]
+)
 def test_random_masks_have_the_density_of_the_ticket_and_the_shares_of_their_scope(name, scope):
     ticket, _ = weak()
     shapes = {name: tuple(mask.shape) for name, mask in ticket.masks.items()}
@@ -285,6 +287,15 @@ def test_weights_that_were_not_drawn_anew_are_caught(monkeypatch):
     monkeypatch.setattr(module, "grow_all", lambda weights, seed: grow_all(weights, ticket.seed))
     with pytest.raises(TicketError, match="drew the weights that were there before"):
         CONTROLS["reinitialised"](ticket, seed=0)
+
+
+def test_new_weights_under_another_mask_are_caught(monkeypatch):
+    def redrawn(ticket, **changes):
+        return replace(ticket, masks={name: ~mask for name, mask in ticket.masks.items()}, **changes)
+
+    monkeypatch.setattr(module, "replace", redrawn)
+    with pytest.raises(TicketError, match="reinitialised moved 6 mask entries, and must leave the masks alone"):
+        CONTROLS["reinitialised"](flat_ticket(a=[1, 0, 0], b=[1, 1, 0]), seed=0)
 
 
 def test_random_masks_that_are_the_tickets_own_are_caught(monkeypatch):

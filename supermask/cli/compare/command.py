@@ -99,6 +99,9 @@ class Compare(Common, GridOptions):
         departed = "\n".join(f"- {line}" for line in found) or "- nothing"
         return f"{protocol.describe()}\n\nDifferent here:\n\n{departed}"
 
+    def _run(self, plan: Planned, device: str, stages: Path) -> Result:
+        return run(plan.job, plan.path, device=device, data_folder=self.data_folder, resume=True, stages=stages)
+
     def _judge(self, suspects: Mapping[str, Sequence[Suspect]], out: Path, device: str) -> None:
         """Run the controls that are left, and show the verdicts."""
         where: dict[str, Any] = {"device": device, "data_folder": self.data_folder, "validation": self.validation}
@@ -108,9 +111,6 @@ class Compare(Common, GridOptions):
 
 
 _FILES = "controls.md, controls.json, a plot of each group, and below controls a folder per run."
-
-    def _run(self, plan: Planned, device: str, stages: Path) -> Result:
-        return run(plan.job, plan.path, device=device, data_folder=self.data_folder, resume=True, stages=stages)
 
 
 def _show(turns: Turns, out: Path) -> None:
