@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import safetensors.torch
 import torch
@@ -15,18 +15,26 @@ from torch import Tensor, nn
 
 from supermask import data, models
 from supermask.baselines.method import Found, Loop, Work
-from supermask.baselines.sparse import Sparse
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.files import locked, write_whole
 from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
 from supermask.search import EdgePopup
+from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject, train
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import joined, own_device
 
 TICKET, SCORES = "network.ticket", "scores.safetensors"
+
+
+@runtime_checkable
+class Ticketed(Protocol):
+    """A subject whose network is one of a seed and masks."""
+
+    def ticket(self, **provenance: Any) -> Ticket:
+        """Return the ticket of the present masks."""
 
 
 def run(
@@ -166,7 +174,7 @@ def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> Result:
     """Write what was found; return the size of the network's file and its counts of weights."""
     subject, counts = found.subject, {}
     write_metrics(folder / "metrics.jsonl", found.outcome.history)  # of the last training, which may be a stage
-    if isinstance(subject, EdgePopup | Sparse):
+    if isinstance(subject, Ticketed):
         ticket = subject.ticket(**_provenance(job, data_set, found.outcome))
         ticket.save(folder / TICKET)
         counts = {"kept": ticket.kept, "prunable": ticket.prunable}

@@ -28,6 +28,8 @@ from supermask.baselines.rounds import (
 )
 from supermask.baselines.searched import Searched, SearchedThenTrained, Unsearched
 from supermask.baselines.set import Set
+from supermask.baselines.structured.early_bird import EarlyBird
+from supermask.baselines.structured.filter_pruning import FilterPruning
 from supermask.errors import SupermaskError
 
 _ALL: tuple[Method, ...] = (
@@ -54,6 +56,8 @@ _ALL: tuple[Method, ...] = (
     RigL(),
     Set(),
     ADMM(),
+    FilterPruning(),
+    EarlyBird(),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 """Every method with its default options."""

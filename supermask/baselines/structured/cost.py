@@ -1,0 +1,50 @@
+"""What a network costs: its parameters and its multiply-adds."""
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a network and one example.
+
+    Attributes:
+        parameters: numbers in all parameters.
+        multiply_adds: of convolutional and linear layers, biases and all other layers left out, as Li et al. 2017,
+            section 3, count the operations of a layer: outputs * inputs * kernel size * pixels.
+
+    """
+
+    parameters: int
+    multiply_adds: int
+
+
+def cost_of(model: nn.Module, example: Tensor) -> Cost:
+    """Count what a network costs, from the shapes of one forward pass.
+
+    Args:
+        model: left as it was, its statistics too.
+        example: an input, e.g. float32 (N, C, H, W).
+
+    """
+    counts: list[int] = []
+    modes = {module: module.training for module in model.modules()}
+    with ExitStack() as hooks, torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                hooks.callback(module.register_forward_hook(partial(_count, counts)).remove)
+        model.eval()
+        model(example.to(next(model.parameters()).device))
+    for module, mode in modes.items():
+        module.training = mode
+    return Cost(sum(parameter.numel() for parameter in model.parameters()), sum(counts) // len(example))
+
+
+def _count(counts: list[int], module: nn.Module, args: Any, output: Tensor) -> None:
+    counts.append(output.numel() * math.prod(module.get_parameter("weight").shape[1:]))

@@ -1,0 +1,229 @@
+"""Early-Bird tickets: channels are drawn by their batch-norm scales as soon as the choice has settled."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.sparse import Sparse
+from supermask.baselines.structured.normed import feeders, scaled_norms
+from supermask.baselines.structured.settling import Settling
+from supermask.errors import SupermaskError
+from supermask.masking.budget import Global
+from supermask.masking.pruning import prune
+from supermask.ticket import Ticket
+
+
+class EarlyBirdNetwork(Sparse):
+    """A network that is trained dense, with a penalty on its batch-norm scales, until its channels are drawn.
+
+    A channel that is pruned has weight and bias 0 in the batch norm, and so has the filter that feeds that channel and
+    nothing else, after every optimizer step.
+
+    Args:
+        model: freshly built; becomes the ticket's network, in place.
+        ticket: where it starts: of the dense network.
+        example: an input of the model.
+        density: fraction of the channels of all batch norms that is kept.
+        epsilon: the largest distance of settled masks.
+        penalty: of the L1 norm of the scales.
+        epoch: optimizer steps from one mask to the next.
+        latest: optimizer step after which the channels are drawn in any case.
+
+    Attributes:
+        settling: the distances of the masks so far.
+        drawn: optimizer step after which the channels were drawn; 0 before.
+
+    """
+
+    name: ClassVar[str] = "early_bird"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        ticket: Ticket,
+        example: Tensor,
+        *,
+        density: float,
+        epsilon: float,
+        penalty: float,
+        epoch: int,
+        latest: int,
+    ) -> None:
+        self._norms = scaled_norms(model)
+        self._feeders = feeders(model, example)
+        super().__init__(model, ticket)
+        self.settling = Settling(epsilon)
+        self.drawn = 0
+        self._penalty, self._epoch, self._latest = penalty, epoch, latest
+        shapes = {name: tuple(norm.weight.shape) for name, norm in self._norms.items()}
+        self._pools = Global(floor=1).pools(shapes, density)
+        for norm in self._norms.values():
+            kept = torch.ones_like(norm.weight, dtype=torch.bool)
+            # a buffer for the same reasons as the masks of the weights
+            norm.register_buffer(_KEPT, kept, persistent=False)
+
+    @property
+    def complete(self) -> bool:  # type: ignore[override]
+        """Whether the channels were drawn."""
+        return self.drawn > 0
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Add the gradient of the penalty, penalty * sign(scale)."""
+        for norm in self._norms.values():
+            if norm.weight.grad is not None:
+                norm.weight.grad.add_(norm.weight.detach().sign(), alpha=self._penalty)
+
+    def step(self) -> None:
+        """Hold what is pruned at zero; at the end of an epoch, look whether the masks have settled."""
+        super().step()
+        if not self.drawn and self.steps % self._epoch == 0:
+            self.settling.add(torch.cat([mask.cpu() for mask in self.choose().values()]))
+        if not self.drawn and (self.settling.settled or self.steps >= self._latest):
+            self.draw()
+
+    def draw(self) -> None:
+        """Prune the channels whose scales are too small now, for good."""
+        self.drawn = self.steps
+        channels = self.choose()
+        self._set_channels(channels)
+        self.set_masks(self._filters(channels))
+
+    def choose(self) -> dict[str, Tensor]:
+        """Return the channels with the largest scales of the whole network, bool (channels,) by name of a batch norm.
+
+        At least one stays in each batch norm: without it nothing would pass any more.
+        """
+        return prune({name: norm.weight.detach().abs() for name, norm in self._norms.items()}, self._pools)
+
+    def channels(self) -> dict[str, Tensor]:
+        """Return copies of the masks of the channels, bool (channels,), by name of a batch norm."""
+        return {name: norm.get_buffer(_KEPT).clone() for name, norm in self._norms.items()}
+
+    def ticket(self, **provenance: Any) -> Ticket:
+        """Return the ticket of the present masks: the network before any training, scales of pruned channels at 0.
+
+        Args:
+            **provenance: plain values to keep with it.
+
+        """
+        ticket = super().ticket(**provenance)
+        scales = {f"{name}.weight": kept.float().cpu() for name, kept in self.channels().items()}
+        scales = {name: scale for name, scale in scales.items() if name in ticket.constants}
+        constants = {name: value for name, value in ticket.constants.items() if name not in scales}
+        return replace(ticket, constants=constants, learned={**ticket.learned, **scales})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes, but the optimizer."""
+        own = {"channels": self.channels(), "settling": self.settling.state_dict(), "drawn": self.drawn}
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.drawn = state["drawn"]
+        self.settling.load_state_dict(state["settling"])
+        self._set_channels(state["channels"])
+        super().load_state_dict(state)
+
+    def _set_channels(self, channels: Mapping[str, Tensor]) -> None:
+        for name, norm in self._norms.items():
+            norm.get_buffer(_KEPT).copy_(channels[name])
+
+    def _filters(self, channels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks of the weights: without the filters that feed pruned channels."""
+        masks = self.masks()
+        for norm, (layer, origin) in self._feeders.items():
+            if norm in channels and (name := f"{layer}.weight") in masks:
+                gone = origin[~channels[norm].cpu()]
+                masks[name][gone.to(masks[name].device)] = False
+        return masks
+
+    @torch.no_grad()
+    def _silence(self) -> None:
+        super()._silence()
+        if not self.drawn:
+            return
+        for name, norm in self._norms.items():
+            gone = ~norm.get_buffer(_KEPT)
+            for parameter in norm.parameters(recurse=False):
+                parameter[gone] = 0.0
+            self._silence_bias(name, gone)
+
+    def _silence_bias(self, norm: str, gone: Tensor) -> None:
+        """Set to zero the biases of the filters that feed a batch norm's pruned channels."""
+        layer, origin = self._feeders.get(norm, ("", None))
+        bias = self.model.get_submodule(layer)._parameters.get("bias") if origin is not None else None
+        if bias is not None and origin is not None:
+            bias[origin.to(gone.device)[gone]] = 0.0
+
+
+_KEPT = "channels_kept"
+
+
+@dataclass(frozen=True)
+class EarlyBird(Method):
+    """Early-Bird tickets (You et al. 2020, algorithm 1), by the channel pruning of Liu et al. 2017.
+
+    One training with the recipe, all along with an L1 penalty on the scales of batch norm. After each epoch the mask
+    of the largest scales, by magnitude and over the whole network, is compared with that of the epoch before: their
+    Hamming distance, over their size, goes into a queue of the last five. When the largest of these is below epsilon,
+    the channels are drawn, and what is left goes on training from the weights, the momentum and the rate that it has.
+
+    This follows the authors' description: distances of consecutive epochs, of which the last five are all below the
+    threshold (README of GATECH-EIC/Early-Bird-Tickets; the paper's own text was not at hand). Their code differs. It
+    takes a mask before each epoch, keeps the last five masks instead of distances, and draws when the newest differs
+    from each of the four others by no more than 0.1; a mask keeps the scales above a threshold, and so fewer with ties
+    (main.py). It then removes the channels and goes on from that epoch with inherited weights, the penalty and the
+    schedule, but a new optimizer (main_c.py and the script retrain_continue.sh).
+
+    The density is the fraction of the channels of all batch norms that is kept, exactly, and at least one in each.
+    Pruned channels are not removed but held at zero, so that those of residual sums can be pruned too: weight and bias
+    of the batch norm, and the filters that feed it and nothing else. Weights that read pruned channels count as kept.
+
+    Attributes:
+        epsilon: the distance below which masks are the same.
+        penalty: of the L1 norm of the scales, the authors' s.
+        latest: fraction of the steps after which the channels are drawn, settled or not.
+
+    """
+
+    epsilon: float = 0.1
+    penalty: float = 1e-4
+    latest: float = 0.5
+    name: ClassVar[str] = EarlyBirdNetwork.name
+
+    def __post_init__(self) -> None:
+        if self.epsilon < 0.0 or self.penalty < 0.0 or not 0.0 < self.latest <= 1.0:
+            raise SupermaskError(
+                f"epsilon={self.epsilon}, penalty={self.penalty}, latest={self.latest} do not fit: the first two are"
+                " not negative, the last is above 0 and at most 1."
+            )
+
+    def find(self, work: Work) -> Found:
+        """Train, and draw the channels on the way."""
+        model = work.build()
+        per_epoch = work.recipe.steps_per_epoch(len(work.data.train))
+        network = EarlyBirdNetwork(
+            model,
+            work.whole,
+            work.sample.batch(2)[0].cpu(),
+            density=work.density,
+            epsilon=self.epsilon,
+            penalty=self.penalty,
+            epoch=per_epoch,
+            latest=max(1, math.ceil(self.latest * work.steps)),
+        )
+        outcome = work.train(network)
+        channels = torch.cat(list(network.channels().values()))
+        details = {
+            "channels": [int(channels.sum()), channels.numel()],
+            "drawn_step": network.drawn,
+            "drawn_epoch": network.drawn / per_epoch,
+            "settled": network.settling.settled,
+            "distances": network.settling.distances,
+        }
+        return Found(network, outcome, details=details)
