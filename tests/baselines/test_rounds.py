@@ -148,6 +148,11 @@ def test_rewinding_goes_back_to_the_weights_and_the_schedule_of_the_step(synthet
     assert outcome.history[0]["step"] == 5
 
 
+def test_by_default_two_per_cent_of_the_steps_are_rewound_to(synthetic):
+    asked = replace(work(Trainings(synthetic), 0.5), recipe=replace(RECIPE, iterations=149))
+    assert ways.ImpRewind().keeps_step(asked) == 3
+
+
 def test_learning_rate_rewinding_keeps_the_weights_and_repeats_the_schedule(synthetic):
     _, before, (begun, masks, recipe, start, _) = last_two(synthetic, ways.LearningRateRewind(rewind_to=3))
     assert same(begun, pruned(before[4].last["model"], masks))

@@ -101,9 +101,8 @@ class Rounds(Method):
         """Whether all is pruned in one round."""
         return False
 
-    @property
-    def keeps_step(self) -> int:
-        """Optimizer step of the dense training whose weights are rewound to; 0 are the initial ones."""
+    def keeps_step(self, work: Work) -> int:
+        """Return the optimizer step of the dense training whose weights are rewound to; 0 are the initial ones."""
         return 0
 
     @abstractmethod
@@ -139,7 +138,7 @@ class Rounds(Method):
         return Found(network, outcome, scores, {"rounds": records})
 
     def _train_dense(self, work: Work) -> tuple[Sparse, Outcome, Trained]:
-        keep_at = self.keeps_step
+        keep_at = self.keeps_step(work)
         if keep_at > work.steps:
             raise SupermaskError(f"Cannot rewind to step {keep_at}: the training has {work.steps} steps.")
         network = Rewindable(work.build(), work.whole, keep_at=keep_at) if keep_at else work.sparse()
