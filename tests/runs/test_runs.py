@@ -124,7 +124,7 @@ def test_the_random_mask_is_edge_popup_before_its_first_step(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"method": "edgepopup"}, "'edgepopup' \(perhaps edge_popup\); known are edge_popup, dense, random_mask"),
+        ({"method": "edgepopup"}, r"'edgepopup' \(perhaps edge_popup\); known are edge_popup, dense, random_mask"),
         ({"seed": -1}, "seed=-1 is out of range"),
         ({"model": "lenet"}, "Unknown model 'lenet'; known are lenet_300_100"),
         ({"data": "minst"}, "'minst'; known are digits"),
