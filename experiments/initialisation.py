@@ -185,7 +185,9 @@ EXPERIMENT = Experiment(
         row=_row,
         note=(
             "At compressions 10, 100 and 1,000: prunable weights over kept ones. Ranges are over the seeds. Critical:"
-            " the largest compression at which every layer keeps a weight, to one weight; maximal: one weight in each."
+            " the largest compression at which every layer keeps a weight, to one weight; of random_erk and"
+            " random_smart_ratio, whose rounded counts do not all grow with the density, one that one weight less would"
+            " exceed. Maximal: one weight in each layer."
         ),
     ),
     plot=_plot,

@@ -41,8 +41,8 @@ def critical_compression(choose: Callable[[float], Masks], shapes: Shapes) -> fl
     other method it is a compression that collapses nothing, while one weight less does.
 
     Args:
-        choose: density to masks, e.g. the first of what `AtInitialisation.choose` returns; called about
-            2 log2(density / least density) times.
+        choose: density to masks, e.g. the first of what `AtInitialisation.choose` returns; called once
+            where it empties no layer in vain, and else about log2(number of weights) times.
         shapes: of the prunable weights, by layer.
 
     Returns:
@@ -50,9 +50,9 @@ def critical_compression(choose: Callable[[float], Masks], shapes: Shapes) -> fl
 
     """
     total, layers = _counts(shapes)
-    empty, sound = layers - 1, layers  # with fewer weights than layers one must be empty
-    while sound < total and collapsed_layers(choose(sound / total)):
-        empty, sound = sound, min(2 * sound, total)
+    if not collapsed_layers(choose(layers / total)):
+        return total / layers
+    empty, sound = layers, total
     while sound - empty > 1:
         middle = (empty + sound) // 2
         if collapsed_layers(choose(middle / total)):
