@@ -187,6 +187,16 @@ def test_by_default_rigl_drops_by_a_cosine_until_three_quarters():
     assert network.fraction == pytest.approx(0.0)
 
 
+def test_by_default_rigl_rewires_every_hundred_steps_from_the_first():
+    network = RigL().network(work(replace(SGD, iterations=400)))
+    optimizer, bias, rewirings = SGD.make_optimizer(network.parameters()), network.model[1].bias, []
+    for network.steps in range(400):
+        bias.grad = torch.ones_like(bias)
+        network.before_step(optimizer)
+        rewirings += [network.steps] * (bias.grad is None)  # no step is taken then
+    assert rewirings == [0, 100, 200]
+
+
 def test_by_default_set_rewires_after_each_epoch_but_the_last():
     task = work()
     network = Set().network(task)

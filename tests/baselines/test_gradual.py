@@ -78,6 +78,20 @@ def test_what_was_pruned_does_not_come_back():
         assert not any((after["masks"][name] & ~mask).any() for name, mask in before["masks"].items())
 
 
+def test_what_was_pruned_does_not_come_back_where_weights_are_equal():
+    network = METHOD.network(work(density=FINAL))
+    network.steps = FIRST + METHOD.interval - 1
+    network.step()
+    before = network.masks()
+    for weight in network.weights().values():
+        weight.zero_()  # all that is left is as small as what was pruned
+    network.steps = FIRST + 2 * METHOD.interval - 1
+    network.step()
+    for name, mask in network.masks().items():
+        assert not (mask & ~before[name]).any()
+        assert int(mask.sum()) == kept_of(mask.numel(), FIRST + 2 * METHOD.interval)
+
+
 def test_the_layers_of_a_global_scope_compete():
     task = work(density=FINAL)
     found = replace(METHOD, scope="global").find(task)
