@@ -136,10 +136,9 @@ class EarlyBirdNetwork(Sparse):
     def _filters(self, channels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the masks of the weights: without the filters that feed pruned channels."""
         masks = self.masks()
-        for norm, (layer, origin) in self._feeders.items():
+        for norm, (layer, places) in self._feeders.items():
             if norm in channels and (name := f"{layer}.weight") in masks:
-                gone = origin[~channels[norm].cpu()]
-                masks[name][gone.to(masks[name].device)] = False
+                masks[name][~channels[norm][places.to(channels[norm].device)]] = False
         return masks
 
     @torch.no_grad()
@@ -148,17 +147,17 @@ class EarlyBirdNetwork(Sparse):
         if not self.drawn:
             return
         for name, norm in self._norms.items():
-            gone = ~norm.get_buffer(_KEPT)
+            kept = norm.get_buffer(_KEPT)
             for parameter in norm.parameters(recurse=False):
-                parameter[gone] = 0.0
-            self._silence_bias(name, gone)
+                parameter.mul_(kept).add_(0.0)  # + 0 makes -0 to +0
+            if (bias := self._bias(name)) is not None:
+                bias.mul_(kept[self._feeders[name][1].to(kept.device)]).add_(0.0)
 
-    def _silence_bias(self, norm: str, gone: Tensor) -> None:
-        """Set to zero the biases of the filters that feed a batch norm's pruned channels."""
-        layer, origin = self._feeders.get(norm, ("", None))
-        bias = self.model.get_submodule(layer)._parameters.get("bias") if origin is not None else None
-        if bias is not None and origin is not None:
-            bias[origin.to(gone.device)[gone]] = 0.0
+    def _bias(self, norm: str) -> Tensor | None:
+        """Return the bias of the layer that feeds a batch norm, if there is one."""
+        if norm not in self._feeders:
+            return None
+        return self.model.get_submodule(self._feeders[norm][0])._parameters.get("bias")
 
 
 _KEPT = "channels_kept"

@@ -31,7 +31,7 @@ def scaled_norms(model: nn.Module) -> dict[str, BatchNorm]:
 
 
 def feeders(model: nn.Module, example: Tensor) -> dict[str, tuple[str, Tensor]]:
-    """Return, by name of a batch norm, the layer that feeds it and the channel that each of its own comes from.
+    """Return, by name of a batch norm, the layer that feeds it and where in it each of that layer's channels arrives.
 
     Only layers count that nothing but this batch norm reads, each channel to one channel and nothing added: a channel
     that the batch norm makes zero is then of no use in the layer either.
@@ -50,5 +50,5 @@ def feeders(model: nn.Module, example: Tensor) -> dict[str, tuple[str, Tensor]]:
             continue
         once = torch.arange(sites[name].outputs)
         if flows.calls[name] == 1 and torch.equal(readers[reader].sort().values, once):
-            found[reader] = (name, readers[reader])
+            found[reader] = (name, readers[reader].argsort())
     return found

@@ -124,7 +124,6 @@ def _features(site: Site, seen: Tensor) -> Tensor:
 def _filled(site: Site, tensor: Tensor, channels: Tensor | None, value: float) -> Tensor:
     if channels is None or site.kind == "opaque":
         return torch.full_like(tensor, value) if tensor.is_floating_point() else tensor
-    tensor = tensor.clone()
     tensor.movedim(site.dimension, -1)[..., channels.to(tensor.device)] = value
     return tensor
 

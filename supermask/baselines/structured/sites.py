@@ -20,8 +20,7 @@ class Site:
         name: as in `model.named_modules()`.
         module: the layer.
         kind: "weight" (convolution or linear), "norm" (batch norm), or "opaque": what it does is not known.
-        inputs: channels or features that it reads; 1 of an opaque layer, which is seen as a whole.
-        outputs: channels or features that it gives out.
+        outputs: channels or features that it gives out; 1 of an opaque layer, which is seen as a whole.
         dimension: of its inputs and outputs that counts channels.
 
     """
@@ -29,7 +28,6 @@ class Site:
     name: str
     module: nn.Module
     kind: Literal["weight", "norm", "opaque"]
-    inputs: int = 1
     outputs: int = 1
     dimension: int = 1
 
@@ -59,11 +57,9 @@ def sharers(model: nn.Module, site: Site) -> list[str]:
 
 def _site(name: str, module: nn.Module) -> Site | None:
     if type(module) in WEIGHTS and _is_plain(module):
-        outputs, inputs = module.get_parameter("weight").shape[:2]
-        inputs *= getattr(module, "groups", 1)
-        return Site(name, module, "weight", inputs, outputs, WEIGHTS[type(module)])
+        return Site(name, module, "weight", len(module.get_parameter("weight")), WEIGHTS[type(module)])
     if type(module) in NORMS and isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        return Site(name, module, "norm", module.num_features, module.num_features)
+        return Site(name, module, "norm", module.num_features)
     own: list[Tensor] = list(module.parameters(recurse=False))
     return Site(name, module, "opaque") if any(parameter.numel() > 1 for parameter in own) else None
 

@@ -77,7 +77,7 @@ def _shaken(model):
 
 def _some(channels):
     kept = torch.rand(channels, generator=GENERATOR) < 0.6
-    kept[int(torch.randint(channels, (), generator=GENERATOR))] = True
+    kept[0], kept[-1] = False, True
     return kept
 
 

@@ -138,9 +138,8 @@ def test_the_dense_training_is_shared_and_a_killed_run_ends_the_same(tmp_path, m
     for file in ("network.safetensors", "network.ticket"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
     sparser = replace(JOB, search=SearchOptions(density=0.2))
-    folders = len(list((tmp_path / "stages").rglob("dense")))
     assert run(sparser, tmp_path / "sparser", stages=tmp_path / "stages")["before"] == whole["before"]
-    assert len(list((tmp_path / "stages").rglob("dense"))) == folders
+    assert len(list((tmp_path / "stages").glob("*/*"))) == 1
     assert json.loads((tmp_path / "sparser/result.json").read_text())["filters"]["classifier.0"] == [6, 32]
 
 
