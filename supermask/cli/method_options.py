@@ -37,10 +37,10 @@ MethodNames = Annotated[str, arg(help=f"Methods, separated by commas: {', '.join
 
 
 def options_of(methods: Sequence[str], options: Any) -> dict[str, Method]:
-    """Return the options of those methods that have some.
+    """Return the options of all methods that have some, by name.
 
     Args:
-        methods: names.
+        methods: names of those that are run.
         options: the field of a command.
 
     Raises:
@@ -53,7 +53,7 @@ def options_of(methods: Sequence[str], options: Any) -> dict[str, Method]:
         if changed:
             option = f"--{name}.{changed[0]}".replace("_", "-")
             raise SupermaskError(f"{option} is given, but not its method; add {name} to --methods, or leave it out.")
-    return {name: method for name, method in given.items() if name in methods}
+    return given
 
 
 def _differ(one: Method, other: Method, option: str) -> bool:

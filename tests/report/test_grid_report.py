@@ -84,8 +84,9 @@ def drawn(monkeypatch):
 
 
 def test_several_densities_are_drawn_by_density_and_what_has_none_as_a_level(drawn, tmp_path):
-    GridReport("t", [SPARSE, SPARSER, EMPTY, DENSE]).plot(tmp_path)
-    accuracy = {row.density: row.accuracy for row in (SPARSE, SPARSER)}
+    nothing = Row("imp", "conv2", "digits", 0.0, 1, {"e": result(0.1)})
+    GridReport("t", [SPARSE, SPARSER, nothing, EMPTY, DENSE]).plot(tmp_path)
+    accuracy = {row.density: row.accuracy for row in (SPARSE, SPARSER, nothing)}
     assert drawn == [("plot_accuracy_by_density", {"imp": accuracy}, {"dense": DENSE.accuracy}, tmp_path, "t")]
 
 
