@@ -2,7 +2,6 @@
 
 from difflib import get_close_matches
 
-from supermask.baselines.admm import ADMM
 from supermask.baselines.at_initialisation import (
     GraSP,
     MagnitudeAtInitialisation,
@@ -13,9 +12,8 @@ from supermask.baselines.at_initialisation import (
     SynFlow,
 )
 from supermask.baselines.dense import Trained
-from supermask.baselines.gradual import Gradual
+from supermask.baselines.during_training import ADMM, Gradual, RigL, Set
 from supermask.baselines.method import Method
-from supermask.baselines.rigl import RigL
 from supermask.baselines.rounds import (
     FineTune,
     Han,
@@ -27,7 +25,6 @@ from supermask.baselines.rounds import (
     ScratchE,
 )
 from supermask.baselines.searched import Searched, SearchedThenTrained, Unsearched
-from supermask.baselines.set import Set
 from supermask.baselines.structured.early_bird import EarlyBird
 from supermask.baselines.structured.filter_pruning import FilterPruning
 from supermask.errors import SupermaskError

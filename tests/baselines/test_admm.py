@@ -7,7 +7,7 @@ import torch
 from plain_training import OPTIMIZERS, SGD, Plain, assert_as_plain, counts, flat, shaped, watched, work
 
 from supermask import SupermaskError
-from supermask.baselines.admm import ADMM
+from supermask.baselines.during_training.admm import ADMM
 
 METHOD = ADMM(rho=0.3, interval=5, warm=0.25, penalised=0.5)
 FIRST, LAST = 14, 42  # of the 56 steps

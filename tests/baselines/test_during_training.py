@@ -9,10 +9,10 @@ import torch
 from plain_training import ADAM, OPTIMIZERS, SGD, counts, watched, work
 
 from supermask import Ticket, data
-from supermask.baselines.admm import ADMM
-from supermask.baselines.gradual import Gradual
-from supermask.baselines.rigl import RigL
-from supermask.baselines.set import Set
+from supermask.baselines.during_training.admm import ADMM
+from supermask.baselines.during_training.gradual import Gradual
+from supermask.baselines.during_training.rigl import RigL
+from supermask.baselines.during_training.set import Set
 from supermask.runs import Job, SearchOptions, run
 from supermask.training import Recipe, Stopped
 

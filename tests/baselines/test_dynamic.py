@@ -10,9 +10,9 @@ from plain_training import OPTIMIZERS, SGD, Plain, assert_as_plain, counts, flat
 from torch import nn
 
 from supermask import SupermaskError, data
-from supermask.baselines.dynamic import drawn
-from supermask.baselines.rigl import RigL
-from supermask.baselines.set import Set
+from supermask.baselines.during_training.dynamic import drawn
+from supermask.baselines.during_training.rigl import RigL
+from supermask.baselines.during_training.set import Set
 from supermask.data.keyed_random import keyed_permutation
 from supermask.masking.budget import ERK
 

@@ -7,7 +7,7 @@ import pytest
 from plain_training import OPTIMIZERS, SGD, Plain, assert_as_plain, counts, flat, shaped, watched, work
 
 from supermask import SupermaskError
-from supermask.baselines.gradual import Gradual
+from supermask.baselines.during_training.gradual import Gradual
 
 METHOD = Gradual(interval=7, begin=0.25, end=0.8)
 FIRST, LAST = 14, 45  # of the 56 steps: the ramp's ends; 31 steps between them are six intervals and a step

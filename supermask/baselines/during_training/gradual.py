@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from supermask.baselines.during_training import DuringTraining, check_at_least, check_fractions, check_scope
+from supermask.baselines.during_training.base import DuringTraining, check_at_least, check_fractions, check_scope
 from supermask.baselines.method import Work
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from supermask.baselines.during_training import DuringTraining, check_at_least, check_fractions, check_scope
-from supermask.baselines.dynamic import Rewired, largest, randomly_pruned
+from supermask.baselines.during_training.base import DuringTraining, check_at_least, check_fractions, check_scope
+from supermask.baselines.during_training.dynamic import Rewired, largest, randomly_pruned
 from supermask.baselines.method import Work
 from supermask.ticket import Ticket
 

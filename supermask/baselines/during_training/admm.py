@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from supermask.baselines.during_training import (
+from supermask.baselines.during_training.base import (
     DuringTraining,
     check_at_least,
     check_fractions,

@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from supermask.baselines.during_training import (
+from supermask.baselines.during_training.base import (
     DuringTraining,
     check_at_least,
     check_fractions,
     check_scope,
     interval_of,
 )
-from supermask.baselines.dynamic import Rewired, drawn, largest, randomly_pruned
+from supermask.baselines.during_training.dynamic import Rewired, drawn, largest, randomly_pruned
 from supermask.baselines.method import Work
 from supermask.ticket import Ticket
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from supermask.baselines.during_training import shapes_of
+from supermask.baselines.during_training.base import shapes_of
 from supermask.baselines.method import Work
 from supermask.baselines.sparse import Sparse
 from supermask.data.keyed_random import keyed_permutation
