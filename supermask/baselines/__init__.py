@@ -11,6 +11,7 @@ from supermask.baselines.at_initialisation import (
 )
 from supermask.baselines.dense import Dense
 from supermask.baselines.random_mask import RandomMask
+from supermask.baselines.sparse import Sparse
 
 __all__ = [
     "Dense",
@@ -21,5 +22,6 @@ __all__ = [
     "RandomSmartRatio",
     "RandomUniform",
     "Snip",
+    "Sparse",
     "SynFlow",
 ]
