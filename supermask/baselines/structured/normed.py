@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.baselines.structured.flow import flows_of
-from supermask.baselines.structured.sites import sites_of
+from supermask.baselines.structured.sites import sharers, sites_of
 from supermask.errors import SupermaskError
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -46,9 +46,9 @@ def feeders(model: nn.Module, example: Tensor) -> dict[str, tuple[str, Tensor]]:
     found: dict[str, tuple[str, Tensor]] = {}
     for name, readers in flows.origins.items():
         reader = next(iter(readers), None)
-        if reader is None or len(readers) > 1 or sites[reader].kind != "norm" or flows.calls[reader] != 1:
+        if reader is None or len(readers) > 1 or sites[reader].kind != "norm":
             continue
-        once = torch.arange(sites[name].outputs)
-        if flows.calls[name] == 1 and torch.equal(readers[reader].sort().values, once):
+        shared = sharers(model, sites[name]) or sharers(model, sites[reader])
+        if not shared and torch.equal(readers[reader].sort().values, torch.arange(sites[name].outputs)):
             found[reader] = (name, readers[reader].argsort())
     return found

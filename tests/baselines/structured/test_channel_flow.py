@@ -277,3 +277,9 @@ def test_what_feeds_a_batch_norm_alone():
     assert feeders(flat, IMAGES) == {}
     turned = Net(lambda s, x: s.n(s.a(x)[:, [1, 2, 0]]), a=_conv(3, 3), n=nn.BatchNorm2d(3))
     assert feeders(turned, IMAGES)["n"][1].tolist() == [2, 0, 1]
+    tied = Net(lambda s, x: (s.n(s.a(x)), s.b(x)), a=_conv(3, 4), b=_conv(3, 4), n=nn.BatchNorm2d(4))
+    assert set(feeders(tied, IMAGES)) == {"n"}
+    tied.b.weight = tied.a.weight
+    assert feeders(tied, IMAGES) == {}
+    again = Net(lambda s, x: s.n(s.n(s.a(x))), a=_conv(3, 4), n=nn.BatchNorm2d(4))
+    assert feeders(again, IMAGES) == {}

@@ -79,6 +79,8 @@ def test_a_slow_drift_settles_and_one_jump_is_remembered_for_five_epochs():
     assert settling.settled
     assert settling.distances == [0.05] * 5 + [1.0] + [0.0] * 5
     assert distance(drift < 30, drift < 40) == 0.1
+    settling.epsilon = 0.0
+    assert not settling.settled  # smaller, not as small
 
 
 @pytest.mark.parametrize("density", [0.0, 0.15, 0.3, 0.5, 0.77, 1.0])
@@ -138,6 +140,7 @@ def _assert_held(network):
         conv, norm = network.model.get_submodule(layer), network.model.get_submodule(norm)
         for tensor in (conv.weight, norm.weight, norm.bias, *([conv.bias] if conv.bias is not None else [])):
             assert not tensor[~mask].any()
+            assert not tensor[~mask].signbit().any()
             assert tensor[mask].flatten(1).any(1).all() if tensor.ndim > 1 else tensor[mask].all()
         assert torch.equal(network.masks()[f"{layer}.weight"].flatten(1).all(1), mask)
         assert torch.equal(network.masks()[f"{layer}.weight"].flatten(1).any(1), mask)
