@@ -3,26 +3,31 @@
 import json
 
 import pytest
+from toy_method import Toy
 
 from supermask.cli import main
 from supermask.judge.controls import CONTROLS
 from supermask.protocols import PROTOCOLS
+from supermask.runs import METHODS
 
 QUICK = ["--data", "synthetic", "--width", "0.1", "--epochs", "1", "--batch-size", "100", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
+    """A comparison of a method that is a class and a line in the registry, no more."""
     out = tmp_path_factory.mktemp("compared")
-    asked = ["compare", "--methods", "snip,dense", "--density", "0.2", "--seeds", "2", "--controls", *QUICK]
-    assert main([*asked, "--out", str(out)]) == 0
+    asked = ["compare", "--methods", "toy_rounds,dense", "--density", "0.2", "--seeds", "2", "--controls", *QUICK]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, Toy.name, Toy())
+        assert main([*asked, "--out", str(out)]) == 0
     return out
 
 
 def test_every_ticket_is_shown_beside_all_controls_with_verdicts(compared):
     values = json.loads((compared / "controls.json").read_text())
-    assert list(values) == ["snip, density 0.2"]
-    networks, verdicts = values["snip, density 0.2"]["networks"], values["snip, density 0.2"]["verdicts"]
+    assert list(values) == ["toy_rounds, density 0.2"]
+    networks, verdicts = values["toy_rounds, density 0.2"]["networks"], values["toy_rounds, density 0.2"]["verdicts"]
     assert list(networks) == ["ticket", *CONTROLS, "dense", "small_dense"]
     assert all(len(network["trained_accuracy"]) == 2 for network in networks.values())
     claims = {verdict["claim"] for verdict in verdicts}
@@ -34,12 +39,12 @@ def test_every_ticket_is_shown_beside_all_controls_with_verdicts(compared):
 
 
 def test_files_of_tickets_are_judged_without_a_comparison(compared, tmp_path, capsys, monkeypatch):
-    ticket = next(compared.glob("snip-*seed1/network.ticket"))
+    ticket = next(compared.glob("toy_rounds-*seed1/network.ticket"))
     assert main(["compare", "--ticket", str(ticket), "--seeds", "1", *QUICK, "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "ticket beside its controls" in shown
     assert "one seed has no interval: run more" in shown
-    assert not list(tmp_path.glob("snip*"))
+    assert not list(tmp_path.glob("toy*"))
     monkeypatch.setattr("supermask.runs.controlled.train", lambda *_, **__: pytest.fail("trained again"))
     assert main(["compare", "--ticket", str(ticket), "--seeds", "1", *QUICK, "--out", str(tmp_path)]) == 0
 
