@@ -25,7 +25,7 @@ class SearchOptions:
     Attributes:
         density: fraction of the prunable weights that is kept, from 0 to 1.
         scope: what competes for the kept weights: each layer by itself, the whole network, or each layer with a
-            density of its own by its shape (Erdos-Renyi-Kernel).
+            density of its own by its shape (Erdos-Renyi-Kernel) or by its depth (smart ratio).
         floor: with the global scope, the least that each layer keeps; without it a layer that would be emptied is an
             error.
         weights: distribution of the frozen random weights.
@@ -43,7 +43,7 @@ class SearchOptions:
     """
 
     density: float = 0.3
-    scope: Literal["layer", "global", "erk"] = "layer"
+    scope: Literal["layer", "global", "erk", "smart_ratio"] = "layer"
     floor: int | None = None
     weights: Literal[
         "signed_constant",
