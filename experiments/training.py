@@ -37,9 +37,13 @@ def trainings(job: Job, seeds: Iterable[int]) -> tuple[Training, ...]:
     return tuple(Training(replace(job, seed=seed)) for seed in seeds)
 
 
+_STRONG = ("edge_popup", "random_mask")
+"""Methods whose ticket is the whole network; of the others, trained weights would have to be kept too."""
+
+
 def _row(results: Sequence[Result]) -> list[str]:
     first = results[0]
-    ticket = f"{first['bytes']:,}" if first["config"]["method"] != "dense" else "-"
+    ticket = f"{first['bytes']:,}" if first["config"]["method"] in _STRONG else "-"
     seconds = mean([result["seconds"] for result in results])
     accuracy = mean([result["test"]["accuracy"] for result in results])
     return [accuracy.percent(), f"{first['kept']:,}", ticket, f"{seconds.value:.0f}"]

@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from supermask.baselines.during_training.base import shapes_of
+from supermask.baselines.at_initialisation import RandomERK, RandomUniform
 from supermask.baselines.method import Work
 from supermask.baselines.sparse import Sparse
 from supermask.data.keyed_random import keyed_permutation
-from supermask.masking.budget import Pool, named_scope
+from supermask.masking.budget import Pool
 from supermask.masking.pruning import prune
 from supermask.ticket import Ticket
 
@@ -84,11 +84,9 @@ def randomly_pruned(work: Work, scope: str) -> Ticket:
         scope: how the layers share it: "erk" or "layer".
 
     """
-    masks = dict(work.whole.masks)
-    for pool in named_scope(scope).pools(shapes_of(work), work.density):
-        (name,) = pool.names
-        masks[name] = drawn(masks[name], pool.kept, work.seed, "random mask", name)
-    return replace(work.whole, masks=masks)
+    method = RandomERK() if scope == "erk" else RandomUniform()  # the mask that static sparse training starts from
+    masks, _ = method.choose(work.sparse(), work.sample, work.density)
+    return replace(work.whole, masks={name: mask.cpu() for name, mask in masks.items()})
 
 
 def drawn(candidates: Tensor, count: int, seed: int, *purpose: str | int) -> Tensor:
