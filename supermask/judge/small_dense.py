@@ -28,7 +28,7 @@ def width_of(model: Mapping[str, Any], parameters: int) -> tuple[float, int]:
         middle = (low + high) / 2
         nearest.append(_option(model, middle, parameters))
         low, high = (middle, high) if nearest[-1][2] <= parameters else (low, middle)
-    _, width, count = min(nearest, key=lambda option: (option[0], -option[1]))
+    _, width, count = min(nearest, key=lambda option: option[0])
     return width, count
 
 
