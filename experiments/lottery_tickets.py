@@ -144,7 +144,7 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
                 label=label,
             )
     left.set(ylabel="test accuracy at early stop (%)", ylim=(94, 99), title="LeNet-300-100 on MNIST")
-    right.set(ylabel="early-stop iteration", title=f"{ITERATIONS:,} iterations")
+    right.set(ylabel="early-stop iteration", ylim=(0, 1.08 * ITERATIONS), title=f"{ITERATIONS:,} iterations")
     for axes in (left, right):
         axes.set(xscale="log", xlabel="weights remaining (%)")
         axes.invert_xaxis()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ class Paired:
 
     Attributes:
         difference: mean of first - second with Student's 95 % interval, which takes the differences for normal.
-            Accuracies are counts: a few differences that happen to be equal make an interval too short, even of
-            length 0, which the p-value beside it does not share.
+            Accuracies are counts: a few differences that happen to be equal make an interval too short, so that it
+            reaches at least one unit to either side.
         p: exact two-sided p-value of the sign-flip permutation test: the share of the 2^n ways to give the differences
             signs whose mean is as far from 0 as theirs. It assumes that first and second are exchangeable within a
             pair, and nothing about how they are distributed.
@@ -64,12 +64,13 @@ class Paired:
         return {**difference, "p": self.p, "smallest_p": self.smallest_p}
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
+def paired(first: Sequence[float], second: Sequence[float], *, unit: float = 0.0) -> Paired:
     """Compare measurements that belong together in pairs.
 
     Args:
         first: one per seed.
         second: of the same seeds, in the same order.
+        unit: that they are counted in: of an accuracy, one test image.
 
     Raises:
         SupermaskError: there are none, not as many of one as of the other, or more than `MOST`.
@@ -78,7 +79,10 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     if len(first) != len(second) or not 1 <= len(first) <= MOST:
         raise SupermaskError(f"Cannot pair {len(first)} values with {len(second)}; give 1 to {MOST} of each.")
     differences = [one - other for one, other in zip(first, second, strict=True)]
-    return Paired(mean(differences), _sign_flip(np.array(differences)))
+    found = mean(differences)
+    if found.half_width is not None:
+        found = replace(found, half_width=max(found.half_width, unit))
+    return Paired(found, _sign_flip(np.array(differences)))
 
 
 def _sign_flip(differences: NDArray[np.float64]) -> float:

@@ -136,7 +136,8 @@ def accuracies(runs: Runs, state: State) -> list[float]:
 def against(results: Results, name: str, state: State) -> Paired:
     """Return the accuracy of the ticket minus that of a network; dense networks are always compared as trained."""
     theirs: State = "trained" if "dense" in name else state
-    return paired(accuracies(results["ticket"], state), accuracies(results[name], theirs))
+    image = 1.0 / results["ticket"][0]["test"]["total"]
+    return paired(accuracies(results["ticket"], state), accuracies(results[name], theirs), unit=image)
 
 
 def stops(runs: Runs) -> list[float]:

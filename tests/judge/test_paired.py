@@ -82,3 +82,11 @@ def test_one_pair_decides_nothing():
 def test_what_is_no_pairs_is_refused(first, second):
     with pytest.raises(SupermaskError, match=f"Cannot pair {len(first)} values with {len(second)}; give 1 to 40"):
         paired(first, second)
+
+
+def test_an_interval_reaches_at_least_one_unit():
+    equal = paired([0.5, 0.7, 0.6], [0.4, 0.6, 0.5], unit=0.01)
+    assert (equal.low, equal.high) == pytest.approx((0.09, 0.11))
+    wide = paired([0.5, 0.9], [0.4, 0.6], unit=0.01)
+    assert wide == paired([0.5, 0.9], [0.4, 0.6])
+    assert paired([0.5], [0.4], unit=0.01).difference.half_width is None

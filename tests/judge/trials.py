@@ -3,14 +3,16 @@
 STOP = 50
 
 
-def result(name, seed, accuracy, untrained=0.1, *, strong=False, parameters=30, stop=STOP, validation=100, **more):
+def result(
+    name, seed, accuracy, untrained=0.1, *, strong=False, parameters=30, stop=STOP, validation=100, total=10**6, **more
+):
     """Return a result whose smallest validation loss is at step `stop`."""
     history = [{"step": step, "validation_loss": 1 + abs(step - stop)} for step in range(0, 101, 10)]
     recipe = {"epochs": 1}
     config = {"control": name, "ticket": f"digest {seed}", "seed": seed, "data": "digits", "validation": validation}
     return {
         "config": {**config, "recipe": recipe},
-        "test": {"accuracy": accuracy},
+        "test": {"accuracy": accuracy, "total": total},
         "validation": {"total": validation},
         "untrained": {"test": {"accuracy": untrained}},
         "history": history,
