@@ -150,8 +150,8 @@ def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp
 
 
 def test_only_one_process_at_a_time_is_in_a_locked_folder(tmp_path):
-    first = "from pathlib import Path; from supermask.files import locked"
-    inside = f"{first}\nwith locked(Path({str(tmp_path)!r})): print('in', flush=True); input()"
+    imports = "from pathlib import Path; from supermask.files import locked"
+    inside = f"{imports}\nwith locked(Path({str(tmp_path)!r})): print('in', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", inside], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "in\n"
     waiter = subprocess.Popen([sys.executable, "-c", inside], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -159,5 +159,4 @@ def test_only_one_process_at_a_time_is_in_a_locked_folder(tmp_path):
         waiter.communicate("\n", timeout=1.5)
     holder.kill()
     holder.communicate()
-    waiter.wait(20)
-    assert waiter.stdout.read() == "in\n"
+    assert waiter.communicate(timeout=60)[0] == "in\n"

@@ -11,6 +11,7 @@ from supermask.training import Recipe
 
 pytestmark = [
     pytest.mark.data,
+    pytest.mark.slow,
     pytest.mark.skipif("SUPERMASK_DATA" not in os.environ, reason="SUPERMASK_DATA names no folder of data sets"),
 ]
 
