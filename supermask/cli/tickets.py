@@ -55,6 +55,10 @@ class Evaluate(Common):
             ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"],
         ]
         print(table([f"{self.ticket.name} on {name}", self.part], rows))
+        if ticket.provenance.get("trained"):
+            print(
+                "The ticket is a weak one: these are its weights before training; network.safetensors has them after it."
+            )
         print(f"In {relative(out)}: evaluation.json, classes.png")
 
 

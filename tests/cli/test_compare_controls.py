@@ -71,3 +71,9 @@ def test_a_protocol_is_what_the_options_start_from(tmp_path, capsys, how):
 def test_an_unknown_protocol_is_refused(capsys):
     assert main(["compare", "--protocol", "vgg19"]) == 2
     assert "Unknown protocol 'vgg19'" in capsys.readouterr().err
+
+
+def test_a_weak_ticket_is_evaluated_with_a_word_on_what_it_is(compared, tmp_path, capsys):
+    ticket = next(compared.glob("toy_rounds-*seed1/network.ticket"))
+    assert main(["evaluate", str(ticket), "--out", str(tmp_path)]) == 0
+    assert "a weak one: these are its weights before training" in capsys.readouterr().out
