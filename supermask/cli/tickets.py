@@ -57,7 +57,7 @@ class Evaluate(Common):
         print(table([f"{self.ticket.name} on {name}", self.part], rows))
         if ticket.provenance.get("trained"):
             print(
-                "The ticket is a weak one: these are its weights before training; network.safetensors has them after it."
+                "The ticket is a weak one: these are its weights before training; network.safetensors has the trained."
             )
         print(f"In {relative(out)}: evaluation.json, classes.png")
 

@@ -97,6 +97,7 @@ def test_state_goes_to_another_and_back():
 
 def test_new_masks_silence_at_once_and_are_copies():
     subject, masks = sparse()
+    subject.step()
     fewer = {name: mask.clone() for name, mask in masks.items()}
     fewer["0.weight"][:] = False
     subject.set_masks(fewer)
