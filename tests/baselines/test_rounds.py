@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -224,3 +225,20 @@ def test_all_weights_kept_is_the_dense_network(synthetic):
 def test_a_step_beyond_the_training_cannot_be_rewound_to(synthetic):
     with pytest.raises(SupermaskError, match="rewind to step 13: the training has 12 steps"):
         ways.ImpRewind(rewind_to=13).find(work(Trainings(synthetic), 0.5))
+
+
+class Reviving(Trainings):
+    """A loop after which pruned weights are the largest of all, as if the optimizer had moved them."""
+
+    def __call__(self, subject, *args, **more):
+        outcome = super().__call__(subject, *args, **more)
+        for name, mask in subject.masks().items():
+            outcome.last["model"][name][~mask] = 9.0
+        return outcome
+
+
+def test_what_was_pruned_does_not_come_back_whatever_its_weight(synthetic):
+    trainings = Reviving(synthetic)
+    ways.Imp().find(work(trainings, 0.5))
+    for before, after in pairwise(masks for _, masks, *_ in trainings.calls):
+        assert not any(bool((after[name] & ~before[name]).any()) for name in after)
