@@ -242,3 +242,11 @@ def test_what_was_pruned_does_not_come_back_whatever_its_weight(synthetic):
     ways.Imp().find(work(trainings, 0.5))
     for before, after in pairwise(masks for _, masks, *_ in trainings.calls):
         assert not any(bool((after[name] & ~before[name]).any()) for name in after)
+
+
+def test_deviations_are_those_of_the_weights_that_are_left():
+    left = torch.tensor([0.0, 3.0, 0.0, -1.0, 0.0])
+    scores = ways.Han().scores({"a": left, "b": torch.zeros(3), "c": torch.tensor([2.0, 2.0])})
+    assert scores["a"].tolist() == pytest.approx([0, 1.5, 0, 0.5, 0])  # mean 1, deviations of 2
+    assert scores["b"].tolist() == [0, 0, 0]
+    assert scores["c"].tolist() == [2, 2]  # without a deviation, the magnitudes
