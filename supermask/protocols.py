@@ -75,17 +75,22 @@ class Protocol:
         return f"{self.title}\n\n{shown}\n\nNot in the paper:\n\n{unsaid}"
 
 
-def _lenet() -> Protocol:
-    recipe = Recipe(
-        iterations=50_000,
+def _adam(rate: float, iterations: int) -> Recipe:
+    """Return how all of their networks without batch norm are trained."""
+    return Recipe(
+        iterations=iterations,
         batch_size=60,
         optimizer="adam",
-        learning_rate=1.2e-3,
+        learning_rate=rate,
         weight_decay=0.0,
         decay="constant",
         best="loss",
         evaluate_every=100,
     )
+
+
+def _lenet() -> Protocol:
+    recipe = _adam(1.2e-3, 50_000)
     job = Job("imp", "lenet_300_100", data="mnist", validation=5000, recipe=recipe, initial="xavier_normal")
     return Protocol(
         name="lenet_300_100",
@@ -126,16 +131,7 @@ class _Conv(NamedTuple):
 
 
 def _conv(net: _Conv) -> Protocol:
-    recipe = Recipe(
-        iterations=net.iterations,
-        batch_size=60,
-        optimizer="adam",
-        learning_rate=float(net.rate),
-        weight_decay=0.0,
-        decay="constant",
-        best="loss",
-        evaluate_every=100,
-    )
+    recipe = _adam(float(net.rate), net.iterations)
     name = f"conv{net.depth}"
     options = Imp(rate=0.2, conv_rate=net.conv_rate, output_rate=0.1)
     job = Job("imp", name, data="cifar10", validation=5000, recipe=recipe, initial="xavier_normal", options=options)
