@@ -47,19 +47,20 @@ class RandomWeight:
         """Number of entries."""
         return math.prod(self.shape)
 
-    def grow(self, seed: int, name: str, purpose: Purpose = "weights") -> Tensor:
+    def grow(self, seed: int, name: str, purpose: Purpose = "weights", draw: int = 0) -> Tensor:
         """Return the tensor, float32 on the CPU: the same bits on every machine.
 
         Args:
             seed: integer from 0 to 2**63 - 1.
             name: of the parameter.
             purpose: weights and scores of one seed and name are independent.
+            draw: 0 is the first; further draws of one seed and name are independent of it and of each other.
 
         Raises:
             SupermaskError: the seed is out of range.
 
         """
-        stream = Stream(checked_seed(seed), name, purpose)
+        stream = Stream(checked_seed(seed), name, f"{purpose} {draw}" if draw else purpose)
         entries = self.distribution.draw(stream, self.count, self.fans) * self.scale
         return torch.from_numpy(entries.astype("float32")).reshape(self.shape)
 

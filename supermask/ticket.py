@@ -1,7 +1,7 @@
 """The ticket: a seed and a mask, and the few tensors that no seed regrows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from supermask.random_weights import (
     grow_all,
 )
 from supermask.ticket_file import Contents, decode, encode
+from supermask.treatment import Preset, Treatment
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,7 +37,9 @@ class Ticket:
         learned: tensors that training or the given model put there: batch-norm statistics, learned biases, ...
         constants: parameter name to the one value that all its entries have.
         bypassed: names of the normalisation layers that the network goes without.
-        digest: SHA-256 of the random weights, by which a machine that regrows others is found out.
+        treatments: parameter name to what is done to its random weights besides masking; nothing where there is none.
+        presets: parameter name to what of its mask the seed fixes, so that the file need not hold it.
+        digest: SHA-256 of the random weights (of the first draw), by which a machine that regrows others is found out.
         provenance: plain values: algorithm, options, model, data set, metrics, versions.
 
     Raises:
@@ -52,6 +55,8 @@ class Ticket:
     constants: Mapping[str, float] = field(default_factory=dict)
     bypassed: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    treatments: Mapping[str, Treatment] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
@@ -62,7 +67,14 @@ class Ticket:
                 raise TicketError(f"{name} is both random and stored; it must be one of them.")
         for name in self.constants.keys() & self.learned.keys():
             raise TicketError(f"{name} is both constant and learned; it must be one of them.")
-        for name in ("weights", "masks", "learned", "constants"):
+        for name in [*self.treatments, *self.presets]:
+            if name not in self.masks:
+                raise TicketError(f"{name} has a treatment or a preset, but no mask.")
+        for name, treatment in self.treatments.items():
+            treatment.check(name, self.masks[name])
+        for name, preset in self.presets.items():
+            preset.check(self.seed, name, self.masks[name])
+        for name in ("weights", "masks", "learned", "constants", "treatments", "presets"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __repr__(self) -> str:
@@ -89,8 +101,19 @@ class Ticket:
         """Bytes of the ticket's file."""
         return len(self._encode())
 
+    def remasked(self, masks: Mapping[str, Tensor]) -> "Ticket":
+        """Return the ticket with other masks of the same layers.
+
+        What is done to single weights (signs, coats, redraws) goes to the weights that the new masks keep, in their
+        order; nothing of the new masks is taken for fixed by the seed.
+        """
+        treatments = {name: each.moved_to(self.masks[name], masks[name]) for name, each in self.treatments.items()}
+        return replace(self, masks=masks, treatments=treatments, presets={})
+
     def random_weights(self) -> dict[str, Tensor]:
-        """Return the unpruned random tensors, float32 on the CPU, regrown and checked against the digest.
+        """Return the random tensors of the first draw, unpruned and untreated, checked against the digest.
+
+        They are float32 on the CPU.
 
         Raises:
             TicketError: this machine regrows other weights than the ticket was made with.
@@ -162,9 +185,13 @@ class Ticket:
             return torch.full_like(like, self.constants[name])
         if name in self.learned:
             return self.learned[name]
-        if name in self.masks:
-            return torch.where(self.masks[name].cpu(), grown[name], 0.0)
-        return grown[name]
+        if name not in self.masks:
+            return grown[name]
+        treatment = self.treatments.get(name, Treatment())
+        return treatment.apply(self.masks[name].cpu(), lambda draw: self._draw(name, draw, grown), self.seed, name)
+
+    def _draw(self, name: str, draw: int, grown: Mapping[str, Tensor]) -> Tensor:
+        return self.weights[name].grow(self.seed, name, draw=draw) if draw else grown[name]
 
     def _check_fits(self, model: nn.Module) -> None:
         shapes = {name: weight.shape for name, weight in self.weights.items()}

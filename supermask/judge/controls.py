@@ -33,7 +33,12 @@ class Reinitialised(Control):
     def make(self, ticket: Ticket, seed: int, scores: Scores) -> Ticket:
         """Draw the weights of another seed."""
         other = int(keyed_bits(seed, "control", self.name, ticket.seed).random_raw()) >> 1  # a seed has 63 bits
-        return replace(ticket, seed=other, digest=digest(grow_all(ticket.weights, other)))
+        return replace(
+            ticket,
+            seed=other,
+            digest=digest(grow_all(ticket.weights, other)),
+            presets={},  # of the old seed, as the masks are
+        )
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class ShuffledInLayers(Control):
 
     def make(self, ticket: Ticket, seed: int, scores: Scores) -> Ticket:
         """Permute the masks."""
-        return replace(ticket, masks={name: moved(mask, seed, self.name, name) for name, mask in ticket.masks.items()})
+        return ticket.remasked({name: moved(mask, seed, self.name, name) for name, mask in ticket.masks.items()})
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Inverted(Control):
 
     def make(self, ticket: Ticket, seed: int, scores: Scores) -> Ticket:
         """Invert the scores."""
-        return replace(ticket, masks=inverted(ticket, scores, seed))
+        return ticket.remasked(inverted(ticket, scores, seed))
 
 
 @dataclass(frozen=True)

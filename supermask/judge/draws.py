@@ -48,7 +48,7 @@ def remasked(ticket: Ticket, masks: Mapping[str, Tensor]) -> Ticket:
     }
     weights = {name: replace(weight, scale=scales.get(name, weight.scale)) for name, weight in ticket.weights.items()}
     new = digest(grow_all(weights, ticket.seed)) if scales else ticket.digest
-    return replace(ticket, masks=masks, weights=weights, digest=new)
+    return replace(ticket.remasked(masks), weights=weights, digest=new)
 
 
 def _is_scaled(ticket: Ticket, name: str) -> bool:
