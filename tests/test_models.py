@@ -43,6 +43,7 @@ def images(input_shape, batch=2, seed=0):
     [
         ("lenet_300_100", 266_200),
         ("lenet5", 61_470),
+        ("lenet5_caffe", 430_500),
         ("fc_500", 397_000),
         ("conv2", 4_300_992),
         ("conv4", 2_425_024),
@@ -64,6 +65,7 @@ def test_weights_without_biases_and_batch_norm_are_those_of_the_papers(name, wei
         ("wide_resnet_40_2", 2_243_546),
         ("wide_resnet_28_2", 1_467_610),
         ("lenet5", 61_706),
+        ("lenet5_caffe", 431_080),
         ("lenet_300_100", 266_610),
     ],
 )
@@ -156,7 +158,9 @@ def test_logits_have_the_shape_asked_for(name, input_shape, classes, width):
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize(("name", "least"), [("lenet5", 12), ("conv2", 2), ("conv4", 4), ("conv6", 8), ("conv8", 16)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("lenet5", 12), ("lenet5_caffe", 16), ("conv2", 2), ("conv4", 4), ("conv6", 8), ("conv8", 16)]
+)
 def test_the_smallest_input_works_and_one_pixel_less_is_refused(name, least):
     model = models.build(name, input_shape=(1, least, least), width=SMALL)
     assert model(images((1, least, least))).shape == (2, 10)
@@ -258,7 +262,9 @@ def test_the_gradient_reaches_every_parameter(name):
         assert parameter.grad.abs().sum() > 0, parameter_name
 
 
-@pytest.mark.parametrize("name", ["lenet_300_100", "lenet5", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"])
+@pytest.mark.parametrize(
+    "name", ["lenet_300_100", "lenet5", "lenet5_caffe", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"]
+)
 def test_exported_network_computes_the_same(name):
     model = models.build(name, width=SMALL).eval()
     batch = images(models.RECIPES[name].input_shape)
@@ -357,9 +363,10 @@ def message(*arguments, **options):
 @pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet18", "torchvision"])
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
-        f"Unknown model {name!r}; known are lenet_300_100, lenet5, fc_500, linear_diamond_500, relu_diamond_500, "
-        "conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, "
-        "wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
+        f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, fc_500, linear_diamond_500, "
+        "relu_diamond_500, conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, "
+        "wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as "
+        "torchvision:resnet18."
     )
 
 

@@ -16,7 +16,7 @@ from supermask.errors import SupermaskError
 from supermask.models.conv import ConvNet
 from supermask.models.diamond import Diamond, FullyConnected
 from supermask.models.from_torchvision import from_torchvision
-from supermask.models.lenet import LeNet5, LeNet300100
+from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
 from supermask.models.resnet import ResNet
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
 from supermask.models.wide_resnet import WideResNet
@@ -54,6 +54,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "lenet_300_100": Recipe(LeNet300100, MNIST),
         "lenet5": Recipe(LeNet5, MNIST),
+        "lenet5_caffe": Recipe(LeNet5Caffe, MNIST),
         "fc_500": Recipe(FullyConnected, MNIST),
         "linear_diamond_500": Recipe(partial(Diamond, relu=False), MNIST),
         "relu_diamond_500": Recipe(partial(Diamond, relu=True), MNIST),

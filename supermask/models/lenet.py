@@ -1,4 +1,4 @@
-"""The two LeNets: the multilayer perceptron 300-100 and the convolutional LeNet-5."""
+"""The LeNets: the multilayer perceptron 300-100, the convolutional LeNet-5, and the one that Caffe calls so."""
 
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
@@ -68,8 +68,46 @@ class LeNet5(nn.Module):
         return self.classifier(self.features(images))
 
 
+class LeNet5Caffe(nn.Module):
+    """The network that Caffe's MNIST example calls LeNet, and papers on compression LeNet-5.
+
+    5x5 convolutions without padding with 20 and 50 channels, each followed by 2x2 max pooling and by no other
+    nonlinearity, then 500 ReLU units and `classes` outputs.
+
+    Maps float images (batch, channels, height, width) to logits (batch, classes); 430,500 weights and 580 biases at
+    (1, 28, 28) with 10 classes. Raises `SupermaskError` for an input below 16x16.
+
+    Source: Caffe, examples/mnist/lenet_train_test.prototxt; the LeNet-5 of 431K parameters of Han, Mao & Dally 2016,
+    table 3.
+    """
+
+    def __init__(self, *, input_shape: InputShape, classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        # 16 -> 12 (unpadded 5x5) -> 6 (pool) -> 2 (unpadded 5x5) -> 1 (pool)
+        check_size(input_shape, least=16, stages="unpadded 5x5 convolutions and 2 pooling stages")
+        channels, height, columns = input_shape
+        first, second, hidden = scaled(20, width), scaled(50, width), scaled(500, width)
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, first, 5),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 5),
+            nn.MaxPool2d(2),
+            Rearrange("b c h w -> b (c h w)"),
+        )
+        pixels = _side_after_caffe(height) * _side_after_caffe(columns)
+        self.classifier = nn.Sequential(nn.Linear(second * pixels, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+        return self.classifier(self.features(images))
+
+
 def _side_after_features(side: int) -> int:
     return (side // 2 - 4) // 2
+
+
+def _side_after_caffe(side: int) -> int:
+    return ((side - 4) // 2 - 4) // 2
 
 
 def _fully_connected(inputs: int, classes: int, width: float) -> nn.Sequential:
