@@ -6,7 +6,7 @@ The gain of a rectified linear unit is sqrt(2) (He et al. 2015, eq. 10); "fan" c
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -39,6 +39,10 @@ class Distribution(ABC):
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the first `count` weights of the stream, float64 (count,)."""
 
+    @abstractmethod
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of the weights, the same bits on every machine."""
+
     def describe(self) -> dict[str, Any]:
         """Return the name and the parameters, as `from_description` reads them."""
         return {"name": self.name, **asdict(self)}
@@ -57,6 +61,10 @@ class _Kaiming(Distribution):
     def std(self, fans: Fans) -> float:
         """Return gain / sqrt(fan), the standard deviation (He et al. 2015, section 2.2)."""
         return self.gain / math.sqrt(fans.of(self.mode))
+
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of the weights."""
+        return self.std(fans)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,10 @@ class _Xavier(Distribution):
     def __post_init__(self) -> None:
         _require_positive(self, "gain", self.gain)
 
+    def deviation(self, fans: Fans) -> float:
+        """Return gain * sqrt(2 / (fan_in + fan_out)), the standard deviation of the weights."""
+        return self.gain * math.sqrt(2.0 / sum(fans))
+
 
 @dataclass(frozen=True)
 class XavierNormal(_Xavier):
@@ -108,7 +120,7 @@ class XavierNormal(_Xavier):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights."""
-        return stream.normal(count) * (self.gain * math.sqrt(2.0 / sum(fans)))
+        return stream.normal(count) * self.deviation(fans)
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,10 @@ class Uniform(Distribution):
         """Return the weights."""
         return _centred(stream, count, self.bound)
 
+    def deviation(self, fans: Fans) -> float:
+        """Return bound / sqrt(3), the standard deviation of the weights."""
+        return self.bound / math.sqrt(3.0)
+
 
 @dataclass(frozen=True)
 class TruncatedNormal(_Kaiming):
@@ -157,6 +173,44 @@ class TruncatedNormal(_Kaiming):
         """Return the weights."""
         return stream.truncated_normal(count, self.cut) * self.std(fans)
 
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of what is left between the cuts, which is less than `std`."""
+        return self.std(fans) * math.sqrt(1.0 - self.cut / _mills(self.cut))
+
+
+@dataclass(frozen=True)
+class SignOf(Distribution):
+    """Plus or minus the standard deviation of another distribution, with the sign that its draw has.
+
+    Zhou et al. 2019, section 4, "constant": a layer's weights, each as far from zero as the layer's standard deviation,
+    with the sign that it would have. The deviation is the distribution's; the authors' code takes that of the weights
+    drawn, which is the same but for chance. A zero counts as plus.
+
+    Attributes:
+        of: the other distribution, of which a stream draws the signs.
+
+    """
+
+    of: Distribution = field(default_factory=KaimingNormal)
+    name: ClassVar[str] = "sign_of"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.of, SignOf) or not isinstance(self.of, Distribution):
+            kind = self.of.name if isinstance(self.of, Distribution) else type(self.of).__name__
+            raise SupermaskError(f"sign_of has of={kind}; it must be a distribution other than sign_of.")
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights; they cost what those of the other distribution do."""
+        return np.where(self.of.draw(stream, count, fans) < 0.0, -1.0, 1.0) * self.deviation(fans)
+
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of the weights, which is the other distribution's."""
+        return self.of.deviation(fans)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and the description of the other distribution."""
+        return {"name": self.name, "of": self.of.describe()}
+
 
 KNOWN: dict[str, type[Distribution]] = {
     kind.name: kind
@@ -168,6 +222,7 @@ KNOWN: dict[str, type[Distribution]] = {
         XavierUniform,
         Uniform,
         TruncatedNormal,
+        SignOf,
     )
 }
 
@@ -185,6 +240,9 @@ def from_description(description: dict[str, Any]) -> Distribution:
     """Return the distribution that `Distribution.describe` described."""
     parameters = {key: value for key, value in description.items() if key != "name"}
     kind = type(named(str(description.get("name"))))
+    inner = parameters.get("of")
+    if kind is SignOf and isinstance(inner, dict) and inner.get("name") != SignOf.name:
+        parameters["of"] = from_description(inner)
     try:
         return kind(**parameters)
     except TypeError as error:
@@ -195,6 +253,20 @@ def _centred(stream: Stream, count: int, bound: float) -> Floats:
     return (stream.uniform(count) - 0.5) * (2.0 * bound)
 
 
-def _require_positive(distribution: Distribution, field: str, value: float) -> None:
+def _mills(x: float) -> float:
+    """Return (Phi(x) - 1/2) / phi(x) of the standard normal distribution, for positive x.
+
+    The series x + x^3/3 + x^5/(3*5) + ... has positive terms and needs no function of a maths library.
+    """
+    term = total = x
+    place = 1
+    while term > total * 2.0**-60 and total < math.inf:
+        place += 2
+        term *= x * x / place
+        total += term
+    return total
+
+
+def _require_positive(distribution: Distribution, option: str, value: float) -> None:
     if isinstance(value, bool) or not (isinstance(value, int | float) and 0.0 < value < math.inf):
-        raise SupermaskError(f"{distribution.name} has {field}={value!r}; it must be a positive number.")
+        raise SupermaskError(f"{distribution.name} has {option}={value!r}; it must be a positive number.")

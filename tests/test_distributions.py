@@ -18,6 +18,7 @@ from supermask.distributions import (
     KaimingNormal,
     KaimingUniform,
     SignedConstant,
+    SignOf,
     TruncatedNormal,
     Uniform,
     XavierNormal,
@@ -73,7 +74,45 @@ def test_weights_lie_in_the_support_of_the_law(distribution, law):
 
 
 def test_every_known_distribution_has_its_law_tested():
-    assert {distribution.name for distribution, _ in LAWS} | {"signed_constant"} == set(KNOWN)
+    assert {distribution.name for distribution, _ in LAWS} | {"signed_constant", "sign_of"} == set(KNOWN)
+
+
+@pytest.mark.parametrize(("distribution", "law"), LAWS, ids=str)
+def test_the_deviation_is_that_of_the_law(distribution, law):
+    assert distribution.deviation(FANS) == pytest.approx(law.std(), rel=1e-12)
+
+
+@pytest.mark.parametrize("cut", [0.1, 1.0, 6.0, 30.0, 1e3, 1e200])
+def test_a_cut_of_any_size_leaves_a_deviation(cut):
+    expected = stats.truncnorm(-cut, cut).std() if cut < 30 else 1.0
+    assert TruncatedNormal(gain=1.0, cut=cut).deviation(Fans(1, 1)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("distribution", "law"), [*LAWS, (SignedConstant(), stats.norm(scale=math.sqrt(2 / 40)))])
+def test_a_sign_of_a_draw_is_the_deviation_with_the_sign_of_each_weight(distribution, law):
+    weights, signs = draw(distribution, 500), draw(SignOf(distribution), 500)
+    for weight, sign in zip(weights, signs, strict=True):
+        assert sign == pytest.approx(law.std() if weight >= 0 else -law.std(), rel=1e-12)
+
+
+def test_a_sign_of_a_draw_says_whose_sign_it_is():
+    described = SignOf(Uniform(0.5)).describe()
+    assert described == {"name": "sign_of", "of": {"name": "uniform", "bound": 0.5}}
+    assert from_description(described) == SignOf(Uniform(0.5)) != SignOf(Uniform(0.6))
+
+
+@pytest.mark.parametrize("of", [None, "uniform", {}, SignOf()], ids=str)
+def test_a_sign_of_what_is_no_other_distribution_is_refused(of):
+    with pytest.raises(SupermaskError, match=r"sign_of has of=.*; it must be a distribution other than sign_of"):
+        SignOf(of)
+
+
+def test_a_description_that_goes_on_for_ever_is_refused():
+    described = {"name": "uniform", "bound": 1.0}
+    for _ in range(5000):
+        described = {"name": "sign_of", "of": described}
+    with pytest.raises(SupermaskError, match="sign_of has of="):
+        from_description(described)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +191,7 @@ def test_an_unknown_name_is_answered_with_the_known():
 @pytest.mark.parametrize(
     ("kind", "field"),
     [
-        *[(kind, "gain") for kind in KNOWN.values() if kind is not Uniform],
+        *[(kind, "gain") for kind in KNOWN.values() if kind not in (Uniform, SignOf)],
         (Uniform, "bound"),
         (TruncatedNormal, "cut"),
     ],
@@ -178,6 +217,8 @@ def test_an_unknown_mode_is_refused_with_the_known(kind, mode):
         ({"name": "gaussian"}, "Unknown distribution 'gaussian'"),
         ({"name": "uniform", "gain": 1.0}, "uniform does not take {'gain': 1.0}"),
         ({"name": "uniform", "bound": -1.0}, "bound=-1.0"),
+        ({"name": "sign_of", "of": {"name": "gaussian"}}, "Unknown distribution 'gaussian'"),
+        ({"name": "sign_of", "of": {}}, "Unknown distribution 'None'"),
     ],
 )
 def test_a_description_of_nothing_known_is_refused(description, message):
