@@ -167,6 +167,8 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "iterations", None),
     ("recipe", "drops", [0.5, 0.75]),
     ("recipe", "dropout", 0.0),
+    ("recipe", "padding", 4),
+    ("recipe", "flips", True),
     ("search", "packed", False),
     ("", "initial", "kaiming_normal"),
     ("", "options", {}),

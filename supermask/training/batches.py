@@ -12,7 +12,6 @@ from supermask.training.processes import ALONE, Processes
 from supermask.training.recipe import Recipe
 
 EVALUATION_BATCH = 1000
-_AUGMENTATION = CropAndFlip()
 
 
 class Batches:
@@ -41,6 +40,7 @@ class Batches:
         self._data, self._recipe, self._seed, self._processes = data, recipe, seed, processes
         self._share = processes.share(recipe.batch_size)
         self.weight = processes.size * (self._share.stop - self._share.start) / recipe.batch_size
+        self._augmentation = CropAndFlip(recipe.padding, recipe.flips)
         self._examples = on_device(data.train, device)
         self.per_epoch = recipe.steps_per_epoch(len(data.train))
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
@@ -55,7 +55,7 @@ class Batches:
         chosen = self._order[place * size : (place + 1) * size]
         images = self._examples.images[chosen]
         if self._recipe.augment:  # of the whole batch: what is drawn for an example depends on its place there
-            images = _AUGMENTATION(images, generator=step_generator(self._seed, step))
+            images = self._augmentation(images, generator=step_generator(self._seed, step))
         return prepare(self._data, self._recipe, images[self._share]), self._examples.labels[chosen[self._share]]
 
     def first(self, count: int) -> Iterator[Tensor]:

@@ -33,7 +33,9 @@ class Recipe:
         drops: fractions of all steps, warm-up included, at which the learning rate drops with decay "step".
         warm_up: optimizer steps over which the rate first rises linearly.
         dropout: fraction of the inputs of every linear layer but a first one that a training step drops.
-        augment: random crops of images padded by 4 pixels, and random flips.
+        augment: random crops of padded images, and random flips.
+        padding: black pixels on each side of an image before a crop, by as many of which it may be shifted.
+        flips: whether augmented images are mirrored at random too; digits and letters should not be.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last.
         compile: compile the network for its training steps, which pays in long runs; sums may round in another order.
@@ -56,6 +58,8 @@ class Recipe:
     warm_up: int = 0
     dropout: float = 0.0
     augment: bool = False
+    padding: int = 4
+    flips: bool = True
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
@@ -64,7 +68,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         self._refuse_non_finite()
-        for name, least in (("epochs", 0), ("batch_size", 1), ("warm_up", 0), ("evaluate_every", 0)):
+        for name, least in (("epochs", 0), ("batch_size", 1), ("warm_up", 0), ("padding", 0), ("evaluate_every", 0)):
             if getattr(self, name) < least:
                 raise SupermaskError(f"{name}={getattr(self, name)} is too small; it must be at least {least}.")
         if self.iterations is not None and self.iterations < 0:

@@ -11,7 +11,7 @@ from torch import nn
 
 from supermask import EdgePopup, SupermaskError, data
 from supermask.baselines import Dense
-from supermask.data import Examples
+from supermask.data import CropAndFlip, Examples, epoch_order, step_generator
 from supermask.errors import RunError
 from supermask.training import Recipe, Stopped, evaluate, train
 from supermask.training.batches import Batches, Prepared
@@ -258,6 +258,20 @@ def test_steps_have_augmentations_of_their_own(synthetic):
     # all images are equal, so that batches differ in their crops alone
     assert not torch.equal(batches.batch(0)[0], batches.batch(1)[0])
     assert torch.equal(batches.batch(0)[0], batches.batch(0)[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": 1}, {"flips": False}, {"padding": 0, "flips": True}])
+def test_the_recipe_says_how_far_images_are_shifted_and_whether_they_are_mirrored(synthetic, options):
+    plain, augmented = (
+        Batches(synthetic, recipe, seed=3, device=torch.device("cpu"))
+        for recipe in (RECIPE, replace(RECIPE, augment=True, **options))
+    )
+    pixels = synthetic.train.images[epoch_order(len(synthetic.train), seed=3, epoch=0)[: RECIPE.batch_size]]
+    expected = CropAndFlip(options.get("padding", 4), options.get("flips", True))
+    shifted = synthetic.normalize(expected(pixels, generator=step_generator(3, 0)))
+    assert torch.equal(augmented.batch(0)[0], shifted)
+    assert torch.equal(plain.batch(0)[0], synthetic.normalize(pixels))
+    assert not torch.equal(augmented.batch(0)[0], plain.batch(0)[0])
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

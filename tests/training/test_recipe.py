@@ -77,6 +77,7 @@ def test_optimizers_take_the_recipe():
         ({"best": "test"}, "'test'; known are accuracy, loss, auto"),
         ({"decay": "linear"}, "'linear'; known are cosine"),
         ({"warm_up": -1}, "warm_up=-1"),
+        ({"padding": -1}, "padding=-1"),
     ],
 )
 def test_bad_values_are_refused_by_name(bad, says):
