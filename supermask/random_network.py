@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from supermask.masking.budget import Budget
 from supermask.masking.roles import Policy
 from supermask.random_weights import RandomWeight, checked_seed, digest
 from supermask.ticket import Ticket
+from supermask.treatment import Preset, Treatment
 
 
 class RandomNetwork:
@@ -75,7 +77,14 @@ class RandomNetwork:
         """Shapes of the prunable parameters by name, in the model's order."""
         return {name: slot.shape for name, slot in self.masked.items()}
 
-    def ticket(self, masks: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> Ticket:
+    def ticket(
+        self,
+        masks: Mapping[str, Tensor],
+        provenance: Mapping[str, Any],
+        *,
+        treatments: Mapping[str, Treatment] = MappingProxyType({}),
+        presets: Mapping[str, Preset] = MappingProxyType({}),
+    ) -> Ticket:
         """Return the ticket of these masks with the model's present learned tensors and statistics."""
         return Ticket(
             seed=self.seed,
@@ -86,6 +95,8 @@ class RandomNetwork:
             constants=self.constants,
             bypassed=self.bypassed,
             provenance=provenance,
+            treatments=treatments,
+            presets=presets,
         )
 
     @torch.no_grad()

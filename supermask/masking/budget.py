@@ -206,6 +206,10 @@ class Budget:
         for pattern, density in self.own.items():
             checked_density(density, f"own_density[{pattern!r}]")
 
+    def thinned(self, fraction: float) -> "Budget":
+        """Return the budget of a part of the density, for the layers with one of their own too."""
+        return Budget(self.scope, {pattern: density * fraction for pattern, density in self.own.items()})
+
     def pools(self, shapes: Shapes, density: float) -> list[Pool]:
         """Return the pools of all layers at this density."""
         own = self._resolve(shapes)

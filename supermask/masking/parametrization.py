@@ -39,6 +39,20 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None, None, *[None for _ in stored]
 
 
+def straight_through_scores(scores: Tensor, value: Tensor, signed: bool, *stored: Tensor) -> Tensor:
+    """Return the masked weight `value`; its gradient, times the stored slope, reaches the scores.
+
+    Args:
+        scores: that chose the mask.
+        value: the masked weight.
+        signed: whether the scores are ranked with their sign; by magnitude, the slope has the sign of the score too.
+        stored: the slope, which in edge-popup is the frozen weight: a tensor, or bits and a magnitude.
+
+    """
+    weight: Tensor = _StraightThrough.apply(scores, value, signed, *stored)
+    return weight
+
+
 def _whole(stored: Sequence[Tensor], like: Tensor) -> Tensor:
     """Return the frozen weights: as they are stored, or made of their bits and their magnitude."""
     return stored[0] if len(stored) == 1 else unpack(Signs(*stored), like)
@@ -75,7 +89,7 @@ class Masked(nn.Module):
         """Return the masked weight; its gradient reaches the scores."""
         if not (torch.is_grad_enabled() and scores.requires_grad):
             return self.value
-        return _StraightThrough.apply(scores, self.value, self.signed, *self._kept())
+        return straight_through_scores(scores, self.value, self.signed, *self._kept())
 
     @property
     def frozen(self) -> Tensor:

@@ -1,5 +1,27 @@
 """Searches: one file per algorithm that finds a strong ticket."""
 
+from supermask.search.base import Search
+from supermask.search.biprop import Biprop
 from supermask.search.edge_popup import EdgePopup
+from supermask.search.frozen import PartiallyFrozen
+from supermask.search.gem_miner import GemMiner
+from supermask.search.iterand import IteRand
+from supermask.search.learned import LearnedSupermask
+from supermask.search.multicoated import MulticoatedSupermask
+from supermask.search.registry import SEARCHES
+from supermask.search.signed import SignedSupermask
+from supermask.search.structured import StructuredPopup
 
-__all__ = ["EdgePopup"]
+__all__ = [
+    "SEARCHES",
+    "Biprop",
+    "EdgePopup",
+    "GemMiner",
+    "IteRand",
+    "LearnedSupermask",
+    "MulticoatedSupermask",
+    "PartiallyFrozen",
+    "Search",
+    "SignedSupermask",
+    "StructuredPopup",
+]
