@@ -163,6 +163,13 @@ class Method(ABC):
     trains: ClassVar[bool] = True
     """Whether anything is trained."""
 
+    def shared(self) -> "Method":
+        """Return the method with those of its options that its stages do not depend on at their defaults.
+
+        Runs for which this is the same, and all else but the density, share their stages.
+        """
+        return self
+
     @abstractmethod
     def find(self, work: Work) -> Found:
         """Find a network of the density that is asked for, and train it."""

@@ -61,8 +61,8 @@ def run(
         device: where to train.
         data_folder: where the data sets lie; None is what `supermask.data.load` says.
         resume: go on from the checkpoint of an unfinished run.
-        stages: a folder for trainings that jobs of other densities have in common, e.g. the rounds of iterative
-            pruning; it stays. None keeps them in the run's folder until it is finished.
+        stages: a folder for trainings that jobs of other densities or options have in common, e.g. the rounds of
+            iterative pruning; it stays. None keeps them in the run's folder until it is finished.
         checkpoint_seconds: time between checkpoints.
         progress: show a progress bar where standard error is a terminal.
 
@@ -115,8 +115,8 @@ def _work(
 
 
 def _stages_of(job: Job) -> str:
-    """Return a folder name that two jobs have in common if they differ in their density alone."""
-    config = replace(job, search=replace(job.search, density=1.0)).config()
+    """Return a folder name that two jobs have in common if they differ in what no stage depends on."""
+    config = replace(job, options=job.way.shared(), search=replace(job.search, density=1.0)).config()
     return f"{job.method}-{hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]}"
 
 

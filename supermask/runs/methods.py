@@ -13,6 +13,7 @@ from supermask.baselines.at_initialisation import (
 )
 from supermask.baselines.dense import Trained
 from supermask.baselines.during_training import ADMM, Gradual, RigL, Set
+from supermask.baselines.heuristic import Heuristic, HeuristicTrained
 from supermask.baselines.method import Method
 from supermask.baselines.rounds import (
     FineTune,
@@ -55,6 +56,8 @@ _ALL: tuple[Method, ...] = (
     ADMM(),
     FilterPruning(),
     EarlyBird(),
+    Heuristic(),
+    HeuristicTrained(),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 """Every method with its default options."""
