@@ -37,7 +37,7 @@ def cost_of(model: nn.Module, example: Tensor) -> Cost:
     modes = {module: module.training for module in model.modules()}
     with ExitStack() as hooks, torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
                 hooks.callback(module.register_forward_hook(partial(_count, counts)).remove)
         model.eval()
         model(example.to(next(model.parameters()).device))

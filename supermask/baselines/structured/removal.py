@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from supermask.baselines.structured.flow import NONE
 
@@ -61,13 +63,16 @@ def apply_cuts(model: nn.Module, cuts: Mapping[str, Cut]) -> nn.Module:
     for name, cut in cuts.items():
         module = model.get_submodule(name)
         rows, columns = (side.nonzero().squeeze(1) for side in (cut.rows, cut.columns))
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             _take(module, ("weight", "bias", "running_mean", "running_var"), columns)
             module.num_features = len(columns)
             continue
         _take(module, ("weight", "bias"), rows)
+        if isinstance(module, _ConvNd) and module.groups > 1:  # depthwise: its inputs are its rows
+            module.out_channels = module.in_channels = module.groups = len(rows)
+            continue
         _take(module, ("weight",), columns, dimension=1)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, _ConvNd):
             module.out_channels, module.in_channels = len(rows), len(columns)
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = len(rows), len(columns)
