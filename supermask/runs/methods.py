@@ -11,6 +11,7 @@ from supermask.baselines.at_initialisation import (
     Snip,
     SynFlow,
 )
+from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.dense import Trained
 from supermask.baselines.during_training import ADMM, Gradual, RigL, Set
 from supermask.baselines.heuristic import Heuristic, HeuristicTrained
@@ -25,7 +26,19 @@ from supermask.baselines.rounds import (
     ScratchB,
     ScratchE,
 )
-from supermask.baselines.searched import Searched, SearchedThenTrained, Unsearched
+from supermask.baselines.searched import (
+    Binarised,
+    Frozen,
+    GemMined,
+    IteRanded,
+    Learned,
+    Multicoated,
+    Searched,
+    SearchedThenTrained,
+    Signed,
+    Structured,
+    Unsearched,
+)
 from supermask.baselines.structured.early_bird import EarlyBird
 from supermask.baselines.structured.filter_pruning import FilterPruning
 from supermask.errors import SupermaskError
@@ -35,6 +48,14 @@ _ALL: tuple[Method, ...] = (
     Trained(),
     Unsearched(),
     SearchedThenTrained(),
+    Learned(),
+    GemMined(),
+    IteRanded(),
+    Binarised(),
+    Signed(),
+    Multicoated(),
+    Frozen(),
+    Structured(),
     Snip(),
     GraSP(),
     SynFlow(),
@@ -45,6 +66,7 @@ _ALL: tuple[Method, ...] = (
     LearningRateRewind(),
     FineTune(),
     Han(),
+    DeepCompression(),
     ScratchE(),
     ScratchB(),
     RandomUniform(),

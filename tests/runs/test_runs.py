@@ -22,6 +22,7 @@ def test_every_method_runs_and_leaves_its_files(tmp_path, method):
     files = {path.name for path in tmp_path.iterdir()}
     kept = set() if method == "dense" else {"network.ticket"}
     kept |= set() if method in ("edge_popup", "random_mask") else {"network.safetensors"}
+    kept |= {"network.compressed"} if method == "deep_compression" else set()
     assert files - {"scores.safetensors"} == {"config.json", "metrics.jsonl", "result.json"} | kept
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
     for key in ("versions", "machine", "seconds", "kept", "prunable", "bytes", "history", "test", "validation"):
