@@ -26,14 +26,14 @@ class Choice(NamedTuple):
     Attributes:
         ticket: the network before it is trained again, if it is.
         chosen: masks of the weights that the criterion keeps, by parameter name.
-        scores: that chose them.
-        details: plain values about them.
+        scores: that chose them; None where the ticket's masks are not theirs, because it has frozen weights.
+        details: how many the criterion keeps, and how many of them training left with the sign that they had.
 
     """
 
     ticket: Ticket
     chosen: Tensors
-    scores: Tensors
+    scores: Tensors | None
     details: dict[str, Any]
 
 
@@ -121,7 +121,7 @@ class Heuristic(Method):
             "chosen": _count(chosen.values()),
             "same_sign": _count(chosen[name] & (initial[name].sign() == final[name].sign()) for name in chosen),
         }
-        return Choice(ticket, chosen, scores, details)
+        return Choice(ticket, chosen, scores if self.mask_0 == "zero" else None, details)
 
     def find(self, work: Work) -> Found:
         """Train the dense network, and run what is kept of it untrained."""
