@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from supermask.baselines.sample import Sample
 from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.data import DataSet
-from supermask.search import EdgePopup
+from supermask.search import Search
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject
 
@@ -47,7 +48,8 @@ class Work:
         weights: distribution of the initial weights of what is trained.
         include: parameters that can be pruned besides the weights of two or more dimensions.
         dense: weights that are not pruned and do not count as prunable.
-        start_search: returns a search of a kind over a fresh network, with the search's own options.
+        start_search: returns a search of a kind with some options of its own over a fresh network, with the run's
+            options.
 
     """
 
@@ -64,7 +66,7 @@ class Work:
     weights: str = "kaiming_normal"
     include: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
-    start_search: Callable[[type[EdgePopup]], EdgePopup] | None = None
+    start_search: Callable[[type[Search], Mapping[str, Any]], Search] | None = None
 
     @cached_property
     def whole(self) -> Ticket:
@@ -101,10 +103,10 @@ class Work:
         )
         return replace(other, masks=ticket.masks)
 
-    def search(self, kind: type[EdgePopup]) -> EdgePopup:
-        """Return a search over a fresh network."""
+    def search(self, kind: type[Search], own: Mapping[str, Any] = MappingProxyType({})) -> Search:
+        """Return a search over a fresh network, with options of its own besides those of the run."""
         assert self.start_search is not None
-        return self.start_search(kind)
+        return self.start_search(kind, own)
 
     def train(
         self, subject: Subject, *, stage: str | None = None, recipe: Recipe | None = None, start: int = 0
@@ -156,9 +158,6 @@ class Method(ABC):
     name: ClassVar[str]
     by_density: ClassVar[bool] = True
     """Whether the density that is asked for makes a difference."""
-
-    searches: ClassVar[bool] = False
-    """Whether the options of a search make a difference, besides the density and the prunable weights."""
 
     trains: ClassVar[bool] = True
     """Whether anything is trained."""

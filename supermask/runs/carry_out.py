@@ -20,7 +20,7 @@ from supermask.errors import SupermaskError
 from supermask.files import locked, write_whole
 from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
-from supermask.search import EdgePopup
+from supermask.search import Search
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject, train
 from supermask.training.metrics import write_metrics
@@ -110,7 +110,7 @@ def _work(
         weights=job.initial,
         include=job.search.include,
         dense=job.search.dense,
-        start_search=lambda kind: job.search.start(kind, build_network(job, data_set), job.seed),
+        start_search=lambda kind, own: job.search.start(kind, build_network(job, data_set), job.seed, own),
     )
 
 
@@ -181,7 +181,7 @@ def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> Result:
     if found.scores is not None:
         _save_tensors(folder / SCORES, found.scores)
     path = folder / TICKET
-    if not isinstance(subject, EdgePopup):
+    if not isinstance(subject, Search):
         path = folder / "network.safetensors"
         _save_tensors(path, subject.model.state_dict())
     if not counts:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from supermask.baselines.method import Method
+from supermask.baselines.searched import SearchMethod
 from supermask.baselines.sparse import whole_ticket
 from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
@@ -14,7 +15,6 @@ from supermask.files import read_json
 from supermask.runs.carry_out import build_network, check_network, load_data
 from supermask.runs.folder import Result, RunFolder
 from supermask.runs.job import Job
-from supermask.search import EdgePopup
 
 
 class Cell(NamedTuple):
@@ -148,8 +148,9 @@ class Checks:
             job.recipe.steps_per_epoch(len(data_set.train))
             check_network(job, data_set)
             model, search = build_network(job, data_set), job.search
-            if job.way.searches:
-                search.start(EdgePopup, model, job.seed)
+            if isinstance(job.way, SearchMethod):
+                steps = job.training.steps(len(data_set.train))
+                search.start(job.way.kind, model, job.seed, job.way.own(steps))
             elif job.way.by_density:
                 whole_ticket(model, seed=job.seed, weights=job.initial, include=search.include, dense=search.dense)
         except SupermaskError as error:

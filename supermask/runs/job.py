@@ -1,12 +1,15 @@
 """A job: one method on one network and one data set with one seed, as plain values."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from torch import nn
 
 from supermask.baselines.method import Method
+from supermask.baselines.searched import SearchMethod
 from supermask.distributions import named
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, Scope, checked_density, named_scope
@@ -14,7 +17,7 @@ from supermask.masking.roles import BiasPolicy, NormPolicy
 from supermask.masking.schedule import Constant, CubicRamp, Schedule
 from supermask.random_weights import checked_seed
 from supermask.runs.methods import named_method
-from supermask.search import EdgePopup
+from supermask.search import Search
 from supermask.training import Recipe
 
 
@@ -31,6 +34,7 @@ class SearchOptions:
         weights: distribution of the frozen random weights.
         scaled: multiply the frozen weights by 1/sqrt(density).
         score: rank weights by the magnitude of their scores or by the signed scores.
+        equalised: draw the first scores of all layers on one scale, so that a global scope starts with no layer empty.
         ramp: optimizer steps over which the density falls from 1 to its value, along a cubic; 0 is at once.
         bias: biases are zero ("none"), random and frozen, or learned.
         norm: normalisation layers are bypassed ("none"), lose their weight and bias ("affine_off"), keep them as they
@@ -56,6 +60,7 @@ class SearchOptions:
     ] = "signed_constant"
     scaled: bool = True
     score: Literal["magnitude", "signed"] = "magnitude"
+    equalised: bool = False
     ramp: int = 0
     bias: BiasPolicy = "none"
     norm: NormPolicy = "affine_off"
@@ -71,26 +76,22 @@ class SearchOptions:
         if self.floor is not None and self.scope != "global":
             raise SupermaskError(f"floor={self.floor} needs scope=global; with scope={self.scope} leave it out.")
 
-    def start(self, kind: type[EdgePopup], model: nn.Module, seed: int) -> EdgePopup:
-        """Return a search of this kind over a freshly built model."""
+    def start(
+        self, kind: type[Search], model: nn.Module, seed: int, own: Mapping[str, Any] = MappingProxyType({})
+    ) -> Search:
+        """Return a search of this kind over a freshly built model.
+
+        Args:
+            kind: takes of these options what it knows.
+            model: freshly built.
+            seed: of all that it draws.
+            own: options of its own, which come before these.
+
+        """
         scope: Scope = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         schedule: Schedule = CubicRamp(self.ramp) if self.ramp else Constant()
-        return kind(
-            model,
-            density=self.density,
-            seed=seed,
-            scope=scope,
-            weights=self.weights,
-            scaled=self.scaled,
-            score=self.score,
-            schedule=schedule,
-            include=self.include,
-            dense=self.dense,
-            learned=self.learned,
-            bias=self.bias,
-            norm=self.norm,
-            packed=self.packed,
-        )
+        given = {**{part.name: getattr(self, part.name) for part in fields(self)}, "scope": scope, "schedule": schedule}
+        return kind(model, **{"seed": seed, **{key: given[key] for key in kind.takes() & given.keys()}, **own})
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,19 @@ class Job:
             section = config[part] if part else config
             if section[option] == older:
                 del section[option]
-        if not self.way.by_density:
+        used = _used(self.way)
+        config["search"] = {key: value for key, value in config["search"].items() if key in used}
+        if not used:
             del config["search"]
-        elif not self.way.searches:
-            config["search"] = {key: config["search"][key] for key in ("density", "include", "dense")}
         return config
+
+
+def _used(way: Method) -> set[str]:
+    """Return the names of the options of a search that make a difference to a method."""
+    if not isinstance(way, SearchMethod):
+        return {"density", "include", "dense"} if way.by_density else set()
+    taken = way.kind.takes() - {field.name for field in fields(way)}
+    return {*taken} | {option for option, part in (("floor", "scope"), ("ramp", "schedule")) if part in taken}
 
 
 _LATER: tuple[tuple[str, str, Any], ...] = (
@@ -170,6 +179,7 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "padding", 4),
     ("recipe", "flips", True),
     ("search", "packed", False),
+    ("search", "equalised", False),
     ("", "initial", "kaiming_normal"),
     ("", "options", {}),
 )

@@ -50,7 +50,7 @@ def test_densities_that_share_a_name_are_refused():
 @pytest.mark.parametrize(
     ("axis", "says"),
     [
-        ({"methods": ("dense", "sgd")}, "'sgd'; known are"),
+        ({"methods": ("dense", "newton")}, "'newton'; known are"),
         ({"methods": ("edgepopup",)}, r"'edgepopup' \(perhaps edge_popup\); known are"),
         ({"densities": (0.1, 1.5)}, r"density=1\.5"),
     ],
