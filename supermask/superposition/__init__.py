@@ -1,0 +1,30 @@
+"""Supermasks in superposition: many tasks in one random network, a mask for each, told apart by entropy.
+
+Wortsman, Ramanujan, Liu, Kembhavi, Rastegari, Yosinski, Farhadi, NeurIPS 2020, arXiv 2006.14769.
+"""
+
+from supermask.superposition.inference import Binary, EachMask, Inference, OneShot
+from supermask.superposition.learning import Learner, Seen, TaskFreeLearner
+from supermask.superposition.measuring import Measured, measure
+from supermask.superposition.objectives import Entropy, Objective, Superfluous
+from supermask.superposition.starts import Fresh, RunningMean, Start
+from supermask.superposition.superposition import Superposition
+
+__all__ = [
+    "Binary",
+    "EachMask",
+    "Entropy",
+    "Fresh",
+    "Inference",
+    "Learner",
+    "Measured",
+    "Objective",
+    "OneShot",
+    "RunningMean",
+    "Seen",
+    "Start",
+    "Superfluous",
+    "Superposition",
+    "TaskFreeLearner",
+    "measure",
+]
