@@ -20,7 +20,6 @@ from supermask.errors import SupermaskError
 from supermask.files import locked, write_whole
 from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
-from supermask.search import Search
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject, train
 from supermask.training.metrics import write_metrics
@@ -172,16 +171,17 @@ def measured(outcome: Outcome) -> Result:
 
 def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> Result:
     """Write what was found; return the size of the network's file and its counts of weights."""
-    subject, counts = found.subject, {}
+    subject, counts, strong = found.subject, {}, False
     write_metrics(folder / "metrics.jsonl", found.outcome.history)  # of the last training, which may be a stage
     if isinstance(subject, Ticketed):
         ticket = subject.ticket(**_provenance(job, data_set, found.outcome))
         ticket.save(folder / TICKET)
         counts = {"kept": ticket.kept, "prunable": ticket.prunable}
+        strong = not ticket.provenance.get("trained", False)
     if found.scores is not None:
         _save_tensors(folder / SCORES, found.scores)
     path = folder / TICKET
-    if not isinstance(subject, Search):
+    if not strong:  # the ticket is not all of the network
         path = folder / "network.safetensors"
         _save_tensors(path, subject.model.state_dict())
     if not counts:
