@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union
 from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError
 
-COMMANDS = ("search", "train", "compare", "sweep", "evaluate", "inspect")
+COMMANDS = ("search", "train", "compare", "sweep", "evaluate", "inspect", "export")
 """The commands of this package; others come by `supermask.cli.plugins`."""
 
 DESCRIPTION = """Strong lottery tickets: networks that work without any weight being trained.
@@ -67,12 +67,13 @@ def _said_once(parse: Callable[[], Command]) -> Command:
 def _parse(arguments: Sequence[str]) -> Command:
     # imported here, so that an interrupt while PyTorch is being loaded ends quietly too
     from supermask.cli.compare import Compare
+    from supermask.cli.export import Export
     from supermask.cli.single import Search, Train
     from supermask.cli.sweep.command import Sweep
     from supermask.cli.tickets import Evaluate, Inspect
     from supermask.training.processes import launched
 
-    kinds: tuple[type[Command], ...] = (Search, Train, Compare, Sweep, Evaluate, Inspect)
+    kinds: tuple[type[Command], ...] = (Search, Train, Compare, Sweep, Evaluate, Inspect, Export)
     commands = dict(zip(COMMANDS, kinds, strict=True))
     asked = arguments[0] if arguments else ""
     if launched()[1] > 1 and asked not in ("search", "train", "compare"):

@@ -1,5 +1,7 @@
 """Using a ticket: without its dead units, sparse, and in formats that other programs run."""
 
+from supermask.deploy.export import Exported, export
+from supermask.deploy.formats import FORMATS
 from supermask.deploy.narrow import Narrowed, narrow
 
-__all__ = ["Narrowed", "narrow"]
+__all__ = ["FORMATS", "Exported", "Narrowed", "export", "narrow"]

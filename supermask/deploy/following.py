@@ -8,10 +8,9 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from supermask.baselines.structured.probe import first_line
-from supermask.deploy.rules import RULES, Step, pointwise
+from supermask.deploy.graph import graph_of
+from supermask.deploy.rules import CHECKS, RULES, Step, pointwise
 from supermask.deploy.units import Features, Ledger
-from supermask.errors import SupermaskError
 
 
 def ledger_of(model: nn.Module, example: Tensor) -> Ledger:
@@ -29,29 +28,13 @@ def ledger_of(model: nn.Module, example: Tensor) -> Ledger:
         SupermaskError: there is no such graph.
 
     """
-    program = program_of(model, example)
+    program = graph_of(model, example)
     if any(map(_mutates, program.graph.nodes)):
         program = program.run_decompositions({})
     following = _Following(program, model)
     with torch.no_grad():
         following.run(*_inputs(program, model, example))
     return following.ledger
-
-
-def program_of(model: nn.Module, example: Tensor, dynamic_shapes: Any = None) -> ExportedProgram:
-    """Return the graph of a network as `torch.export` finds it.
-
-    Raises:
-        SupermaskError: there is none.
-
-    """
-    try:
-        return torch.export.export(model, (example,), dynamic_shapes=dynamic_shapes, strict=False)
-    except Exception as error:  # the forward is anyone's code
-        raise SupermaskError(
-            f"The network cannot be written as one graph ({first_line(error)}); only one whose forward pass does the"
-            " same operations whatever numbers and however many examples come can be."
-        ) from error
 
 
 class _Following(fx.Interpreter):
@@ -69,7 +52,7 @@ class _Following(fx.Interpreter):
         value = super().run_node(n)
         if n.op == "placeholder" and n.name in self._program.graph_signature.user_inputs:
             self._varying.add(n)
-        if self._varying.intersection(n.all_input_nodes):
+        if self._varying.intersection(n.all_input_nodes) and n.target not in CHECKS:
             self._varying.add(n)
             self._follow(n, value)
         return value

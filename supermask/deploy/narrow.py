@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from supermask.baselines.structured import Cost, cost_of
 from supermask.baselines.structured.probe import tensors_in
@@ -14,7 +13,6 @@ from supermask.baselines.structured.removal import Cut, apply_cuts
 from supermask.deploy.following import ledger_of
 from supermask.deploy.liveness import live_units
 from supermask.deploy.units import Layer, Ledger
-from supermask.errors import SupermaskError
 
 TOLERANCE = 1e-4
 """Largest difference of two networks that are one, over the largest output: sums in another order make 1e-6."""
@@ -66,11 +64,6 @@ def narrow(model: nn.Module, example: Tensor) -> Narrowed:
         SupermaskError: the model is parametrized or cannot be written as one graph by `torch.export`.
 
     """
-    if any(parametrize.is_parametrized(module) for module in model.modules()):
-        raise SupermaskError(
-            "The network's weights are still computed from others; give a plain module, of ticket.apply(model) or"
-            " search.baked()."
-        )
     network = deepcopy(model).eval()
     ledger = ledger_of(network, example)
     live = live_units(ledger, _stuck(network, ledger, example))

@@ -143,6 +143,9 @@ def _all(packets: Any, rule: Rule) -> dict[Any, Rule]:
     return {getattr(packet, name): rule for packet in packets for name in packet.overloads() if "out" not in name}
 
 
+CHECKS = frozenset({aten._assert_tensor_metadata.default})
+"""Operations that only look at a tensor's type."""
+
 RULES: Mapping[Any, Rule] = {
     **_all((aten.linear,), linear),
     **{target: partial(convolution, n) for n, packet in _CONVOLUTIONS.items() for target in _all((packet,), linear)},
