@@ -19,6 +19,7 @@ from experiments import (
     step_cost,
     strong_and_weak,
     subset_sum_rates,
+    superposition,
     trained_targets,
 )
 from experiments.experiment import Experiment
@@ -40,6 +41,7 @@ _ALL = (
     one_weight.EXPERIMENT,
     failure.EXPERIMENT,
     subset_sum_rates.EXPERIMENT,
+    superposition.EXPERIMENT,
     step_cost.EXPERIMENT,
     step_cost.ON_GPU,
     selection_cost.EXPERIMENT,

@@ -1,0 +1,212 @@
+"""Permutations of MNIST, a mask each over one random network, with the task given and inferred."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+import torch
+
+from experiments.experiment import Experiment, Group, Published, Table
+from supermask import EdgePopup, data, models
+from supermask.data.tasks import permuted
+from supermask.report import mean
+from supermask.report.plot import COLORS, STYLES, new_figure, save_figure
+from supermask.runs import Result, recorded
+from supermask.superposition import (
+    Binary,
+    EachMask,
+    Entropy,
+    Inference,
+    Learner,
+    OneShot,
+    Superfluous,
+    Superposition,
+    measure,
+)
+from supermask.superposition.measuring import Labelled
+from supermask.training import Recipe
+
+CLASSES = 10
+_WAYS: Mapping[str, Inference | None] = {
+    "task given": None,
+    "one-shot": OneShot(Entropy()),
+    "one-shot, G": OneShot(Superfluous(CLASSES)),
+    "binary": Binary(Entropy()),
+    "lowest entropy": EachMask(),
+}
+_SLOW = ("binary",)
+
+
+@dataclass(frozen=True)
+class Permutations:
+    """Permuted MNIST tasks learned one after another, and how the network does on the first so many of them.
+
+    Attributes:
+        counts: numbers of tasks that are told apart; the last is how many are learned.
+        outputs: of the network; those past the classes are superfluous.
+        score: what edge-popup ranks by.
+        scaled: whether the frozen weights are multiplied by 1/sqrt(density).
+        iterations: optimizer steps for each task.
+        images: test images, over all tasks, for each number of tasks.
+        few: the same of what takes several gradients for each image.
+        seed: of the random network, the permutations and the training.
+
+    """
+
+    counts: tuple[int, ...]
+    outputs: int = 100
+    score: Literal["magnitude", "signed"] = "signed"
+    scaled: bool = False
+    iterations: int = 300
+    images: int = 2000
+    few: int = 200
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The seed."""
+        return f"seed{self.seed}"
+
+    def config(self) -> dict[str, Any]:
+        """Return all that the measurement depends on."""
+        return {**asdict(self), "counts": list(self.counts)}
+
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+        """Learn and measure; it takes minutes, and is not stopped half way."""
+        return recorded(path, self.config(), lambda _: self._measure(data_folder), resume=True)
+
+    def _measure(self, data_folder: Path | None) -> dict[str, Any]:
+        began = monotonic()
+        mnist = data.load("mnist", folder=data_folder, seed=self.seed)
+        learner = self._learned(mnist)
+        learned, superposition = monotonic() - began, learner.superposition
+        test = mnist.test()  # once, for all tasks
+        fixed = replace(mnist, read_test=lambda: test)
+        return {
+            "by_count": {str(count): self._told_apart(superposition, fixed, count) for count in self.counts},
+            "density": superposition.tickets[0].density,
+            "kept": superposition.tickets[0].kept,
+            "bytes": superposition.size,
+            "seconds_learning": round(learned, 1),
+            "seconds": round(monotonic() - began, 1),
+        }
+
+    def _learned(self, mnist: data.DataSet) -> Learner:
+        search = partial(EdgePopup, density=0.5, seed=self.seed, score=self.score, scaled=self.scaled)
+        learner = Learner(self._model(), search)
+        recipe = Recipe(
+            iterations=self.iterations,
+            batch_size=128,
+            optimizer="adam",
+            learning_rate=1e-3,
+            weight_decay=0.0,
+            evaluate_every=self.iterations,
+        )
+        for task in range(self.counts[-1]):
+            learner.learn(permuted(mnist, task, seed=self.seed), recipe, seed=self.seed + task, progress=False)
+        return learner
+
+    def _model(self) -> torch.nn.Module:
+        return models.build("lenet_300_100", classes=self.outputs)
+
+    def _told_apart(self, superposition: Superposition, mnist: data.DataSet, count: int) -> dict[str, Any]:
+        some = Superposition(self._model(), superposition.tickets[:count])
+        tests, fewer = (self._tests(mnist, count, images) for images in (self.images, self.few))
+        ways = {way: method for way, method in _WAYS.items() if way != "one-shot, G" or self.outputs > CLASSES}
+        return {way: asdict(measure(some, fewer if way in _SLOW else tests, method)) for way, method in ways.items()}
+
+    def _tests(self, mnist: data.DataSet, count: int, images: int) -> list[Labelled]:
+        """Return test images of each task, of which no two tasks have one in common."""
+        share = images // count
+        tests = []
+        for task in range(count):
+            own = permuted(mnist, task, seed=self.seed)
+            examples = own.test().select(torch.arange(task * share, (task + 1) * share))
+            tests.append((own.normalize(examples.images), examples.labels))
+        return tests
+
+
+def _accuracy(result: Result, count: int, way: str, what: str = "correct") -> float | None:
+    counted = result["by_count"][str(count)].get(way)
+    return None if counted is None else counted[what] / counted["total"]
+
+
+def _percent(results: Sequence[Result], way: str, what: str = "correct") -> str:
+    found = [_accuracy(result, result["config"]["counts"][-1], way, what) for result in results]
+    there = [value for value in found if value is not None]
+    return mean(there).percent() if there else "-"
+
+
+def _row(results: Sequence[Result]) -> list[str]:
+    first = results[0]
+    tasks = first["config"]["counts"][-1]
+    return [
+        f"{tasks}",
+        *(_percent(results, way) for way in _WAYS),
+        _percent(results, "one-shot", "inferred"),
+        f"{first['bytes'] / tasks:,.0f}",
+        f"{mean([result['seconds_learning'] for result in results]).value / tasks:.1f}",
+    ]
+
+
+def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+    figure, axes = new_figure(width=7.6)
+    for number, (label, results) in enumerate(found.items()):
+        ways = _WAYS if number == 0 else ("one-shot",)
+        for color, way in zip(COLORS, ways, strict=False):
+            counts = results[0]["config"]["counts"]
+            values = [_accuracy(results[0], count, way) for count in counts]
+            if number:
+                color = COLORS[(4 + number) % len(COLORS)]
+            style = STYLES[0] if number == 0 else "--"
+            axes.plot(
+                counts,
+                [100 * (value or 0.0) for value in values],
+                style,
+                color=color,
+                marker="o",
+                label=f"{label}: {way}",
+            )
+    axes.set(
+        xscale="log", xlabel="tasks", ylabel="test accuracy (%)", title="Permutations of MNIST in one random network"
+    )
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(figure, path)
+
+
+_PUBLISHED = Published(
+    "94.91 % (250 tasks)",
+    "Wortsman et al. 2020, section 4.2 and table 7: task not given, one image, one-shot",
+    "the table itself was not at hand",
+)
+_COUNTS = (2, 5, 10, 25)
+
+EXPERIMENT = Experiment(
+    name="superposition",
+    title="Permutations of MNIST, a mask each in one random network",
+    source=(
+        'Wortsman et al. 2020, "Supermasks in superposition", scenarios GG and GNu, figure 3: LeNet-300-100, signed'
+        " constant weights, batches of 128. There: 250 tasks, 1,000 batches each, RMSProp 1e-4, masks by a threshold of"
+        " 0, no validation. Here: edge-popup with signed scores at density 0.5, 300 batches each, Adam 1e-3 with a"
+        " cosine, fewer tasks. The test set is read once, after the last task."
+    ),
+    groups=(
+        Group("100 outputs", (Permutations((*_COUNTS, 50, 100)),), _PUBLISHED),
+        Group("10 outputs", (Permutations(_COUNTS, outputs=10),)),
+        Group("100 outputs, scores by magnitude", (Permutations(_COUNTS, score="magnitude"),)),
+        Group("100 outputs, scaled weights", (Permutations(_COUNTS, scaled=True),)),
+    ),
+    table=Table(
+        header=("tasks", *_WAYS, "tasks inferred", "bytes per task", "seconds per task"),
+        row=_row,
+        note=(
+            "Accuracy over the tasks together, each image by itself; an inferred task has to be right too. One-shot and binary: from the gradient of the entropy of all masks in superposition, of G with its name;"
+            " lowest entropy: every mask is run. 2,000 test images, 200 for binary, shared out among the tasks. Tasks"
+            " inferred: one-shot. Seconds: of the training alone."
+        ),
+    ),
+    plot=_plot,
+)
