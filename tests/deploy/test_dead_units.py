@@ -81,7 +81,7 @@ def assert_equal(model, small, shape, *, tolerance=1e-12):
 
 
 @given(perceptrons())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_of_a_perceptron_exactly_the_units_go_that_trying_finds_dead(model):
     found = narrow(model, images((2, 3, 3), 2))
     assert_equal(model, found.network, (2, 3, 3))
@@ -93,7 +93,7 @@ def test_of_a_perceptron_exactly_the_units_go_that_trying_finds_dead(model):
 
 
 @given(convolutional())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_of_a_convolutional_network_only_units_go_that_trying_finds_dead(model):
     shape = (2, 7, 7)
     found = narrow(model, images(shape, 2))
