@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from experiments import (
     cifar10_density,
+    deep_compression,
     digits,
     during_training,
     failure,
@@ -21,6 +22,8 @@ from experiments import (
     subset_sum_rates,
     superposition,
     trained_targets,
+    zhou_actions,
+    zhou_heuristics,
 )
 from experiments.experiment import Experiment
 from supermask.errors import SupermaskError
@@ -42,10 +45,13 @@ _ALL = (
     failure.EXPERIMENT,
     subset_sum_rates.EXPERIMENT,
     superposition.EXPERIMENT,
+    deep_compression.EXPERIMENT,
     step_cost.EXPERIMENT,
     step_cost.ON_GPU,
     selection_cost.EXPERIMENT,
     selection_cost.ON_GPU,
+    zhou_heuristics.EXPERIMENT,
+    zhou_actions.EXPERIMENT,
 )
 EXPERIMENTS: Mapping[str, Experiment] = {experiment.name: experiment for experiment in _ALL}
 assert len(EXPERIMENTS) == len(_ALL), "two experiments have one name"
