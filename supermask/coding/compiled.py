@@ -1,4 +1,8 @@
-"""How the loops of the coder are compiled."""
+"""How the loops of the coder are compiled.
+
+The machine code that is kept goes by the date of the file of its loop. Loops take in functions and tables of
+`range_coder` and `logistic`: whoever changes those must touch `counted` and `surroundings` too.
+"""
 
 from typing import Any
 

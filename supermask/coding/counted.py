@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supermask.coding.compiled import compiled
-from supermask.coding.range_coder import START, begin, checked, finish, get, put
+from supermask.coding.range_coder import START, begin, check_end, finish, get, put
 
 URN = 1 << 24
 """Entries of the largest urn: with more, the division of a span of 40 bits would be felt."""
@@ -35,7 +35,7 @@ def _encode(bits: Any, group: int, kept: Any, out: Any) -> Any:
 
 @compiled
 def _decode(data: Any, group: int, kept: Any, bits: Any) -> Any:
-    """Fill `bits`, and return the number of bytes read; any data is read without fault."""
+    """Fill `bits`, and return the last state; any data is read without fault."""
     value, span, read = begin(data)
     for urn in range(kept.size):
         start = urn * group
@@ -48,7 +48,7 @@ def _decode(data: Any, group: int, kept: Any, bits: Any) -> Any:
             left -= 1
             i += 1
         bits[i : i + left] = ones > 0
-    return read
+    return value, span, read
 
 
 def urns(bits: NDArray[np.uint8], group: int) -> NDArray[np.int64]:
@@ -79,6 +79,5 @@ def decode(data: bytes, count: int, group: int, kept: NDArray[np.int64]) -> NDAr
 
     """
     bits = np.empty(count, np.uint8)
-    read = _decode(np.array(bytearray(data), np.uint8), group, kept, bits)
-    checked(read, len(data))
+    check_end(_decode(np.array(bytearray(data), np.uint8), group, kept, bits), len(data))
     return bits

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supermask.coding.logistic import LOGIT, SQUASH
-from supermask.coding.range_coder import checked, finish
+from supermask.coding.range_coder import check_end, finish
 from supermask.coding.surroundings import FIRST_WEIGHT, KINDS, run, sizes
 
 NO_HINT = 1
@@ -76,8 +76,8 @@ def decode(
 
     """
     bits, stream = np.zeros(where.size, np.uint8), np.array(bytearray(data), np.uint8)
-    _, _, read = run(bits, where, hints, *geometry, *_fresh(bits.size, geometry, prior), stream, 0, True)
-    checked(int(read), len(data))
+    end = run(bits, where, hints, *geometry, *_fresh(bits.size, geometry, prior), stream, 0, True)
+    check_end(end, len(data))
     return bits
 
 

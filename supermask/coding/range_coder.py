@@ -3,7 +3,7 @@
 The coder holds an interval [low, low + span) of the fractions in [0, 1), both with 48 bits. An entry that is 1 takes
 the first `share` of the span, one that is 0 the rest. Bytes leave at the top as soon as the span is short of 2**40, so
 that a share is known to at least 40 bits. The decoder reads zeros behind the end, never fails and never waits; what it
-read is held against what an encoder would have written by `checked`.
+read is held against what an encoder would have written by `check_end`.
 
 States are passed as plain integers, which the compiler keeps in registers.
 """
@@ -55,8 +55,13 @@ def _carry(out: Any, size: int) -> None:
 
 @compiled
 def finish(low: int, span: int, size: int, out: Any) -> int:
-    """Write the fewest bytes that any continuation decodes alike after; return how many there are in all."""
-    extra = 0
+    """Write one or two bytes more, so that zeros may follow them; return how many there are in all.
+
+    Nothing is written where nothing was coded.
+    """
+    if span == _WHOLE:
+        return 0
+    extra = 1
     value = 0
     while True:
         step = 1 << (_TOP - 8 * extra)
@@ -97,14 +102,16 @@ def get(value: int, span: int, read: int, data: Any, share: int) -> tuple[int, i
     return value, span, read, bit
 
 
-def checked(read: int, size: int) -> None:
-    """Hold the bytes that a decoder has read against those that there are.
+def check_end(end: tuple[int, int, int], size: int) -> None:
+    """Hold the last state of a decoder of so many bytes against what `finish` would have written.
 
-    An encoder leaves out none of what the decoder reads but the last bytes of what it reads ahead.
+    That is the first fraction of the interval that has one or two bytes more, or nothing where nothing was coded.
 
     Raises:
-        TicketError: the data are longer or shorter than what any encoder writes.
+        TicketError: no encoder writes these data.
 
     """
-    if not READ_AHEAD - 2 <= read - size <= READ_AHEAD:
-        raise TicketError(f"its mask bytes are {size:,}, where {max(0, read - READ_AHEAD):,} or a few more are due.")
+    value, span, read = (int(part) for part in end)
+    extra = size - (read - READ_AHEAD)
+    if extra != 0 if span == _WHOLE else not (1 <= extra <= 2 and value < 1 << (_TOP - 8 * extra)):
+        raise TicketError(f"its mask bytes are {size:,} that cannot be the code of any such mask.")

@@ -206,6 +206,6 @@ def _wanted(bits: Any, hints: Any, start: int, column: int, width: int) -> tuple
 
 
 @compiled
-def _want(bits: Any, hints: Any, e: int) -> int:
+def _want(bits: Any, hints: Any, e: int) -> Any:
     """Return whether an entry wants a positive sign at its place: it keeps one, or prunes a negative one."""
     return 1 ^ (np.int64(hints[e]) & 1) ^ np.int64(bits[e])
