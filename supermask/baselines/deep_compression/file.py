@@ -170,7 +170,7 @@ class _Reader:
 
 def _raw(tensor: Tensor) -> bytes:
     plain = tensor.detach().cpu().contiguous().reshape(-1)
-    return plain.view(torch.uint8).numpy().tobytes()
+    return plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b""  # an empty one has no stride to view
 
 
 def _digest(data: bytes) -> bytes:

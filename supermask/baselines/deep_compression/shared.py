@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +27,11 @@ class Sharing:
     centroids: Tensor
     indices: Tensor
     places: Tensor
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """Number of weights of each centroid, int64 (clusters,)."""
+        return torch.bincount(self.indices, minlength=len(self.centroids))
 
     @classmethod
     def of(cls, weight: Tensor, mask: Tensor, clusters: int) -> "Sharing":
@@ -61,7 +67,7 @@ class Shared(Sparse):
 
     Parameters stay plain. Before each optimizer step the gradients of a layer's weights are summed over each cluster,
     the optimizer moves the centroids, and the weights are set to them again; biases and normalisation layers are
-    trained as usual. Weight decay draws a centroid as it would a single weight.
+    trained as usual. Weight decay is that of the weights, so that what it adds is summed too.
 
     Han, Mao & Dally 2016, section 3.
 
@@ -100,12 +106,16 @@ class Shared(Sparse):
         yield from self._centroids.values()
         yield from (parameter for parameter in super().parameters() if id(parameter) not in shared)
 
+    @torch.no_grad()
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Sum the gradients of the weights over their clusters."""
+        """Sum the gradients of the weights over their clusters, and what weight decay adds to them."""
+        decay = optimizer.param_groups[0].get("weight_decay", 0.0)
         for name, slot in self.prunable.items():
-            gradient = slot.parameter.grad
-            self._centroids[name].grad = None if gradient is None else self._found[name].gradient(gradient)
+            found, centroids, gradient = self._found[name], self._centroids[name], slot.parameter.grad
             slot.parameter.grad = None  # the optimizer does not know the weights, and would not clear it
+            if gradient is not None:
+                # once more the optimizer adds by itself
+                centroids.grad = found.gradient(gradient).add_(centroids * (found.counts - 1), alpha=decay)
 
     def step(self) -> None:
         """Set the weights to their centroids; call it once after each `optimizer.step()`."""
