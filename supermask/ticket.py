@@ -188,10 +188,12 @@ class Ticket:
         if name not in self.masks:
             return grown[name]
         treatment = self.treatments.get(name, Treatment())
-        return treatment.apply(self.masks[name].cpu(), lambda draw: self._draw(name, draw, grown), self.seed, name)
 
-    def _draw(self, name: str, draw: int, grown: Mapping[str, Tensor]) -> Tensor:
-        return self.weights[name].grow(self.seed, name, draw=draw) if draw else grown[name]
+        def draw(number: int) -> Tensor:
+            random = self.weights[name].grow(self.seed, name, draw=number) if number else grown[name]
+            return random.to(like.dtype)
+
+        return treatment.apply(self.masks[name].cpu(), draw, self.seed, name)
 
     def _check_fits(self, model: nn.Module) -> None:
         shapes = {name: weight.shape for name, weight in self.weights.items()}

@@ -18,7 +18,7 @@ class Treatment:
     """How the kept weights of one parameter come of its random ones: redrawn, moved, then multiplied.
 
     Attributes:
-        gain: factor on all of them, taken in the dtype of the weights (float32).
+        gain: factor on all of them, taken in the dtype of the network's weights.
         factors: int8 of the weight's shape, an integer factor of each kept weight: +-1 of a signed supermask, the
             number of coats of a multicoated one; 0 exactly where the weight is pruned. None is 1 for all.
         redraws: int32 of the weight's shape, which draw each kept weight is of: 0 the first, g the g-th that replaced
@@ -69,7 +69,7 @@ class Treatment:
             name: of the parameter.
 
         """
-        value = grow(0)
+        value = grow(0).clone()
         for draw in [] if self.redraws is None else self.redraws.unique().tolist():
             if draw:
                 value = torch.where(self.redraws == draw, grow(draw), value)

@@ -90,7 +90,7 @@ class Learned(SearchMethod):
     Attributes:
         logit: that all scores start from; sigmoid(logit) is the chance of a weight to be kept.
         rescaled: multiply the weights of a layer by n / (number kept) in every step.
-        evaluated: keep what has a chance above one half ("rounded"), or evaluate a sample ("sampled").
+        evaluated: measure a sample, as published ("sampled"), or keep what has a chance above one half ("rounded").
         learning_rate: of the scores, without weight decay, in place of the recipe's (100 in the authors' notes).
 
     """
@@ -100,7 +100,7 @@ class Learned(SearchMethod):
     kind = LearnedSupermask
     logit: float = 0.0
     rescaled: bool = True
-    evaluated: Literal["rounded", "sampled"] = "rounded"
+    evaluated: Literal["sampled", "rounded"] = "sampled"
     learning_rate: float = 100.0
 
     def own(self, steps: int) -> dict[str, Any]:

@@ -242,6 +242,13 @@ def drawn(slot: Slot, distribution: Distribution, seed: int, fans: Fans | None =
     return RandomWeight(slot.shape, distribution, fans or slot.fans).grow(seed, slot.name, "scores")
 
 
+def refuse_nan(scores: Mapping[str, Tensor]) -> None:
+    """Raise SupermaskError if a score is NaN, by which nothing can be ranked or compared."""
+    for name, score in scores.items():
+        if bool(score.isnan().any()):
+            raise SupermaskError(f"A score of {name} is NaN; the training diverged: lower the learning rate.")
+
+
 @torch.no_grad()
 def _attach(layer: Masked, slot: Slot, first: Tensor) -> None:
     """Let a parameter that held a random weight hold its scores, and its modules read the masked weight."""

@@ -121,6 +121,10 @@ class EdgePopup(Search):
         """Whether the schedule has come to the density that was asked for."""
         return self.schedule.density(self.steps, self.density) == self.density
 
+    def ranking(self) -> Mapping[str, Tensor] | None:
+        """Return what ranks the kept weights of a layer above the pruned ones: scores or their magnitudes."""
+        return {name: score if self._signed else score.detach().abs() for name, score in self.scores().items()}
+
     def _first_scores(self, slot: Slot) -> Tensor:
         return drawn(slot, self._scores, self.seed, _mean_fans(self.network.masked) if self._equalised else None)
 

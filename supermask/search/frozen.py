@@ -51,7 +51,7 @@ class PartiallyFrozen(EdgePopup):
         **choices: Unpack[PopupChoices],
     ) -> None:
         self.frozen = checked_density(frozen, "frozen")
-        self.locked = checked_density(density if locked is None else locked, "locked")
+        self.locked = checked_density(density) if locked is None else checked_density(locked, "locked")
         self._fixed: dict[str, Fixed] = {}
         self._by_rank = Competition(signed=True)
         super().__init__(model, density=density, seed=seed, **choices)
@@ -62,8 +62,9 @@ class PartiallyFrozen(EdgePopup):
         return {name: self._preset(slot.parameter.numel()) for name, slot in self.network.masked.items()}
 
     def ranking(self) -> Mapping[str, Tensor]:
-        """Return the ranks: those of the scores, with locked weights above all and pruned ones below."""
-        return self._ranks(self.scores())
+        """Return the ranks: those of the scores, with locked weights above all and pruned ones below none."""
+        ranks = self._ranks(self.scores())
+        return ranks if self._signed else {name: rank.clamp(min=0.0) for name, rank in ranks.items()}
 
     @torch.no_grad()
     def _select(self, scores: Mapping[str, Tensor]) -> None:

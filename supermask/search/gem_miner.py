@@ -16,7 +16,7 @@ from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Global, Scope, checked_density, named_scope
 from supermask.masking.parametrization import Masked
 from supermask.masking.pruning import prune
-from supermask.search.base import Choices, Search, drawn
+from supermask.search.base import Choices, Search, drawn, refuse_nan
 from supermask.versions import describe
 
 _LIVE = "live"
@@ -114,6 +114,7 @@ class GemMiner(Search):
 
     @torch.no_grad()
     def _select(self, scores: Mapping[str, Tensor]) -> None:
+        refuse_nan(scores)
         for score in scores.values():
             score.clamp_(0.0, 1.0)
         ends = self.steps and (self.steps % self.period == 0 or self.steps == self.total)

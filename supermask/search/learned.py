@@ -14,7 +14,7 @@ from supermask.errors import SupermaskError
 from supermask.masking.anatomy import Slot
 from supermask.masking.treated import Sampled
 from supermask.random_stream import philox
-from supermask.search.base import Choices, Search
+from supermask.search.base import Choices, Search, refuse_nan
 from supermask.treatment import Treatment
 
 Evaluated = Literal["rounded", "sampled"]
@@ -32,8 +32,9 @@ class LearnedSupermask(Search):
         logit: that all scores start from; 0 keeps half of the weights (the authors' code).
         rescaled: dynamic weight rescaling: multiply the weights of a layer by n / (number kept) in every step
             (section 5.2).
-        evaluated: the mask in evaluation, and of the ticket: "rounded" keeps what has a chance above one half,
-            "sampled" is the sample of the present step. The paper's figures are of samples.
+        evaluated: the mask in evaluation, and of the ticket: "sampled" is the sample of the present step, as the
+            paper's figures are; "rounded" keeps what has a chance of one half or more, which does worse as long as
+            most chances are near one half.
         **choices: see `EdgePopup`; here the weights are signed constants with the deviation of Glorot normal ones,
             unless given otherwise.
 
@@ -51,7 +52,7 @@ class LearnedSupermask(Search):
         seed: int = 0,
         logit: float = 0.0,
         rescaled: bool = True,
-        evaluated: Evaluated = "rounded",
+        evaluated: Evaluated = "sampled",
         **choices: Unpack[Choices],
     ) -> None:
         if evaluated not in ("rounded", "sampled"):
@@ -80,11 +81,10 @@ class LearnedSupermask(Search):
 
     @torch.no_grad()
     def _select(self, scores: Mapping[str, Tensor]) -> None:
+        refuse_nan(scores)
         for name, layer in self._layers.items():
             assert isinstance(layer, Sampled)
             score = scores[name]
-            if bool(score.isnan().any()):
-                raise SupermaskError(f"A score of {name} is NaN; the training diverged: lower the learning rate.")
             layer.sample.copy_(self._draw(name, score) < torch.sigmoid(score))
             # a chance of exactly one half is rounded up, so that the start is not an empty network
             layer.mask.copy_(score >= 0.0 if self.evaluated == "rounded" else layer.sample)

@@ -15,7 +15,7 @@ from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Scope, checked_density, named_scope
 from supermask.masking.competition import Competition
 from supermask.masking.treated import Treated
-from supermask.search.base import Choices, Search, drawn
+from supermask.search.base import Choices, Search, drawn, refuse_nan
 from supermask.treatment import Treatment
 from supermask.versions import describe
 
@@ -91,20 +91,16 @@ class SignedSupermask(Search):
     @torch.no_grad()
     def _select(self, scores: Mapping[str, Tensor]) -> None:
         masks = {name: layer.mask for name, layer in self._layers.items()}
-        if self.density is not None:
+        if self.density is None:
+            refuse_nan(scores)
+        else:
             self._competition.select(self.budget.pools(self.network.shapes, self.density), scores, masks)
         for name, layer in self._layers.items():
             assert isinstance(layer, Treated)
             if self.density is None:
-                layer.mask.copy_(_finite(name, scores[name]).abs() > self.threshold)
+                layer.mask.copy_(scores[name].abs() > self.threshold)
             layer.factors.copy_(torch.where(scores[name] < 0.0, -1, 1))
             layer.refresh()
 
     def _check(self) -> None:
         self._competition.check()
-
-
-def _finite(name: str, scores: Tensor) -> Tensor:
-    if bool(scores.isnan().any()):
-        raise SupermaskError(f"A score of {name} is NaN; the training diverged: lower the learning rate.")
-    return scores

@@ -12,7 +12,7 @@ from supermask.masking.budget import Budget, Scope, checked_density, named_scope
 from supermask.masking.competition import Competition
 from supermask.masking.parametrization import Masked
 from supermask.masking.structure import Channels, Groups, NofM, Structure
-from supermask.search.base import Choices, Search, drawn
+from supermask.search.base import Choices, Search, drawn, refuse_nan
 from supermask.search.edge_popup import SCORES
 from supermask.versions import describe
 
@@ -100,9 +100,7 @@ class StructuredPopup(Search):
 
     def _among(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         assert isinstance(self.structure, NofM)
-        for name, score in scores.items():
-            if bool(score.isnan().any()):
-                raise SupermaskError(f"A score of {name} is NaN; the training diverged: lower the learning rate.")
+        refuse_nan(scores)
         return {name: self.structure.mask(score.detach().abs()) for name, score in scores.items()}
 
     def _check(self) -> None:

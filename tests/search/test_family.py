@@ -1,0 +1,405 @@
+"""Each search against its paper's formula, written out slowly."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from supermask.distributions import KaimingNormal, SignedConstant
+from supermask.errors import SupermaskError
+from supermask.masking.budget import Global
+from supermask.masking.schedule import CubicRamp
+from supermask.masking.structure import Blocks, Channels, NofM
+from supermask.models import build
+from supermask.random_weights import RandomWeight
+from supermask.search import (
+    Biprop,
+    EdgePopup,
+    GemMiner,
+    IteRand,
+    LearnedSupermask,
+    MulticoatedSupermask,
+    PartiallyFrozen,
+    SignedSupermask,
+    StructuredPopup,
+)
+
+INPUTS = torch.randn(5, 12, generator=torch.Generator().manual_seed(2))
+
+
+def linear():
+    return nn.Linear(12, 8, bias=False)
+
+
+def gradients(search):
+    """Return dL/dscore of a loss, and dL/dweight of the same loss with the masked weight as a parameter."""
+    weight = search.model.weight.detach().clone().requires_grad_(True)
+    search.model.zero_grad()
+    search.model(INPUTS).square().sum().backward()
+    (INPUTS @ weight.T).square().sum().backward()
+    (score,) = search.scores().values()
+    return score.grad, weight.grad
+
+
+def only(mapping):
+    (value,) = mapping.values()
+    return value
+
+
+# ---- learned supermasks (Zhou et al. 2019)
+
+
+def test_the_sample_follows_the_chances_and_every_step_has_its_own():
+    search = LearnedSupermask(nn.Linear(100, 200, bias=False), seed=1, logit=-1.0, rescaled=False)
+    chance, counts, samples = 1 / (1 + math.exp(1.0)), [], []
+    for _ in range(20):
+        samples.append(only(search.masks()))
+        counts.append(int(samples[-1].sum()))
+        search.step()
+    # 400,000 Bernoulli draws: by Hoeffding's inequality off by more than 0.005 with chance 2 exp(-20), or 4e-9
+    assert sum(counts) / 400_000 == pytest.approx(chance, abs=0.005)
+    assert not any(torch.equal(one, other) for one, other in pairwise(samples))
+    # neighbouring samples are independent: they agree where both keep or both prune
+    agree = np.mean([(one == other).float().mean().item() for one, other in pairwise(samples)])
+    assert agree == pytest.approx(chance**2 + (1 - chance) ** 2, abs=0.01)
+
+
+@pytest.mark.parametrize("rescaled", [True, False])
+def test_the_gradient_of_a_logit_is_that_through_the_sigmoid(rescaled):
+    search = LearnedSupermask(linear(), rescaled=rescaled)
+    only(search.scores()).data.copy_(torch.randn(8, 12, generator=torch.Generator().manual_seed(3)))
+    search.step()
+    search.model.train()
+    score, weight = gradients(search)
+    mask, frozen = only(search.masks()), only(search.frozen_weights())
+    gain = mask.numel() / int(mask.sum()) if rescaled else 1.0
+    chance = torch.sigmoid(only(search.scores()).detach())
+    torch.testing.assert_close(score, weight * frozen * gain * chance * (1 - chance))
+    torch.testing.assert_close(search.model.weight.detach(), frozen * mask * gain)
+
+
+def test_rounding_keeps_what_has_a_chance_of_a_half_or_more():
+    search = LearnedSupermask(linear(), evaluated="rounded")
+    assert bool(only(search.masks()).all())
+    scores = only(search.scores())
+    scores.data.copy_(torch.randn(8, 12, generator=torch.Generator().manual_seed(3)))
+    search.step()
+    assert torch.equal(only(search.masks()), torch.sigmoid(scores) >= 0.5)
+    assert not torch.equal(search.model.train()(INPUTS), search.model.eval()(INPUTS)), "training goes by samples"
+
+
+# ---- Gem-Miner (Sreenivasan et al. 2022)
+
+
+def test_gem_miner_follows_algorithm_one():
+    density, steps, period, penalty = 0.2, 9, 2, 0.05
+    search = GemMiner(
+        linear(), density=density, steps=steps, freeze_every=period, penalty=penalty, scope=Global(0), scaled=False
+    )
+    optimizer = torch.optim.SGD(search.parameters(), lr=0.05)
+    scores = only(search.scores()).detach().numpy().copy().ravel()
+    frozen = only(search.frozen_weights()).numpy().ravel()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    live = np.ones(scores.size, bool)
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        _, weight = gradients(search)
+        search.before_step(optimizer)
+        optimizer.step()
+        search.step()
+        slope = weight.numpy().ravel() * frozen + 2 * penalty * scores
+        scores = np.where(live, np.clip(scores - 0.05 * slope, 0, 1), scores)
+        if step % period == 0 or step == steps:
+            left = round(density ** (step / steps) * scores.size)
+            order = sorted(np.flatnonzero(live), key=lambda place: (-scores[place], place))
+            live = np.isin(np.arange(scores.size), order[:left])
+        np.testing.assert_allclose(only(search.scores()).detach().numpy().ravel(), scores, atol=1e-6)
+        assert (only(search.live()).numpy().ravel() == live).all()
+        assert (only(search.masks()).numpy().ravel() == (live & (scores > 0.5))).all()
+    assert search.complete
+    assert live.sum() == round(density * scores.size)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"density": 0.0}, "density=0"),
+        ({"steps": 0}, "steps=0"),
+        ({"freeze_every": 11}, "freeze_every=11"),
+        ({"penalty": -1.0}, "penalty"),
+        ({"penalty": math.nan}, "penalty"),
+    ],
+)
+def test_gem_miner_refuses_what_it_cannot_do(options, says):
+    with pytest.raises(SupermaskError, match=says):
+        GemMiner(linear(), **{"density": 0.5, "steps": 10, **options})
+
+
+# ---- IteRand (Chijiwa et al. 2021)
+
+
+def test_iterand_replaces_pruned_weights_by_the_chance_asked_for_and_never_kept_ones():
+    search = IteRand(nn.Linear(100, 200, bias=False), density=0.5, every=2, rate=0.25, weights="kaiming_normal", seed=4)
+    kept_before, changed, events = only(search.frozen_weights()), 0, 0
+    for step in range(1, 9):
+        mask = only(search.masks())
+        only(search.scores()).data.add_(0.1 * torch.randn(200, 100, generator=torch.Generator().manual_seed(step)))
+        search.step()
+        mask, now = only(search.masks()), only(search.frozen_weights())
+        assert torch.equal(now[mask], kept_before[mask])
+        differs = int((now != kept_before).sum())
+        assert (differs > 0) == (step % 2 == 0)
+        changed, events, kept_before = changed + differs, events + (step % 2 == 0), now
+    # 40,000 draws: off by more than 0.017 with chance 2 exp(-2 x 40,000 x 0.017^2) = 2e-10
+    assert changed / (events * 10_000) == pytest.approx(0.25, abs=0.017)
+    redraws = only(search.treatments()).redraws
+    assert set(redraws.unique().tolist()) == {0, 1, 2, 3}, "what the fourth replaced is pruned still"
+    weight = only(search.network.weights)
+    for draw in range(5):
+        places = redraws == draw
+        places &= only(search.masks())
+        assert torch.equal(now[places], weight.grow(4, "weight", draw=draw)[places])
+
+
+def test_without_replacement_iterand_is_edge_popup_by_signed_scores():
+    from supermask.distributions import KaimingUniform
+
+    one = IteRand(linear(), density=0.4, rate=0.0, every=1)
+    other = EdgePopup(linear(), density=0.4, score="signed", scores=KaimingUniform())
+    for _ in range(3):
+        assert torch.equal(one.model.weight, other.model.weight)
+        for search in (one, other):
+            score, _ = gradients(search)
+            only(search.scores()).data.sub_(score)
+            search.step()
+    assert one.treatments() == {}
+
+
+# ---- biprop (Diffenderfer & Kailkhura 2021)
+
+
+def test_biprop_scales_the_signs_by_the_mean_magnitude_of_what_is_kept():
+    search = Biprop(linear(), density=0.4, seed=3)
+    real = RandomWeight((8, 12), KaimingNormal(), only(search.network.masked).fans, 1 / math.sqrt(0.4)).grow(
+        3, "weight"
+    )
+    for _ in range(3):
+        mask = only(search.masks())
+        alpha = (real.abs() * mask).sum() / mask.sum()
+        torch.testing.assert_close(search.model.weight.detach(), real.sign() * mask * alpha)
+        assert only(search.scales()) == pytest.approx(alpha.item())
+        score, weight = gradients(search)
+        torch.testing.assert_close(score, weight * real * only(search.scores()).sign().detach())
+        only(search.scores()).data.sub_(score)
+        search.step()
+
+
+def test_biprop_over_signed_constants_is_edge_popup():
+    one, other = (kind(linear(), density=0.4, weights="signed_constant") for kind in (Biprop, EdgePopup))
+    for _ in range(3):
+        torch.testing.assert_close(one.model.weight.detach(), other.model.weight.detach())
+        for search in (one, other):
+            only(search.scores()).data.sub_(gradients(search)[0])
+            search.step()
+
+
+# ---- signed supermasks (Koster et al. 2022)
+
+
+@pytest.mark.parametrize("options", [{"density": 0.4}, {"threshold": 0.1}])
+def test_a_signed_mask_is_the_sign_of_the_large_scores(options):
+    search = SignedSupermask(linear(), **options)
+    for _ in range(3):
+        score = only(search.scores()).detach().clone()
+        if "threshold" in options:
+            kept = score.abs() > 0.1
+        else:
+            order = sorted(range(96), key=lambda place: (-abs(score.reshape(-1)[place].item()), place))
+            kept = torch.tensor([place in order[:38] for place in range(96)]).reshape(8, 12)
+        frozen = only(search.frozen_weights())
+        assert torch.equal(search.model.weight.detach(), torch.where(kept, frozen * score.sign(), 0.0))
+        assert torch.equal(only(search.treatments()).factors, (kept * score.sign()).to(torch.int8))
+        score_gradient, weight = gradients(search)
+        torch.testing.assert_close(score_gradient, weight * frozen)
+        only(search.scores()).data.sub_(0.1 * score_gradient)
+        search.step()
+
+
+# ---- multicoated supermasks (Okoshi et al. 2022)
+
+
+@pytest.mark.parametrize(("coats", "fractions"), [(3, (1, 2 / 3, 1 / 3)), ((1.0, 0.26, 0.1), (1.0, 0.26, 0.1))])
+def test_coats_are_nested_masks_added_up(coats, fractions):
+    search = MulticoatedSupermask(linear(), density=0.5, coats=coats)
+    for _ in range(3):
+        score = only(search.scores()).detach().abs().reshape(-1)
+        order = sorted(range(96), key=lambda place: (-score[place].item(), place))
+        counts = torch.zeros(96)
+        for fraction in fractions:
+            counts[order[: round(0.5 * fraction * 96)]] += 1
+        frozen = only(search.frozen_weights())
+        torch.testing.assert_close(search.model.weight.detach(), frozen * counts.reshape(8, 12))
+        gradient, weight = gradients(search)
+        signs = only(search.scores()).detach().sign()
+        torch.testing.assert_close(gradient, len(fractions) * weight * frozen * signs)
+        only(search.scores()).data.sub_(gradient)
+        search.step()
+
+
+@pytest.mark.parametrize("coats", [0, 128, (), (0.5,), (1.0, 1.5), (1.0, 0.0), (1.0, math.nan)])
+def test_coats_that_do_not_fit_are_refused(coats):
+    with pytest.raises(SupermaskError, match="coats"):
+        MulticoatedSupermask(linear(), density=0.5, coats=coats)
+
+
+def test_one_coat_is_edge_popup():
+    one, other = MulticoatedSupermask(linear(), density=0.4, coats=1), EdgePopup(linear(), density=0.4)
+    assert torch.equal(one.model.weight, other.model.weight)
+    assert torch.equal(gradients(one)[0], gradients(other)[0])
+
+
+# ---- partially frozen networks (Otsuka et al. 2025)
+
+
+def test_the_fixed_part_of_a_mask_never_moves_and_has_the_sizes_asked_for():
+    search = PartiallyFrozen(nn.Linear(100, 200, bias=False), density=0.3, frozen=0.6, seed=2)
+    preset = only(search.presets())
+    free, locked = preset.grow(2, "weight", (200, 100))
+    assert (preset.pruned, preset.locked) == (8_400, 3_600)
+    assert (int(free.sum()), int(locked.sum())) == (8_000, 3_600)
+    for step in range(3):
+        mask = only(search.masks())
+        assert torch.equal(mask & ~free, locked)
+        assert int(mask.sum()) == 6_000
+        only(search.scores()).data.add_(torch.randn(200, 100, generator=torch.Generator().manual_seed(step)))
+        search.step()
+    ranks = only(search.scores()).detach().abs()
+    assert ranks[mask & free].min() >= 0
+
+
+def test_of_the_free_weights_the_largest_are_kept():
+    search = PartiallyFrozen(linear(), density=0.5, frozen=0.5)
+    free, _ = only(search.presets()).grow(0, "weight", (8, 12))
+    mask, rank = only(search.masks()), only(search.scores()).detach().abs()
+    assert rank[mask & free].min() > rank[~mask & free].max()
+
+
+def test_nothing_frozen_is_edge_popup():
+    one, other = PartiallyFrozen(linear(), density=0.4, frozen=0.0), EdgePopup(linear(), density=0.4)
+    assert torch.equal(one.model.weight, other.model.weight)
+
+
+def test_a_budget_that_the_fixed_part_does_not_allow_is_refused():
+    with pytest.raises(SupermaskError, match="does not fit 48 that are kept and 0 that are pruned"):
+        PartiallyFrozen(linear(), density=0.3, frozen=0.5, locked=1.0)
+
+
+# ---- structures
+
+
+def groups_of(structure, shape):
+    """Name the group of every weight, one by one."""
+    rows, width = shape[0], math.prod(shape[1:])
+    names = np.empty((rows, width), dtype=int)
+    field = math.prod(shape[2:])
+    for row in range(rows):
+        for column in range(width):
+            if isinstance(structure, Channels):
+                names[row, column] = row if structure.side == "out" else column // field
+            else:
+                names[row, column] = row // structure.rows * 1000 + column // structure.columns
+    return names.reshape(shape)
+
+
+@pytest.mark.parametrize("structure", [Channels("in"), Channels("out"), Blocks(2, 3), Blocks(3, 5), Blocks(100, 100)])
+@pytest.mark.parametrize("make", [linear, lambda: nn.Conv2d(3, 8, 2, bias=False)])
+def test_groups_are_kept_whole_by_the_sum_of_their_scores(structure, make):
+    search = StructuredPopup(make(), structure=structure, density=0.4)
+    mask, score = only(search.masks()).numpy(), only(search.scores()).detach().abs().numpy()
+    names = groups_of(structure, mask.shape)
+    sums = {name: score[names == name].sum() for name in set(names.ravel().tolist())}
+    kept = sorted(sums, key=sums.get, reverse=True)[: round(0.4 * len(sums))]
+    expected = np.array([name in kept for name in names.ravel().tolist()]).reshape(mask.shape)
+    assert (mask == expected).all()
+
+
+@pytest.mark.parametrize("structure", [Channels("in"), Channels("out"), Blocks(3, 5)])
+def test_all_scores_of_a_group_take_its_gradient(structure):
+    search = StructuredPopup(linear(), structure=structure, density=0.4)
+    gradient, weight = gradients(search)
+    product = (weight * only(search.frozen_weights())).numpy()
+    names, signs = groups_of(structure, (8, 12)), only(search.scores()).detach().sign().numpy()
+    for name in set(names.ravel().tolist()):
+        place = names == name
+        np.testing.assert_allclose(gradient.numpy()[place], product[place].sum() * signs[place], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 3), (3, 5), (0, 2), (4, 4), (2, 100)])
+@pytest.mark.parametrize("make", [linear, lambda: nn.Conv2d(3, 8, 2, bias=False), lambda: nn.Linear(7, 5, bias=False)])
+def test_n_of_every_m_weights_of_a_unit_stay(n, m, make):
+    search = StructuredPopup(make(), structure=NofM(n, m))
+    mask, score = only(search.masks()), only(search.scores()).detach().abs()
+    assert search.density == n / m
+    for row, ranks in zip(mask.flatten(1), score.flatten(1), strict=True):
+        for start in range(0, len(row), m):
+            kept, among = row[start : start + m], ranks[start : start + m]
+            assert int(kept.sum()) == min(n, len(kept))
+            if 0 < kept.sum() < len(kept):
+                assert among[kept].min() > among[~kept].max()
+    gradient, weight = (
+        gradients(search) if isinstance(search.model, nn.Linear) and mask.shape[1] == 12 else (None, None)
+    )
+    if gradient is not None:
+        signs = only(search.scores()).detach().sign()
+        torch.testing.assert_close(gradient, weight * only(search.frozen_weights()) * signs)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: NofM(3, 2), "from 0 to m"),
+        (lambda: Blocks(0, 2), "without weights"),
+        (lambda: Channels("both"), "known are in, out"),
+        (lambda: StructuredPopup(linear(), structure=NofM(2, 4), density=0.3), "leave it out"),
+        (lambda: StructuredPopup(linear(), structure=Blocks()), "give density="),
+    ],
+)
+def test_structures_that_do_not_fit_are_refused(make, says):
+    with pytest.raises(SupermaskError, match=says):
+        make()
+
+
+# ---- edge-popup over the whole network
+
+
+def test_a_global_density_empties_the_largest_layer_of_conv4_unless_its_start_is_equalised():
+    model = lambda: build("conv4", width=0.5)  # noqa: E731
+    with pytest.raises(SupermaskError, match=r"leaves none in classifier\.0\.weight"):
+        EdgePopup(model(), density=0.08, scope="global")
+    search = EdgePopup(model(), density=0.1, scope="global", equalised=True)
+    densities = {name: mask.float().mean().item() for name, mask in search.masks().items()}
+    # each layer is a random share of the largest of one distribution: off by 5 standard deviations with chance 6e-7
+    for name, mask in search.masks().items():
+        assert densities[name] == pytest.approx(0.1, abs=5 * math.sqrt(0.09 / mask.numel()))
+
+
+def test_an_equalised_start_has_the_usual_variance_over_the_network():
+    usual, equalised = (EdgePopup(build("lenet_300_100"), density=0.5, equalised=each) for each in (False, True))
+
+    def squares(search):
+        return torch.cat([score.detach().reshape(-1).square() for score in search.scores().values()])
+
+    assert squares(equalised).mean() == pytest.approx(squares(usual).mean().item(), rel=0.02)
+    assert only(EdgePopup(linear(), density=0.5, weights=SignedConstant()).masks()).sum() == 48
+
+
+def test_a_gradual_global_density_falls_along_the_cubic():
+    search = EdgePopup(linear(), density=0.25, scope=Global(1), schedule=CubicRamp(4, initial=1.0))
+    kept = [int(only(search.masks()).sum())]
+    for _ in range(5):
+        search.step()
+        kept.append(int(only(search.masks()).sum()))
+    assert kept == [round(96 * (0.25 + 0.75 * (1 - min(step, 4) / 4) ** 3)) for step in range(6)]
