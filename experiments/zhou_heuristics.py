@@ -177,7 +177,7 @@ EXPERIMENT = Experiment(
     source=(
         "Zhou et al. 2019, section 5.1: LeNet-300-100, Gaussian Glorot, Adam 1.2e-3, batch 60, pruned in one shot, the"
         " layers to what rounds leave that prune 20 % of each and 10 % of the output layer. Shortened: the dense"
-        f" network, one a seed for all rows, is trained for {ITERATIONS:,} iterations, theirs for 55 epochs of about 917."
+        f" network, one a seed for all rows, is trained for {ITERATIONS:,} iterations, theirs for 55 epochs."
         " The constant is the standard deviation of the layer's distribution, theirs that of the weights drawn."
     ),
     groups=tuple(_groups()),
