@@ -41,7 +41,8 @@ def steps_of(target: nn.Module) -> list[Step]:
         SupermaskError: the forward pass cannot be followed, is no single chain, or calls what is not in `CALLS`.
 
     """
-    tracer = _Tracer(autowrap_modules=(math, einops))  # whose functions take no symbols
+    # whose functions take no symbols; some releases of torch annotate a tuple of one module
+    tracer = _Tracer(autowrap_modules=(math, einops))  # type: ignore[arg-type, unused-ignore]
     if tracer.is_leaf_module(target, ""):
         raise SupermaskError(f"The target is a {type(target).__name__}; give an nn.Sequential of such layers.")
     copy = _copy(target)
