@@ -17,6 +17,7 @@ from experiments import (
     pensia_lenet5,
     pensia_weights,
     selection_cost,
+    sparse_speed,
     step_cost,
     strong_and_weak,
     subset_sum_rates,
@@ -50,6 +51,7 @@ _ALL = (
     step_cost.ON_GPU,
     selection_cost.EXPERIMENT,
     selection_cost.ON_GPU,
+    sparse_speed.EXPERIMENT,
     zhou_heuristics.EXPERIMENT,
     zhou_actions.EXPERIMENT,
 )
