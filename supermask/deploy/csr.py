@@ -1,0 +1,70 @@
+"""Layers that hold their weights in compressed rows, for inference on a CPU."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+
+class SparseLinear(nn.Module):
+    """A linear layer whose weight lies in compressed rows (CSR): zeros take neither memory nor time.
+
+    The product is PyTorch's, which has MKL do it. It has no gradient with respect to the weight, and equals that of the
+    dense layer up to the rounding of sums.
+
+    Args:
+        layer: whose weight and bias it takes, without a copy of the bias.
+
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.register_buffer("rows", csr(layer.weight.detach()))
+        self.bias = layer.bias
+
+    def extra_repr(self) -> str:
+        """Return what `print` says of it."""
+        return f"{self.in_features}, {self.out_features}, {self.get_buffer('rows')._nnz()} weights"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs (..., out_features) of inputs (..., in_features)."""
+        found = _product(self.get_buffer("rows"), x.reshape(-1, self.in_features).t(), self.bias)
+        return found.t().reshape(*x.shape[:-1], self.out_features)
+
+
+class SparsePointwise(nn.Module):
+    """A convolution with a kernel of one pixel whose weight lies in compressed rows, as `SparseLinear` has them.
+
+    Args:
+        layer: with stride 1, no padding and one group.
+
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
+        self.register_buffer("rows", csr(layer.weight.detach().flatten(1)))
+        self.bias = layer.bias
+
+    def extra_repr(self) -> str:
+        """Return what `print` says of it."""
+        return f"{self.in_channels}, {self.out_channels}, {self.get_buffer('rows')._nnz()} weights"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return outputs (batch, out_channels, height, width) of inputs (batch, in_channels, height, width)."""
+        pixels = x.transpose(0, 1).reshape(self.in_channels, -1)
+        found = _product(self.get_buffer("rows"), pixels, self.bias)
+        return found.view(self.out_channels, len(x), *x.shape[2:]).transpose(0, 1)
+
+
+def csr(weight: Tensor) -> Tensor:
+    """Return a matrix in compressed rows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
+        return weight.to_sparse_csr()
+
+
+def _product(rows: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
+    """Return rows (outputs, inputs) x columns (inputs, n) + bias."""
+    return rows @ columns if bias is None else torch.addmm(bias[:, None], rows, columns)
