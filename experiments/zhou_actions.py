@@ -1,4 +1,4 @@
-"""Zhou et al. 2019, sections 3 to 5: what kept and pruned weights become before a pruned network is trained again."""
+"""Zhou et al. 2019, mask-1 and mask-0 actions: what kept and pruned weights become before they are trained again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -57,14 +57,14 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     save_figure(figure, path)
 
 
-_FIGURES = "figures only, whose values were not read"
+_FIGURES = "figures only, read in summaries of the paper"
 _PUBLISHED = {
-    "kept: reinitialised": Published("worse than rewound", "Zhou et al. 2019, section 4", _FIGURES),
-    "kept: reinitialised, signs kept": Published("nearly as rewound", "Zhou et al. 2019, section 4", _FIGURES),
-    "kept: constant, signs kept": Published("nearly as rewound", "Zhou et al. 2019, section 4", _FIGURES),
-    "pruned: frozen at initial values": Published("worse than zero", "Zhou et al. 2019, section 5", _FIGURES),
-    "pruned: variant 1": Published("as zero", "Zhou et al. 2019, section 5", _FIGURES),
-    "pruned: variant 2": Published("as zero or better", "Zhou et al. 2019, section 5", _FIGURES),
+    "kept: reinitialised": Published("worse than rewound", "Zhou et al. 2019, mask-1 actions", _FIGURES),
+    "kept: reinitialised, signs kept": Published("nearly as rewound", "Zhou et al. 2019, mask-1 actions", _FIGURES),
+    "kept: constant, signs kept": Published("nearly as rewound", "Zhou et al. 2019, mask-1 actions", _FIGURES),
+    "pruned: frozen at initial values": Published("worse than zero", "Zhou et al. 2019, mask-0 actions", _FIGURES),
+    "pruned: variant 1": Published("as zero", "Zhou et al. 2019, mask-0 actions", _FIGURES),
+    "pruned: variant 2": Published("as zero or better", "Zhou et al. 2019, mask-0 actions", _FIGURES),
 }
 
 
@@ -78,8 +78,8 @@ EXPERIMENT = Experiment(
     name="zhou_actions",
     title="Mask-1 and mask-0 actions: LeNet-300-100 on MNIST, trained after the pruning",
     source=(
-        "Zhou et al. 2019, sections 4 and 5: the weights that a dense training left largest are kept, in layers as"
-        " rounds of 20 % (10 % of the output layer) leave them, and trained again. Kept: what they start from, with"
+        "Zhou et al. 2019, mask-1 and mask-0 actions: the weights that a dense training left largest are kept, in layers"
+        " as rounds of 20 % (10 % of the output layer) leave them, and trained again. Kept: what they start from, with"
         " pruned weights at zero. Pruned: where they are held, with kept weights rewound; variant 1 has those at zero"
         " that moved toward zero, and the others at their initial values; variant 2 also starts kept weights that moved"
         f" toward zero at zero. Shortened: one round down to density {DENSITY:g} instead of up to 24, and"

@@ -1,4 +1,4 @@
-"""Zhou et al. 2019, section 5.1: what masks by simple criteria make of an untrained network."""
+"""Zhou et al. 2019, heuristic supermasks: what masks by simple criteria make of an untrained network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -156,7 +156,7 @@ _FORMS: tuple[tuple[CriterionName, Sign], ...] = (
 _PUBLISHED = {
     "large_final, same sign": Published(
         "over 80 % rewound, 86 % constant",
-        "Zhou et al. 2019, abstract (86 %) and section 5.1",
+        "Zhou et al. 2019, abstract (86 %)",
         "at its best density; that the 86 % are of the constant, and the 80 %, were read in a summary of the paper",
     )
 }
@@ -175,10 +175,10 @@ EXPERIMENT = Experiment(
     name="zhou_heuristics",
     title="Heuristic supermasks: LeNet-300-100 on MNIST, untrained",
     source=(
-        "Zhou et al. 2019, section 5.1: LeNet-300-100, Gaussian Glorot, Adam 1.2e-3, batch 60, pruned in one shot, the"
-        " layers to what rounds leave that prune 20 % of each and 10 % of the output layer. Shortened: the dense"
+        "Zhou et al. 2019, heuristic supermasks: LeNet-300-100, Gaussian Glorot, Adam 1.2e-3, batch 60, pruned in one"
+        " shot, the layers to what rounds leave that prune 20 % of each and 10 % of the output layer. Shortened: the dense"
         f" network, one a seed for all rows, is trained for {ITERATIONS:,} iterations, theirs for 55 epochs."
-        " The constant is the standard deviation of the layer's distribution, theirs that of the weights drawn."
+        " The constant is the standard deviation of the layer's distribution, in their code that of the weights drawn."
     ),
     groups=tuple(_groups()),
     table=Table(

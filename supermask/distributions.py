@@ -182,9 +182,9 @@ class TruncatedNormal(_Kaiming):
 class SignOf(Distribution):
     """Plus or minus the standard deviation of another distribution, with the sign that its draw has.
 
-    Zhou et al. 2019, section 4, "constant": a layer's weights, each as far from zero as the layer's standard deviation,
-    with the sign that it would have. The deviation is the distribution's; the authors' code takes that of the weights
-    drawn, which is the same but for chance. A zero counts as plus.
+    Zhou et al. 2019, mask-1 action "constant": a layer's weights, each as far from zero as the standard deviation of
+    the layer's initial distribution, with the sign that it would have. The authors' code takes the deviation of the
+    weights drawn, which is the same but for chance. A zero counts as plus.
 
     Attributes:
         of: the other distribution, of which a stream draws the signs.

@@ -35,9 +35,10 @@ def with_norm():
     ],
     ids=str,
 )
-def test_the_ticket_is_the_network_that_was_run_bit_for_bit(options):
+def test_the_ticket_saved_and_read_is_the_network_that_was_run_bit_for_bit(options, tmp_path):
     found = Heuristic(**options).find(work(RECIPE, build=with_norm))
-    ticket, images = found.subject.ticket(), work(RECIPE).data.normalize(work(RECIPE).data.test().images)
+    found.subject.ticket().save(tmp_path / "network.ticket")
+    ticket, images = Ticket.load(tmp_path / "network.ticket"), _test_images()
     network = ticket.apply(with_norm()).eval()
     with torch.no_grad():
         assert torch.equal(network(images), found.subject.model.eval()(images))
@@ -45,6 +46,11 @@ def test_the_ticket_is_the_network_that_was_run_bit_for_bit(options):
     assert correct == found.outcome.test.correct
     assert (found.outcome.steps, ticket.provenance["trained"]) == (0, False)
     assert float(ticket.learned["1.running_mean"].abs().sum()) > 0  # estimated, not those of a fresh module
+
+
+def _test_images():
+    data = work(RECIPE).data
+    return data.normalize(data.test().images)
 
 
 def test_kept_weights_are_those_that_the_dense_training_left_largest_and_of_their_sign():

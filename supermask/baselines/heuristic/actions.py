@@ -1,6 +1,7 @@
 """What becomes of kept and of pruned weights before the network is run or trained again: mask-1 and mask-0 actions.
 
-Zhou et al. 2019, sections 4 and 5, and the authors' train_lottery.py. The result is a ticket: all of its weights
+Zhou et al. 2019, "mask-1 actions" and "mask-0 actions"; where they leave something open, the authors'
+train_lottery.py (github.com/uber-research/deconstructing-lottery-tickets). The result is a ticket: all of its weights
 come from its seed.
 """
 

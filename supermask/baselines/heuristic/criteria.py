@@ -1,6 +1,7 @@
 """Mask criteria: which weights of a layer are kept, by where they began and where training left them.
 
-Zhou et al. 2019, section 3 and figure 3, and the authors' get_weight_init.py where the text leaves something open.
+Zhou et al. 2019, "mask criteria"; where that leaves something open, the authors' get_weight_init.py
+(github.com/uber-research/deconstructing-lottery-tickets).
 """
 
 from collections.abc import Callable, Mapping

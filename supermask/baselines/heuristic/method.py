@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Heuristic(Method):
-    """Supermask by a criterion on the weights before and after a dense training (Zhou et al. 2019, section 5.1).
+    """Supermask by a criterion on the weights before and after a dense training (Zhou et al. 2019, "supermasks").
 
     The dense network is trained; the weights that the criterion ranks highest are kept, a layer at a time, in one
     round; the network is run untrained. The defaults are the paper's best: large final weights of unchanged sign, each
@@ -139,7 +139,7 @@ class Heuristic(Method):
 
 @dataclass(frozen=True)
 class HeuristicTrained(Heuristic):
-    """A heuristic supermask's network, trained afterwards (Zhou et al. 2019, sections 3 to 5).
+    """A heuristic supermask's network, trained afterwards (Zhou et al. 2019).
 
     Weights that the criterion keeps are trained, from where the mask-1 action puts them; those that it prunes stay
     where the mask-0 action puts them. The defaults are the lottery ticket in one round: large final weights, rewound;
