@@ -1,20 +1,30 @@
 """The options of the methods on the command line: `--METHOD.OPTION`, from the registry of methods."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass
 from typing import Annotated, Any
 
 from tyro.conf import arg
 
 from supermask.baselines.method import Method
+from supermask.baselines.searched import SearchMethod
 from supermask.errors import SupermaskError
 from supermask.runs import METHODS
 
 
 def _kind() -> type:
     """Return a dataclass with a field for each method that has options."""
-    parts = [(name, _shown(method), field(default=method)) for name, method in METHODS.items() if fields(method)]
+    return _made(METHODS)
+
+
+def _kind_of_searches() -> type:
+    """Return a dataclass with a field for each search that has options."""
+    return _made({name: method for name, method in METHODS.items() if isinstance(method, SearchMethod)})
+
+
+def _made(methods: Mapping[str, Method]) -> type:
+    parts = [(name, _shown(method), field(default=method)) for name, method in methods.items() if fields(method)]
     return make_dataclass("Options", parts, frozen=True)
 
 
@@ -28,9 +38,22 @@ def default_options() -> Any:
     return _kind()()
 
 
+def default_search_options() -> Any:
+    """Return every search's default options, as `SearchMethodOptions` has them."""
+    return _kind_of_searches()()
+
+
 # made when a command line is parsed, so that a method has its options as soon as it is in the registry
 MethodOptions = Annotated[Any, arg(name="", constructor_factory=_kind)]
 """The type of a command's field that holds the options of all methods."""
+
+SearchMethodOptions = Annotated[Any, arg(name="", constructor_factory=_kind_of_searches)]
+"""The type of a command's field that holds the options of all searches."""
+
+SearchName = Annotated[
+    str, arg(help=f"Search: {', '.join(name for name, way in METHODS.items() if isinstance(way, SearchMethod))}.")
+]
+"""The type of a command's field that names a search."""
 
 MethodNames = Annotated[str, arg(help=f"Methods, separated by commas: {', '.join(METHODS)}.")]
 """The type of a command's field that lists methods."""
@@ -52,7 +75,7 @@ def options_of(methods: Sequence[str], options: Any) -> dict[str, Method]:
         changed = [part.name for part in fields(given[name]) if _differ(given[name], METHODS[name], part.name)]
         if changed:
             option = f"--{name}.{changed[0]}".replace("_", "-")
-            raise SupermaskError(f"{option} is given, but not its method; add {name} to --methods, or leave it out.")
+            raise SupermaskError(f"{option} is given, but not its method; ask for {name} too, or leave it out.")
     return given
 
 

@@ -5,9 +5,14 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
+from supermask.baselines.method import Method
+from supermask.baselines.searched import SearchMethod
+from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
 from supermask.cli.options import DIGITS, Common, relative
+from supermask.errors import SupermaskError
 from supermask.report import plot_accuracy_over_steps, table
 from supermask.runs import Job, Result, SearchOptions, run
+from supermask.runs.methods import named_method
 from supermask.training import Recipe, Stopped
 from supermask.training.processes import joined
 
@@ -17,9 +22,10 @@ class Single(Common):
     """A run of one method."""
 
     model: str = "lenet_300_100"
-    """Network: lenet_300_100, lenet5, lenet5_caffe, fc_500, linear_diamond_500, relu_diamond_500, conv2, conv4, conv6,
-    conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10,
-    wide_resnet_40_2, or any torchvision model as torchvision:resnet18."""
+    """Network: lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, linear_diamond_500, relu_diamond_500, conv2,
+    conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10,
+    wide_resnet_40_2, or any torchvision model as torchvision:resnet18; binary: before a name
+    replaces every ReLU by a binary activation."""
 
     width: float = 1.0
     """Factor on the hidden widths of the network."""
@@ -41,7 +47,7 @@ class Single(Common):
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints; one is written on Ctrl-C too."""
 
-    def carry_out(self, command: str, method: str, search: SearchOptions) -> None:
+    def carry_out(self, command: str, method: str, search: SearchOptions, options: Method | None = None) -> None:
         """Run one job and show what came of it."""
         device = self.prepare()
         job = Job(
@@ -53,6 +59,7 @@ class Single(Common):
             seed=self.seed,
             recipe=self.recipe,
             search=search,
+            options=options,
         )
         out = self.out or Path("runs", f"{command}-{job.slug}-seed{self.seed}")
         with joined(device) as processes:
@@ -80,13 +87,21 @@ class Single(Common):
 
 @dataclass(frozen=True)
 class Search(Single):
-    """Find a supermask: train scores over frozen random weights by edge-popup, and keep the ticket."""
+    """Find a supermask: train scores over frozen random weights, by edge-popup or another search; keep the ticket."""
+
+    method: SearchName = "edge_popup"
 
     search: OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
 
+    options: SearchMethodOptions = field(default_factory=default_search_options)
+
     def __call__(self) -> None:
         """Run the search."""
-        self.carry_out("search", "edge_popup", self.search)
+        if not isinstance(named_method(self.method), SearchMethod):
+            raise SupermaskError(f"--method {self.method} is no search; supermask compare --methods runs it.")
+        given = options_of([self.method], self.options)
+        command = "search" if self.method == "edge_popup" else self.method
+        self.carry_out(command, self.method, self.search, given.get(self.method))
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,20 @@ from typing import Protocol
 from torch import nn
 
 from supermask.errors import SupermaskError
+from supermask.models.binary import binarized
 from supermask.models.conv import ConvNet
 from supermask.models.diamond import Diamond, FullyConnected
 from supermask.models.from_torchvision import from_torchvision
 from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
 from supermask.models.resnet import ResNet
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
+from supermask.models.small_conv import SmallConv
 from supermask.models.wide_resnet import WideResNet
 
 __all__ = ["RECIPES", "TORCHVISION_HINT", "InputShape", "Recipe", "build", "known"]
 
 TORCHVISION_PREFIX = "torchvision:"
+BINARY_PREFIX = "binary:"
 TORCHVISION_HINT = "any torchvision model as torchvision:resnet18"
 """What `build` takes besides the names of `known()`, worded for a message or a help text."""
 
@@ -55,6 +58,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "lenet_300_100": Recipe(LeNet300100, MNIST),
         "lenet5": Recipe(LeNet5, MNIST),
         "lenet5_caffe": Recipe(LeNet5Caffe, MNIST),
+        "small_conv": Recipe(SmallConv, MNIST),
         "fc_500": Recipe(FullyConnected, MNIST),
         "linear_diamond_500": Recipe(partial(Diamond, relu=False), MNIST),
         "relu_diamond_500": Recipe(partial(Diamond, relu=True), MNIST),
@@ -75,7 +79,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 
 
 def known() -> tuple[str, ...]:
-    """Names of the networks that `build` makes; besides them it takes `torchvision:NAME`."""
+    """Names of the networks that `build` makes; besides them it takes `torchvision:NAME` and `binary:NAME`."""
     return tuple(RECIPES)
 
 
@@ -84,9 +88,9 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
 
     Args:
         name: one of `known()`, or `torchvision:NAME` for a classification model of torchvision. The docstring
-            of each network's class names its source.
+            of each network's class names its source. `binary:` before it replaces every ReLU by a binary activation.
         input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets,
-            fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3 channels; their
+            small_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3 channels; their
             size is not checked.
         classes: number of logits.
         width: multiplies the hidden widths, each rounded to at least 1, but neither the input's channels nor
@@ -94,14 +98,17 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
 
     Returns:
         A plain module in training mode with PyTorch's default initialisation. Every layer has a bias but the
-        convolutions of the networks with batch norm and the copies of the diamonds. Modules are registered in the
-        order that they run, a shortcut after the branch that it is added to. What torchvision makes follows
-        torchvision.
+        layers of small_conv, the convolutions of the networks with batch norm and the copies of the diamonds. Modules
+        are registered in the order that they run, a shortcut after the branch that it is added to. What torchvision
+        makes follows torchvision.
 
     Raises:
         SupermaskError: the name is unknown, an argument is out of its range, the input is too small for the
             network's pooling stages, or torchvision cannot be imported.
     """
+    if name.startswith(BINARY_PREFIX):
+        plain = name.removeprefix(BINARY_PREFIX)
+        return binarized(build(plain, input_shape=input_shape, classes=classes, width=width))
     if name not in RECIPES and not name.startswith(TORCHVISION_PREFIX):
         raise SupermaskError(f"Unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
     try:

@@ -131,7 +131,7 @@ def build_network(job: Job, data_set: DataSet) -> nn.Module:
         SupermaskError: there is no such model.
 
     """
-    shape = None if job.model.startswith("torchvision:") else data_set.input_shape
+    shape = None if models.TORCHVISION_PREFIX in job.model else data_set.input_shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)  # for the few parameters that no policy redraws
         model = models.build(job.model, input_shape=shape, classes=data_set.classes, width=job.width)

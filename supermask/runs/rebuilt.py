@@ -30,7 +30,7 @@ def built_from(ticket: Ticket, path: Path) -> nn.Module:
     if not isinstance(made, Mapping) or not {"name", "input_shape", "classes", "width"} <= made.keys():
         raise TicketError(f"{path} does not say which model it was made from; load it in Python and apply it to yours.")
     name, shape = made["name"], tuple(made["input_shape"])
-    given = None if name.startswith(models.TORCHVISION_PREFIX) else shape
+    given = None if models.TORCHVISION_PREFIX in name else shape
     return models.build(name, input_shape=given, classes=made["classes"], width=made["width"])
 
 

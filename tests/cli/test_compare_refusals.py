@@ -41,7 +41,7 @@ def status(*arguments):
         (["--batch-size", "100000"], "batch_size=100000 is larger than"),
         (["--methods", "toy_rounds", "--include", "fc9.weight"], "'fc9.weight' matches no parameter"),
         (["--initial", "normal"], "Unknown distribution 'normal'"),
-        (["--toy-rounds.rounds", "2"], "--toy-rounds.rounds is given, but not its method; add toy_rounds to --methods"),
+        (["--toy-rounds.rounds", "2"], "--toy-rounds.rounds is given, but not its method; ask for toy_rounds too"),
         (["--methods", "toy_rounds", "--toy-rounds.rounds", "some"], "some"),
         (["--dense.rounds", "2"], "--dense.rounds"),
         (["--density", "0.1,0.0001", "--scope", "global", "--methods", "edge_popup"], "leaves none in"),
