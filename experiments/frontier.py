@@ -1,0 +1,90 @@
+"""Accuracy against bytes: strong tickets over width and density at fixed sizes, compressed and dense networks."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from experiments.experiment import Experiment, Group
+from experiments.search_jobs import COLUMNS
+from experiments.training import trainings
+from supermask.baselines.deep_compression import DeepCompression
+from supermask.report import mean
+from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.runs import Job, Result, SearchOptions
+from supermask.training import Recipe
+
+DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+SIZES = (2_500, 7_500, 20_000)
+DENSITIES = (0.5, 0.2, 0.1, 0.04)
+DENSE_SIZES = (20_000, 80_000, 320_000)
+SEEDS = (0, 1)
+JOB = Job(model="lenet_300_100", recipe=Recipe(epochs=5))
+PIXELS, CLASSES, FIRST, SECOND = 784, 10, 300, 100
+
+
+def width_of(weights: float) -> float:
+    """Return the width at which LeNet-300-100 has so many weights, biases aside, rounded to whole units."""
+    linear = PIXELS * FIRST + SECOND * CLASSES
+    exact = (-linear + math.sqrt(linear**2 + 4 * FIRST * SECOND * weights)) / (2 * FIRST * SECOND)
+    return round(exact * SECOND) / SECOND
+
+
+def entropy(density: float) -> float:
+    """Return the bits of a mask entry, -k log2 k - (1 - k) log2 (1 - k)."""
+    return -density * math.log2(density) - (1 - density) * math.log2(1 - density)
+
+
+def _groups() -> list[Group]:
+    groups = []
+    for data, label in DATA.items():
+        job = replace(JOB, data=data)
+        for size in SIZES:
+            for density in DENSITIES:
+                width = width_of(8 * size / entropy(density))
+                found = replace(job, width=width, search=SearchOptions(density=density))
+                groups.append(Group(f"{label}, {size:,} bytes, density {density}", trainings(found, SEEDS)))
+        for size in DENSE_SIZES:
+            dense = replace(job, method="dense", width=width_of(size / 4))
+            groups.append(Group(f"{label}, dense, {size:,} bytes", trainings(dense, SEEDS)))
+        compressed = replace(job, method=DeepCompression.name, search=SearchOptions(density=0.08))
+        groups.append(Group(f"{label}, deep_compression", trainings(compressed, SEEDS[:1])))
+    return groups
+
+
+def _curve(label: str) -> str:
+    """Return the curve that a row belongs to."""
+    parts = label.split(", ")
+    return parts[-1] if parts[-1].startswith("density") else parts[1] if parts[1] == "dense" else parts[-1]
+
+
+def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+    figure, axes = new_figures(2, width=11.0, height=4.4)
+    for place, data in zip(axes, DATA.values(), strict=True):
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for label, results in found.items():
+            if label.startswith(f"{data}, "):
+                size = max(result["bytes"] for result in results)
+                accuracy = mean([100 * result["test"]["accuracy"] for result in results]).value
+                curves.setdefault(_curve(label), []).append((size, accuracy))
+        for color, (curve, points) in zip(COLORS, curves.items(), strict=False):
+            place.plot(*zip(*sorted(points), strict=True), color=color, marker="o", label=curve)
+        place.set(xscale="log", xlabel="bytes of the file", ylabel="test accuracy (%)", title=f"LeNets on {data}")
+        place.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+
+
+EXPERIMENT = Experiment(
+    name="frontier",
+    title="Accuracy against bytes: strong tickets over width and density, compressed and dense networks",
+    source=(
+        "LeNet-300-100 in widths at which a mask of each density has about the same bytes, n H(density) / 8. Tickets by"
+        " edge-popup; all trained with the same recipe: SGD 0.1, momentum 0.9, weight decay 1e-4, cosine, batch 128, 5"
+        " epochs of 55,000 examples, 5,000 for validation. Dense networks are counted as their file of float32 numbers;"
+        " Deep Compression (Han et al. 2016) prunes, shares and codes a trained LeNet-300-100. Where a GPU is, CIFAR-10"
+        " belongs here; none was there. Nothing was read that was published of such a sweep."
+    ),
+    groups=tuple(_groups()),
+    table=COLUMNS,
+    plot=_plot,
+)
