@@ -176,8 +176,8 @@ EXPERIMENT = Experiment(
     title="Heuristic supermasks: LeNet-300-100 on MNIST, untrained",
     source=(
         "Zhou et al. 2019, heuristic supermasks: LeNet-300-100, Gaussian Glorot, Adam 1.2e-3, batch 60, pruned in one"
-        " shot, the layers to what rounds leave that prune 20 % of each and 10 % of the output layer. Shortened: the dense"
-        f" network, one a seed for all rows, is trained for {ITERATIONS:,} iterations, theirs for 55 epochs."
+        " shot, the layers to what rounds leave that prune 20 % of each and 10 % of the output layer. Shortened: the"
+        f" dense network, one a seed for all rows, is trained for {ITERATIONS:,} iterations, theirs for 55 epochs."
         " The constant is the standard deviation of the layer's distribution, in their code that of the weights drawn."
     ),
     groups=tuple(_groups()),
