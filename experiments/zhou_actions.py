@@ -79,11 +79,12 @@ EXPERIMENT = Experiment(
     title="Mask-1 and mask-0 actions: LeNet-300-100 on MNIST, trained after the pruning",
     source=(
         "Zhou et al. 2019, mask-1 and mask-0 actions: the weights that a dense training left largest are kept, in"
-        " layers as rounds of 20 % (10 % of the output layer) leave them, and trained again. Kept: what they start from,"
-        " with pruned weights at zero. Pruned: where they are held, with kept weights rewound; variant 1 has those at zero"
-        " that moved toward zero, and the others at their initial values; variant 2 also starts kept weights that moved"
-        f" toward zero at zero. Shortened: one round down to density {DENSITY:g} instead of up to 24, and"
-        f" {ITERATIONS:,} iterations of Adam 1.2e-3, batch 60, in either training instead of about 50,000."
+        " layers as rounds of 20 % (10 % of the output layer) leave them, and trained again. Kept: what they start"
+        " from, with pruned weights at zero. Pruned: where they are held, with kept weights rewound; variant 1 has"
+        " those at zero that moved toward zero, and the others at their initial values; variant 2 also starts kept"
+        f" weights that moved toward zero at zero. Shortened: one round down to density {DENSITY:g} instead of up"
+        f" to 24, and {ITERATIONS:,} iterations of Adam 1.2e-3, batch 60, in either training instead of about"
+        " 50,000."
     ),
     groups=tuple(_groups()),
     table=Table(
