@@ -44,6 +44,7 @@ def images(input_shape, batch=2, seed=0):
         ("lenet_300_100", 266_200),
         ("lenet5", 61_470),
         ("lenet5_caffe", 430_500),
+        ("small_conv", 28_944),
         ("fc_500", 397_000),
         ("conv2", 4_300_992),
         ("conv4", 2_425_024),
@@ -142,13 +143,29 @@ def test_conv_nets_follow_their_formula(depth, width):
     assert weights_of(model) == convolutions + flat * hidden + hidden**2 + 7 * hidden
 
 
+@pytest.mark.parametrize("width", [0.3, 1.0, 1.5])
+def test_small_conv_follows_its_formula_and_has_nothing_else_to_keep(width):
+    model = on_meta("small_conv", input_shape=(2, 28, 40), classes=7, width=width)
+    first, second, third = (round(units * width) for units in (16, 32, 48))
+    convolutions = 25 * 2 * first + 25 * first * second + 9 * second * third
+    assert weights_of(model) == parameters_of(model) == convolutions + 7 * third * 2 * 5
+    assert not list(model.buffers())
+
+
+def test_small_conv_does_not_read_how_strong_an_image_is():
+    model = models.build("small_conv", width=SMALL).double()
+    batch = images((1, 28, 28)).double()
+    torch.testing.assert_close(model(5 * batch), model(batch), rtol=1e-3, atol=1e-3)  # but for the norm's epsilon
+    assert not torch.allclose(model(-batch), model(batch), rtol=1e-3, atol=1e-3)
+
+
 # ---- shapes
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
     ("input_shape", "classes", "width"),
-    [(None, 10, SMALL), ((1, 28, 28), 3, SMALL), ((3, 32, 32), 100, 0.07), ((2, 17, 30), 1, 0.001)],
+    [(None, 10, SMALL), ((1, 28, 28), 3, SMALL), ((3, 32, 32), 100, 0.07), ((2, 25, 30), 1, 0.001)],
 )
 def test_logits_have_the_shape_asked_for(name, input_shape, classes, width):
     model = models.build(name, input_shape=input_shape, classes=classes, width=width)
@@ -159,7 +176,16 @@ def test_logits_have_the_shape_asked_for(name, input_shape, classes, width):
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("lenet5", 12), ("lenet5_caffe", 16), ("conv2", 2), ("conv4", 4), ("conv6", 8), ("conv8", 16)]
+    ("name", "least"),
+    [
+        ("lenet5", 12),
+        ("lenet5_caffe", 16),
+        ("small_conv", 24),
+        ("conv2", 2),
+        ("conv4", 4),
+        ("conv6", 8),
+        ("conv8", 16),
+    ],
 )
 def test_the_smallest_input_works_and_one_pixel_less_is_refused(name, least):
     model = models.build(name, input_shape=(1, least, least), width=SMALL)
@@ -223,7 +249,8 @@ def test_biases_everywhere_but_in_convolutions_beside_batch_norm(name):
     assert normed == (name in RESIDUAL)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            assert (layer.bias is None) == (normed and isinstance(layer, nn.Conv2d))
+            bare = name == "small_conv" or (normed and isinstance(layer, nn.Conv2d))
+            assert (layer.bias is None) == bare
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -263,7 +290,8 @@ def test_the_gradient_reaches_every_parameter(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["lenet_300_100", "lenet5", "lenet5_caffe", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"]
+    "name",
+    ["lenet_300_100", "lenet5", "lenet5_caffe", "small_conv", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"],
 )
 def test_exported_network_computes_the_same(name):
     model = models.build(name, width=SMALL).eval()
@@ -363,9 +391,9 @@ def message(*arguments, **options):
 @pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet18", "torchvision"])
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
-        f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, fc_500, linear_diamond_500, "
-        "relu_diamond_500, conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, "
-        "wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as "
+        f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, "
+        "linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, "
+        "wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as "
         "torchvision:resnet18."
     )
 

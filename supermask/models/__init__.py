@@ -90,8 +90,8 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
         name: one of `known()`, or `torchvision:NAME` for a classification model of torchvision. The docstring
             of each network's class names its source. `binary:` before it replaces every ReLU by a binary activation.
         input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets,
-            small_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3 channels; their
-            size is not checked.
+            small_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3
+            channels; their size is not checked.
         classes: number of logits.
         width: multiplies the hidden widths, each rounded to at least 1, but neither the input's channels nor
             the classes. torchvision's models take only 1.
