@@ -216,7 +216,7 @@ class Ticket:
             "digest": self.digest,
             "provenance": dict(self.provenance),
         }
-        return encode(Contents(header, dict(self.masks), dict(self.learned)))
+        return encode(Contents(header, self.masks, self.learned, self.treatments, self.presets))
 
     @classmethod
     def _from_contents(cls, contents: Contents) -> "Ticket":
@@ -231,6 +231,8 @@ class Ticket:
                 constants=header["constants"],
                 bypassed=tuple(header["bypassed"]),
                 provenance=header["provenance"],
+                treatments=contents.treatments,
+                presets=contents.presets,
             )
         except SupermaskError:
             raise

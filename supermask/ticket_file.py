@@ -1,16 +1,15 @@
-"""The file of a ticket: safetensors, one bit per prunable weight, and a checksum over every byte.
+"""What a ticket's file holds, in as few bytes as are needed: `ticket_container` says how they are sealed.
 
-The safetensors header carries one entry of ours, a JSON text. In it stand the SHA-256 of the whole file and a CRC-32 of
-the header alone, each taken with their own digits blanked: the file stays an ordinary safetensors file, no byte is left
-out, and a sound header tells a file that was cut from one that was changed.
+The header is JSON, deflated against words that headers have in common. Masks are coded by `coding`, with what the seed
+tells of the weights behind them; entries that the seed fixes are not stored. Learned tensors are one safetensors file,
+deflated, so that many small ones share their header.
 """
 
-import hashlib
 import json
 import math
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,41 +19,92 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from supermask.errors import TicketError
-
-FORMAT = 1
-_KEY = "supermask.ticket"
-_BITS = ".mask bits"  # names the tensor that holds all masks; no name in a module begins with a dot
-_SUM = b"s" * 64  # blanks for the two checksums; no digits, so that neither is found in the other's blank
-_CRC = b"z" * 8
+from supermask.coding import decode_mask, decode_symbols, encode_mask, encode_symbols
+from supermask.coding.masks import checked_shape
+from supermask.coding.varints import Reader, write
+from supermask.errors import SupermaskError, TicketError
+from supermask.random_weights import checked_seed
+from supermask.ticket_container import PREFIX, Sections, seal, unseal
+from supermask.ticket_format_1 import decode_1, is_format_1
+from supermask.ticket_hints import Known
+from supermask.ticket_words import deflated, inflated
+from supermask.treatment import Preset, Treatment
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a ticket's file holds: plain values, masks by parameter name, stored tensors by name."""
+    """What a ticket's file holds.
+
+    Attributes:
+        header: plain values; with `seed`, `weights`, `distributions` and `digest` of a ticket, what is known of the
+            weights helps to code the masks.
+        masks: bool tensors by the name of their weight, which a number and a slash may precede.
+        learned: stored tensors by name.
+        treatments: by the name of their mask.
+        presets: by the name of their mask; they need a `seed` in the header.
+
+    """
 
     header: Mapping[str, Any]
     masks: Mapping[str, Tensor]
     learned: Mapping[str, Tensor]
+    treatments: Mapping[str, Treatment] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """Bytes of one mask.
+
+    Attributes:
+        mask: that its code takes.
+        bound: n H(density) / 8, with the n entries that no preset fixes and their density.
+        treatment: that the factors and the redraws of its kept weights take.
+
+    """
+
+    mask: int
+    bound: float
+    treatment: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Where the bytes of a file are; `layers` by the name of their mask."""
+
+    prefix: int
+    header: int
+    layers: Mapping[str, LayerSize]
+    learned: int
+    total: int
+
+
+_OWN = "file"  # the part of the header that says how the coded section is read
+_SYMBOLS = ("factors", "redraws")
 
 
 def encode(contents: Contents) -> bytes:
-    """Return the bytes of the file; equal contents give equal bytes."""
-    masked = {name: list(mask.shape) for name, mask in contents.masks.items()}
-    header = {"format": FORMAT, "sha256": _SUM.decode(), "header_crc32": _CRC.decode(), "masked": masked}
-    # a copy of each, because safetensors refuses tensors that share memory
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in contents.learned.items()}
-    tensors[_BITS] = torch.from_numpy(_pack(contents.masks))
+    """Return the bytes of the file; equal contents give equal bytes.
+
+    Raises:
+        TicketError: the header holds what is no plain, finite value.
+
+    """
+    known = Known(contents.header, checked=False)
+    own = {
+        "masks": {name: list(mask.shape) for name, mask in contents.masks.items()},
+        "treatments": {name: _described(each) for name, each in contents.treatments.items()},
+        "presets": {name: [each.pruned, each.locked] for name, each in contents.presets.items()},
+    }
+    header = {**contents.header, _OWN: {key: value for key, value in own.items() if value}}
     try:
-        text = json.dumps({**header, **contents.header}, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(header, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise TicketError(
             f"The ticket holds what is no plain, finite value, and JSON cannot keep it: {error}."
         ) from None
-    blank = safetensors.torch.save(tensors, {_KEY: text})
-    head = 8 + int.from_bytes(blank[:8], "little")
-    sealed = blank.replace(_CRC, _crc(blank[:head]), 1)
-    return sealed.replace(_SUM, hashlib.sha256(sealed).hexdigest().encode(), 1)
+    coded = b"".join(write(len(part)) + part for name in contents.masks for part in _coded(contents, name, known))
+    return seal(Sections(deflated(text.encode()), coded, _stored(contents.learned)))
 
 
 def decode(data: bytes) -> Contents:
@@ -64,81 +114,139 @@ def decode(data: bytes) -> Contents:
         TicketError: the bytes are cut short, damaged, of a newer format, or no ticket; the message says which.
 
     """
-    header = _checked_header(data)
-    if header.get("format") != FORMAT:
-        raise TicketError(f"it is of format {header.get('format')}; this version reads format {FORMAT}.")
-    try:
-        tensors = safetensors.torch.load(data)
-        masks = _unpack(tensors.pop(_BITS), header["masked"])
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise TicketError(f"its tensors are not those of a ticket ({error!r}).") from None
-    return Contents(header, masks, tensors)
+    if is_format_1(data):
+        return Contents(*decode_1(data))
+    sections = unseal(data)
+    header, own = _header(sections.header)
+    with _sound():
+        known = Known(header, checked=True)
+        contents = Contents(header, {}, {}, {}, _presets(own))
+        masks, treatments = dict[str, Tensor](), dict[str, Treatment]()
+        for name, (code, *codes) in _parts(own, sections.coded):
+            shape = checked_shape(own["masks"][name])
+            free, locked = _fixed(contents, name, shape)
+            hints = known.hints(name, shape)
+            bits = decode_mask(code, shape, where=free, hints=hints)
+            masks[name] = torch.from_numpy(bits if locked is None else bits | locked)
+            if name in own.get("treatments", {}):
+                symbols = [decode_symbols(code, masks[name].numpy(), hints=hints) for code in codes]
+                treatments[name] = _treatment(own["treatments"][name], symbols)
+        return replace(contents, masks=masks, learned=_loaded(sections.learned), treatments=treatments)
 
 
-def _checked_header(data: bytes) -> dict[str, Any]:
-    """Return our part of the header once every byte of the file has been vouched for."""
-    head, entries = _head(data)
-    try:
-        header: dict[str, Any] = json.loads(entries["__metadata__"][_KEY])
-        total, crc = header["sha256"].encode(), header["header_crc32"].encode()
-        end = len(head) + max(entry["data_offsets"][1] for key, entry in entries.items() if key != "__metadata__")
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
-        raise TicketError("its header holds no ticket; it is another kind of file, or damaged.") from None
-    if (len(total), len(crc)) != (64, 8) or _crc(head.replace(total, _SUM, 1).replace(crc, _CRC, 1)) != crc:
-        raise TicketError(_DAMAGED.format("header"))
-    if len(data) < end:
-        raise TicketError(f"it is cut short: {len(data):,} of {end:,} bytes are there; fetch it again.")
-    if len(data) > end:
-        raise TicketError(f"it is damaged: {len(data) - end:,} bytes follow its end; fetch it again.")
-    if hashlib.sha256(data.replace(total, _SUM, 1)).hexdigest().encode() != total:
-        raise TicketError(_DAMAGED.format("contents"))
-    return header
+def sizes(data: bytes) -> Sizes:
+    """Return where the bytes of a file are.
 
+    Raises:
+        TicketError: as `decode`; or the file is of format 1, whose masks take an eighth of a byte for each entry.
 
-_DAMAGED = "it is damaged: the checksum does not fit its {}; fetch it again."
-
-
-def _head(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Return the file up to the end of its safetensors header, and that header parsed.
-
-    The JSON is read for itself and only then held against the length that precedes it, so that a damaged length is
-    not taken for a file that was cut.
     """
-    if not data:
-        raise TicketError("it is empty; fetch it again.")
-    if len(data) <= 8:
-        raise TicketError(f"it is cut short: only {len(data)} bytes are there; fetch it again.")
-    if data[8:9] != b"{":
-        raise TicketError("it does not begin as a ticket does; it is another kind of file, or damaged.")
-    length = int.from_bytes(data[:8], "little")
+    contents = decode(data)
+    if is_format_1(data):
+        raise TicketError("it is of format 1, which does not code its masks; save it again to see what they take.")
+    sections = unseal(data)
+    layers = {}
+    for name, (code, *codes) in _parts(_header(sections.header)[1], sections.coded):
+        mask = contents.masks[name]
+        free, _ = _fixed(contents, name, tuple(mask.shape))
+        chosen = mask if free is None else mask[torch.from_numpy(free)]
+        layers[name] = LayerSize(_framed(code), _entropy(chosen), sum(map(_framed, codes)))
+    return Sizes(PREFIX, len(sections.header), layers, len(sections.learned), len(data))
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
+    """Refuse whatever goes wrong within, in one sentence: a sealed file may still hold anything."""
     try:
-        # one character a byte, whatever the encoding, so that places in the text are places in the file
-        _, end = json.JSONDecoder().raw_decode(data[8:].decode("latin-1"))
-        entries = json.loads(data[8 : 8 + end])
-    except (ValueError, RecursionError):
-        if len(data) < 8 + length:
-            raise TicketError(f"it is cut short: of its header of {length:,} bytes a part is missing.") from None
-        raise TicketError(_DAMAGED.format("header")) from None
-    if length != -(-end // 8) * 8:
-        raise TicketError("it is damaged: the length of its header is wrong; fetch it again.")
-    if len(data) < 8 + length:
-        raise TicketError(f"it is cut short: {len(data):,} bytes are there; fetch it again.")
-    return data[: 8 + length], entries
+        yield
+    except TicketError:
+        raise
+    except SupermaskError as error:
+        raise TicketError(str(error)) from None
+    except _STRANGE as error:
+        raise TicketError(f"its parts are not those of a ticket ({error!r}).") from None
 
 
-def _crc(head: bytes) -> bytes:
-    return f"{zlib.crc32(head):08x}".encode()
+_STRANGE = (
+    *(KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RuntimeError, RecursionError),
+    *(MemoryError, StopIteration, SafetensorError),
+)
 
 
-def _pack(masks: Mapping[str, Tensor]) -> NDArray[np.uint8]:
-    bits = [mask.detach().cpu().reshape(-1).numpy() for mask in masks.values()]
-    return np.packbits(np.concatenate(bits)) if bits else np.empty(0, np.uint8)
+def _coded(contents: Contents, name: str, known: Known) -> Iterator[bytes]:
+    """Yield the code of a mask, then those of its treatment."""
+    mask, shape = contents.masks[name].detach().cpu().numpy(), tuple(contents.masks[name].shape)
+    free, _ = _fixed(contents, name, shape)
+    hints = known.hints(name, shape)
+    yield encode_mask(mask if free is None else mask & free, where=free, hints=hints)
+    if name in contents.treatments:
+        for part in _SYMBOLS:
+            symbols = getattr(contents.treatments[name], part)
+            if symbols is not None:
+                yield encode_symbols(symbols.cpu().numpy(), mask, hints=hints)
 
 
-def _unpack(packed: Tensor, shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    if packed.shape != (-(-sum(sizes) // 8),):
-        raise ValueError(f"{sum(sizes):,} mask bits in {packed.numel():,} bytes")
-    bits = torch.from_numpy(np.unpackbits(packed.numpy(), count=sum(sizes))).bool()
-    parts = bits.split(sizes)
-    return {name: part.reshape(shape).clone() for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+def _fixed(contents: Contents, name: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Return which entries of a mask are free and which are locked, bool arrays; None where no preset says so."""
+    if name not in contents.presets:
+        return None, None
+    free, locked = contents.presets[name].grow(checked_seed(contents.header["seed"]), name, shape)
+    return free.numpy(), locked.numpy()
+
+
+def _parts(own: Mapping[str, Any], coded: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield the name of each mask and its codes: its own, then those of its treatment.
+
+    Raises:
+        TicketError: the codes end too early or too late.
+
+    """
+    reader = Reader(coded, "coded masks")
+    for name in own.get("masks", {}):
+        count = 1 + sum(own.get("treatments", {}).get(name, [])[2:])
+        yield name, [reader.take(reader.integer()) for _ in range(count)]
+    reader.end()
+
+
+def _described(treatment: Treatment) -> list[Any]:
+    return [treatment.gain, treatment.reshuffled, *(getattr(treatment, part) is not None for part in _SYMBOLS)]
+
+
+def _treatment(described: list[Any], symbols: list[NDArray[np.int32]]) -> Treatment:
+    gain, reshuffled, *there = described
+    tensors = map(torch.from_numpy, symbols)
+    factors, redraws = (next(tensors) if is_there else None for is_there in there)
+    if factors is not None and bool((factors.abs() > 127).any()):
+        raise TicketError("its treatments hold factors of more than eight bits.")
+    return Treatment(gain, None if factors is None else factors.to(torch.int8), redraws, reshuffled)
+
+
+def _presets(own: Mapping[str, Any]) -> dict[str, Preset]:
+    return {name: Preset(*numbers) for name, numbers in own.get("presets", {}).items()}
+
+
+def _header(section: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the header and our own part of it."""
+    with _sound():
+        header: dict[str, Any] = json.loads(inflated(section))
+        return header, header.pop(_OWN)
+
+
+def _entropy(mask: Tensor) -> float:
+    """Return n H(density) / 8 bytes."""
+    count, kept = mask.numel(), int(mask.sum())
+    return -sum(part * math.log2(part / count) for part in (kept, count - kept) if part) / 8
+
+
+def _framed(code: bytes) -> int:
+    return len(write(len(code))) + len(code)
+
+
+def _stored(learned: Mapping[str, Tensor]) -> bytes:
+    # a copy of each, because safetensors refuses tensors that share memory
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in learned.items()}
+    return deflated(safetensors.torch.save(tensors)) if tensors else b""
+
+
+def _loaded(section: bytes) -> dict[str, Tensor]:
+    return safetensors.torch.load(inflated(section)) if section else {}

@@ -5,6 +5,7 @@ whether it is one of whole blocks, and whether the input channels come last. The
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +63,7 @@ def decode_mask(data: bytes, shape: tuple[int, ...], *, where: Mask | None = Non
             none.
 
     """
-    if any(size < 0 for size in shape) or math.prod(shape) > LARGEST:
-        raise TicketError(f"a mask of shape {shape} is none that can be read.")
+    checked_shape(shape)
     reader = Reader(data, "mask bytes")
     if math.prod(shape) == 0:
         reader.end()
@@ -79,6 +79,19 @@ def decode_mask(data: bytes, shape: tuple[int, ...], *, where: Mask | None = Non
     inner = (rows // high, columns // wide)
     corners = _read(head & ~_BLOCKS, reader, Layout(inner, None, None)).view(np.bool_).reshape(inner)
     return np.repeat(np.repeat(corners, high, 0), wide, 1).reshape(shape)
+
+
+def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """Return a shape as a tuple.
+
+    Raises:
+        TicketError: no mask that can be coded has it.
+
+    """
+    shape = tuple(shape)
+    if any(size < 0 for size in shape) or math.prod(shape) > LARGEST:
+        raise TicketError(f"a mask of shape {shape} is none that can be read.")
+    return shape
 
 
 def _plain(bits: Bits, layout: Layout) -> bytes:

@@ -9,7 +9,7 @@ Bits = NDArray[np.uint8]
 
 WIDEST_GROUP = 1 << 16
 _NARROWEST_IMAGE, _WIDEST_IMAGE = 8, 256
-_ROWS = 256  # enough to see how wide the images are
+_SEEN = 1 << 16  # entries; enough to see how wide the images are
 
 
 def as_matrix(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -63,7 +63,7 @@ def image_width(wanted: Bits, columns: int) -> int:
 
     """
     steps = range(_NARROWEST_IMAGE, min(_WIDEST_IMAGE, columns // 2) + 1)
-    signs = 2 * wanted.reshape(-1, columns)[:_ROWS].astype(np.int8) - 1
+    signs = 2 * wanted.reshape(-1, columns)[: max(1, _SEEN // columns)].astype(np.int8) - 1
 
     def agreement(step: int) -> int:
         products = signs[:, step:] * signs[:, :-step]
