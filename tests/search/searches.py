@@ -52,7 +52,7 @@ LINES = {
         EdgePopup, {"density": 0.3, "scope": Global(1), "schedule": CubicRamp(4)}, total=True
     ),
     "learned": Line(LearnedSupermask),
-    "learned, rounded": Line(LearnedSupermask, {"evaluated": "rounded", "rescaled": False, "logit": 1.0}),
+    "learned, rounded": Line(LearnedSupermask, {"evaluated": "rounded", "rescaled": False}),
     "gem_miner": Line(GemMiner, {"density": 0.3, "steps": STEPS, "freeze_every": 3}),
     "iterand": Line(IteRand, {"density": 0.3, "every": 3, "rate": 0.5}, exact=True),
     "biprop": Line(Biprop, {"density": 0.3}, exact=True),
