@@ -393,8 +393,8 @@ def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
         f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, "
         "linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, "
-        "wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as "
-        "torchvision:resnet18."
+        "wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any "
+        "torchvision model as torchvision:resnet18."
     )
 
 
