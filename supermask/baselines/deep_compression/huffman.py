@@ -53,10 +53,9 @@ def encode(symbols: Integers, lengths: Integers) -> bytes:
     """
     if np.count_nonzero(lengths) < 2:
         return b""
-    codes, sizes = _codes(lengths)[symbols], lengths[symbols]
-    ends = np.cumsum(sizes)
-    from_end = np.repeat(ends, sizes) - np.arange(1, ends[-1] + 1 if len(ends) else 1)  # of each bit in its code
-    return np.packbits((np.repeat(codes, sizes) >> from_end & 1).astype(np.uint8)).tobytes()
+    data = np.zeros(-(-int(lengths[symbols].sum()) // 8), np.uint8)
+    _encode(symbols, _codes(lengths), lengths, data)
+    return data.tobytes()
 
 
 def decode(data: bytes, lengths: Integers, count: int) -> Integers:
@@ -120,6 +119,16 @@ def _compiled(function: Any) -> Any:
         return numba.njit(cache=True)(function)
     except RuntimeError:  # nowhere to keep what was compiled
         return numba.njit(function)
+
+
+@_compiled
+def _encode(symbols: Integers, codes: Integers, lengths: Integers, data: Bytes) -> None:
+    """Write the codes of the symbols into bytes that are zero."""
+    place = 0
+    for symbol in symbols:
+        for bit in range(lengths[symbol] - 1, -1, -1):
+            data[place >> 3] |= np.uint8((codes[symbol] >> bit & 1) << (7 - (place & 7)))
+            place += 1
 
 
 @_compiled

@@ -46,10 +46,10 @@ class Sharing:
             SupermaskError: a kept weight is not finite.
 
         """
-        values = weight.detach()[mask].double().cpu().numpy()
+        values = weight.detach()[mask].cpu().double().numpy()
         centroids, indices = kmeans(values, linear_centroids(values, clusters))
-        on_device = [torch.from_numpy(array).to(weight.device) for array in (centroids, indices)]
-        return cls(on_device[0].to(weight.dtype), on_device[1], mask.reshape(-1).nonzero().reshape(-1))
+        shared = torch.from_numpy(centroids).to(weight.dtype).to(weight.device)
+        return cls(shared, torch.from_numpy(indices).to(weight.device), mask.reshape(-1).nonzero().reshape(-1))
 
     def gradient(self, gradient: Tensor) -> Tensor:
         """Return the gradients of the centroids (clusters,): sums of those of their weights (section 3.3, equation 3).
