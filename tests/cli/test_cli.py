@@ -68,8 +68,15 @@ def test_inspect_shows_layers_and_where_the_bytes_are(tmp_path, capsys):
     shown = capsys.readouterr().out
     for part in ("fc1.weight", "300x64", "5,760", "30.00%", "signed_constant", "edge_popup"):
         assert part in shown
-    layers = json.loads((tmp_path / "there/inspection.json").read_text())["layers"]
-    assert layers["fc1.weight"] == {"kept": 5760, "prunable": 19200}
+    inspection = json.loads((tmp_path / "there/inspection.json").read_text())
+    assert inspection["layers"]["fc1.weight"] == {"kept": 5760, "prunable": 19200}
+    found = inspection["where the bytes are"]
+    assert found["total"] == (tmp_path / "here/network.ticket").stat().st_size
+    masks = [layer["mask"] + layer["treatment"] for layer in found["layers"].values()]
+    assert found["prefix"] + found["header"] + sum(masks) + found["stored"] == found["total"]
+    assert found["layers"]["fc1.weight"]["bound"] == pytest.approx(19200 * 0.8813 / 8, rel=1e-3)
+    for part in (found["layers"]["fc1.weight"]["mask"], found["header"], found["total"]):
+        assert f" {part:,} " in shown
     assert is_png(tmp_path / "there/layers.png")
 
 
