@@ -30,6 +30,7 @@ from supermask.superposition.measuring import Labelled
 from supermask.training import Recipe
 
 CLASSES = 10
+INPUT_SHAPE = (1, 28, 28)
 _WAYS: Mapping[str, Inference | None] = {
     "task given": None,
     "one-shot": OneShot(Entropy()),
@@ -110,7 +111,7 @@ class Permutations:
         return learner
 
     def _model(self) -> torch.nn.Module:
-        return models.build("lenet_300_100", classes=self.outputs)
+        return models.build("lenet_300_100", input_shape=INPUT_SHAPE, classes=self.outputs)
 
     def _told_apart(self, superposition: Superposition, mnist: data.DataSet, count: int) -> dict[str, Any]:
         some = Superposition(self._model(), superposition.tickets[:count])
@@ -203,8 +204,9 @@ EXPERIMENT = Experiment(
         header=("tasks", *_WAYS, "tasks inferred", "bytes per task", "seconds per task"),
         row=_row,
         note=(
-            "Accuracy over the tasks together, each image by itself; an inferred task has to be right too. One-shot and binary: from the gradient of the entropy of all masks in superposition, of G with its name;"
-            " lowest entropy: every mask is run. 2,000 test images, 200 for binary, shared out among the tasks. Tasks"
+            "Accuracy over the tasks together, each image by itself; an inferred task has to be right too. One-shot and"
+            " binary: from the gradient of the entropy of all masks in superposition, of G where named; lowest entropy:"
+            " every mask is run. 2,000 test images, 200 for binary, shared out among the tasks. Tasks"
             " inferred: one-shot. Seconds: of the training alone."
         ),
     ),

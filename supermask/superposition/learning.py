@@ -139,7 +139,8 @@ class TaskFreeLearner(_Learning):
         start: the first scores of each task; `Fresh` by default.
         epsilon: how far from uniform nu has to be; 2^-3 in section 4.3. The step of the entropy grows with the number
             of outputs, so that other networks want another.
-        least: masks among which data is judged.
+        least: masks among which data is judged. Masks that were never trained make data look known, since any trained
+            mask is surer than they are: with 2, they are needed for the second task alone.
         objective: whose gradient tells the masks apart.
 
     Attributes:

@@ -1,5 +1,6 @@
 """The one random network of many tasks: its tensors under one mask, under many at once, and their gradients."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -145,7 +146,9 @@ class SharedNetwork:
         def values(moved: Tensors) -> Tensor:
             return objective(self._run({**held, **moved}, inputs))
 
-        with in_evaluation(self.model), reachable_statistics(self.model):
+        with in_evaluation(self.model), reachable_statistics(self.model), warnings.catch_warnings():
+            # torch's own, of how it stores its forward derivatives
+            warnings.filterwarnings("ignore", message="`torch.jit.script`")
             slope: Tensor = jvp(values, (moving,), ({name: towards[name] for name in moving},))[1]
         return slope.detach()
 
