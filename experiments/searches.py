@@ -49,11 +49,12 @@ EXPERIMENT = Experiment(
     source=(
         "Each search with its default options over the same signed constant weights (biprop: signs of He normal ones)"
         " and the same recipe: SGD 0.1, momentum 0.9, weight decay 1e-4, cosine, batch 128, 5 epochs of 55,000"
-        f" examples, 5,000 for validation. Gem-Miner has its penalty in place of weight decay; the learned supermask, whose"
-        f" density is an outcome, a rate of 100, no weight decay, and {LONG} epochs. Global scopes start equalised and"
-        " leave a weight in each layer; gradual ones take 1,000 of the 2,145 steps to their density. The heuristic mask"
-        " is large_final, same sign, of a dense network trained with this recipe, its weights rewound. Nothing was read"
-        " that was published of the other searches on this network and data, so nothing stands in their last column."
+        " examples, 5,000 for validation. Gem-Miner has its penalty in place of weight decay; the learned supermask,"
+        f" whose density is an outcome, a rate of 100, no weight decay, and {LONG} epochs. Global scopes start"
+        " equalised and leave a weight in each layer; gradual ones take 1,000 of the 2,145 steps to their density. The"
+        " heuristic mask is large_final, same sign, of a dense network trained with this recipe, its weights rewound."
+        " Nothing was read that was published of the other searches on this network and data, so nothing stands in"
+        " their last column."
     ),
     groups=tuple(_groups()),
     table=COLUMNS,
