@@ -48,12 +48,12 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
 
 def _linear(outputs: int, inputs: int, batch: int) -> Group:
     large = outputs * inputs * batch > 10**8
-    speed = Speed(Shape(outputs, inputs, batch), rounds=7 if large else 15, burst=1 if large else 5)
+    speed = Speed(Shape(outputs, inputs, batch), rounds=7 if large else 11, burst=1 if large else 5)
     return Group(f"linear {inputs} to {outputs}, {batch}", (speed,))
 
 
 def _convolution(channels: int, kernel: int, side: int, batch: int) -> Group:
-    speed = Speed(Shape(channels, channels, batch, kernel, side), rounds=7 if batch > 1 else 15, burst=3)
+    speed = Speed(Shape(channels, channels, batch, kernel, side), rounds=7 if batch > 1 else 11, burst=3)
     return Group(f"{kernel}x{kernel} conv {channels}, {batch}", (speed,))
 
 
@@ -63,8 +63,8 @@ EXPERIMENT = Experiment(
     source=(
         "Random layers on random inputs, float32, on one thread. Dense: PyTorch's linear layer or convolution. In"
         " compressed rows (CSR): by PyTorch, which calls MKL, by SciPy, and by a loop compiled with numba; 3x3"
-        " convolutions are unfolded first. All ways take turns in one process. Times depend on the machine and on what"
-        " else it does; run with one worker."
+        " convolutions are unfolded first. All ways take turns in one process. The time is that of the thread on its"
+        " core; it depends on the machine, and through the shared caches on what else that does."
     ),
     groups=(
         *(_linear(*size, batch) for size in SIZES for batch in BATCHES),
