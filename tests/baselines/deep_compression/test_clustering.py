@@ -68,6 +68,11 @@ def test_each_centroid_is_the_mean_of_its_values_and_nearest_to_them():
     assert (indices == np.abs(values[:, None] - centroids).argmin(1)).all()
 
 
+def test_a_value_in_the_middle_goes_to_the_lower_centroid():
+    centroids, indices = kmeans(np.array([0.0, 1.0, 2.0]), np.array([0.0, 2.0]))
+    assert (centroids.tolist(), indices.tolist()) == ([0.5, 2.0], [0, 0, 1])
+
+
 def test_equal_values_are_one_cluster():
     centroids, indices = kmeans(np.full(7, 0.1), linear_centroids(np.full(7, 0.1), 32))
     assert (centroids.tolist(), indices.tolist()) == ([0.1], [0] * 7)

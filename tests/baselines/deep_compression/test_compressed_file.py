@@ -177,6 +177,14 @@ def test_resealing_alone_changes_nothing(network_file):
     assert all(bits_of(tensor) == bits_of(expected[name]) for name, tensor in model.state_dict().items())
 
 
+def test_a_sealed_body_of_another_length_is_refused(network_file):
+    header, body = opened(network_file)
+    with pytest.raises(SupermaskError, match="1 bytes follow its end"):
+        decode(resealed(header, body + b"\0"))
+    with pytest.raises(SupermaskError, match="it lacks bytes: "):
+        decode(resealed(header, body[:-1]))
+
+
 @pytest.mark.parametrize("header", [None, 3, [], {}, {"layers": {}}, {"layers": [], "rest": {}}, "x"], ids=repr)
 def test_a_sealed_header_of_another_kind_is_refused(header):
     with pytest.raises(SupermaskError, match="does not describe a compressed network"):

@@ -101,6 +101,19 @@ def test_what_is_clustered_is_the_pruned_network_at_its_best_step(synthetic):
         torch.testing.assert_close(begun[name], tensor, atol=within, rtol=0)
 
 
+@pytest.mark.parametrize(("far", "values"), [(23, 8), (24, 8), (27, 7), (767, 7)])
+def test_where_fillers_are_needed_zero_is_one_of_the_values(synthetic, far, values):
+    asked = work(Trainings(synthetic))
+    masks = {name: torch.zeros_like(mask) for name, mask in asked.whole.masks.items()}
+    masks["1.weight"].view(-1)[[*range(23), far]] = True
+    pruned = asked.sparse(masks)
+    state = pruned.model.state_dict()
+    state["1.weight"].view(-1)[masks["1.weight"].view(-1)] = torch.linspace(-1.0, 1.0, int(masks["1.weight"].sum()))
+    pruned.load_weights(state)
+    shared = DeepCompression(fc_bits=3, fc_gap_bits=2).clustered(asked, pruned)
+    assert len(shared.sharing["1.weight"].centroids) == values
+
+
 def test_the_accuracy_and_the_size_are_those_of_the_file(tmp_path):
     result = run(JOB, tmp_path)
     path = tmp_path / FILE
