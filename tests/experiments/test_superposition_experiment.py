@@ -6,7 +6,7 @@ import pytest
 
 from experiments.report import RESULTS, read_results, render
 from experiments.superposition import EXPERIMENT, Permutations
-from supermask import data
+from supermask.data import load
 
 SMALL = Permutations((2, 3), outputs=20, iterations=4, images=30, few=6)
 
@@ -15,7 +15,7 @@ SMALL = Permutations((2, 3), outputs=20, iterations=4, images=30, few=6)
 def synthetic(monkeypatch):
     monkeypatch.setattr(
         "experiments.superposition.data.load",
-        lambda name, *, folder, seed: data.load("synthetic", seed=seed, validation=100),
+        lambda name, *, folder, seed: load("synthetic", seed=seed, validation=100),
     )
     monkeypatch.setattr("experiments.superposition.INPUT_SHAPE", (1, 8, 8))
 
@@ -50,7 +50,7 @@ def test_a_network_without_superfluous_outputs_has_no_g(tmp_path):
 
 
 def test_no_two_tasks_are_tested_on_one_image():
-    mnist = data.load("synthetic", seed=0, validation=100)
+    mnist = load("synthetic", seed=0, validation=100)
     labels = mnist.test().labels
     tests = SMALL._tests(mnist, 3, 30)
     assert [len(test[1]) for test in tests] == [10, 10, 10]
