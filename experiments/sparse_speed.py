@@ -41,7 +41,8 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
             panel.plot(list(ratios), list(ratios.values()), style, color=color, marker=".", label=label.split(",")[0])
         panel.axhline(1, color="k", linewidth=0.8)
         panel.set(xscale="log", yscale="log", xlabel="density", title=f"batch of {batch}")
-        panel.legend(frameon=False, fontsize="small")
+        if own:
+            panel.legend(frameon=False, fontsize="small")
     panels[0].set_ylabel("time of CSR over dense, one thread")
     save_figure(figure, path)
 

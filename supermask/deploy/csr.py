@@ -23,6 +23,11 @@ class SparseLinear(nn.Module):
         self.register_buffer("rows", csr(layer.weight.detach()))
         self.bias = layer.bias
 
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight (out_features, in_features), made anew, for code that reads it past the forward pass."""
+        return self.get_buffer("rows").to_dense()
+
     def extra_repr(self) -> str:
         """Return what `print` says of it."""
         return f"{self.in_features}, {self.out_features}, {self.get_buffer('rows')._nnz()} weights"
@@ -46,6 +51,11 @@ class SparsePointwise(nn.Module):
         self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
         self.register_buffer("rows", csr(layer.weight.detach().flatten(1)))
         self.bias = layer.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight (out_channels, in_channels, 1, 1), made anew."""
+        return self.get_buffer("rows").to_dense()[..., None, None]
 
     def extra_repr(self) -> str:
         """Return what `print` says of it."""
