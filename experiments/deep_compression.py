@@ -7,7 +7,7 @@ from experiments.experiment import Experiment, Group, Published, Table
 from experiments.training import trainings
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.deep_compression.published import LENET5_CAFFE, LENET_300_100, density_of
-from supermask.report import mean
+from supermask.report import Mean, mean
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Job, Result, SearchOptions
 from supermask.training import Recipe
@@ -15,6 +15,8 @@ from supermask.training import Recipe
 SEEDS = (0, 1, 2)
 STAGES = {"dense": "o", "pruned": "s", "quantised": "D", "huffman": "*"}
 """Stage to its marker."""
+
+_CODED = ("quantised", "huffman")  # whose bytes depend on the seed
 
 PUBLISHED = {"lenet_300_100": ((1.64, 1_070), (1.58, 27)), "lenet5_caffe": ((0.80, 1_720), (0.74, 44))}
 """Model to (error in per cent, KB) of the reference and the compressed network: Han, Mao & Dally 2016, table 1."""
@@ -43,24 +45,27 @@ JOBS = {
 
 
 def _row(results: Sequence[Result]) -> list[str]:
-    first = results[0]
-    errors = {
-        stage: mean([100 - 100 * result["stages"][stage]["test_accuracy"] for result in results]) for stage in STAGES
-    }
-    before = {stage: first["stages"][stage]["bytes"] / 1000 for stage in ("dense", "pruned", "quantised")}
-    size = mean([result["bytes"] for result in results])
+    errors = [_error(results, stage) for stage in ("dense", "pruned", "huffman")]
+    before = {stage: results[0]["stages"][stage]["bytes"] / 1000 for stage in ("dense", "pruned")}
+    quantised, size = (mean([result["stages"][stage]["bytes"] / 1000 for result in results]) for stage in _CODED)
     return [
-        *(
-            f"{errors[stage].value:.2f} ± {errors[stage].half_width or 0.0:.2f} %"
-            for stage in ("dense", "pruned", "huffman")
-        ),
+        *(f"{_text(error, 2)} %" for error in errors),
         *(f"{kilobytes:,.1f}" for kilobytes in before.values()),
-        f"{size.value / 1000:,.1f} ± {(size.half_width or 0.0) / 1000:.1f}",
-        f"{1000 * before['dense'] / size.value:.0f}",
-        "-".join(f"{value:.1f}" for value in _extremes(results, "index_bits")),
-        "-".join(f"{value:.1f}" for value in _extremes(results, "gap_bits")),
+        *(_text(kilobytes, 1) for kilobytes in (quantised, size)),
+        f"{before['dense'] / size.value:.0f}",
+        *("-".join(f"{bits:.1f}" for bits in _extremes(results, what)) for what in ("index_bits", "gap_bits")),
         f"{mean([_seconds(result) for result in results]).value:.0f}",
     ]
+
+
+def _error(results: Sequence[Result], stage: str) -> Mean:
+    """Return the mean test error of a stage in per cent."""
+    return mean([100 - 100 * result["stages"][stage]["test_accuracy"] for result in results])
+
+
+def _text(value: Mean, digits: int) -> str:
+    interval = "" if value.half_width is None else f" ± {value.half_width:.{digits}f}"
+    return f"{value.value:.{digits}f}{interval}"
 
 
 def _seconds(result: Result) -> float:
@@ -99,13 +104,16 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
 
 def _point(results: Sequence[Result], stage: str) -> tuple[float, float]:
     """Return the mean bytes and the mean error in per cent of a stage."""
-    stages = [result["stages"][stage] for result in results]
-    return mean([at["bytes"] for at in stages]).value, mean([100 - 100 * at["test_accuracy"] for at in stages]).value
+    return mean([result["stages"][stage]["bytes"] for result in results]).value, _error(results, stage).value
 
 
 def _published(model: str) -> Published:
     (error, size), (after, small) = PUBLISHED[model]
-    return Published(f"{error:.2f} -> {after:.2f} %, {size:,} -> {small} KB", "Han, Mao & Dally 2016, table 1")
+    return Published(
+        f"{error:.2f} -> {after:.2f} %, {size:,} -> {small} KB",
+        "Han, Mao & Dally 2016, table 1",
+        "read in a text copy of it",
+    )
 
 
 EXPERIMENT = Experiment(

@@ -47,4 +47,4 @@ def test_bytes_and_errors_of_the_stages_stand_beside_the_published(report):
     assert 202.4 > pruned > quantised > written
     assert row[-2:] == ["1", "1.64 -> 1.58 %, 1,070 -> 27 KB"]
     assert "0.80 -> 0.74 %, 1,720 -> 44 KB" in shown
-    assert "Published: Han, Mao & Dally 2016, table 1." in shown
+    assert "Published: Han, Mao & Dally 2016, table 1 (read in a text copy of it)." in shown
