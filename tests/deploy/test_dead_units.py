@@ -1,5 +1,6 @@
 """Units without a live path are removed, and the network computes what it did."""
 
+import sys
 from copy import deepcopy
 from itertools import pairwise
 
@@ -83,7 +84,7 @@ def assert_equal(model, small, shape, *, tolerance=1e-12):
 @given(perceptrons())
 @settings(max_examples=20, deadline=None)
 def test_of_a_perceptron_exactly_the_units_go_that_trying_finds_dead(model):
-    found = narrow(model, images((2, 3, 3), 2))
+    found = proven(model, images((2, 3, 3), 2))
     assert_equal(model, found.network, (2, 3, 3))
     tried = live_by_trying(model, images((2, 3, 3)))
     left = {name: int((varies & matters).sum()) for name, (varies, matters) in tried.items()}
@@ -96,7 +97,7 @@ def test_of_a_perceptron_exactly_the_units_go_that_trying_finds_dead(model):
 @settings(max_examples=20, deadline=None)
 def test_of_a_convolutional_network_only_units_go_that_trying_finds_dead(model):
     shape = (2, 7, 7)
-    found = narrow(model, images(shape, 2))
+    found = proven(model, images(shape, 2))
     assert_equal(model, found.network, shape)
     tried = live_by_trying(model, images(shape))
     for name, (left, count) in found.units.items():
@@ -105,12 +106,19 @@ def test_of_a_convolutional_network_only_units_go_that_trying_finds_dead(model):
         assert count == len(varies)
 
 
+def proven(model, example):
+    """Narrow a network without the trial that would find a mistake of the proof and keep the units."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["supermask.deploy.narrow"], "_runs", lambda *_: True)
+        return narrow(model, example)
+
+
 def chain(*layers, density=0.5, seed=0, biases=1.0):
     return masked(nn.Sequential(*layers), density, seed, biases=biases)
 
 
 def kept(model, shape):
-    found = narrow(model, images(shape, 2))
+    found = proven(model, images(shape, 2))
     assert_equal(model, found.network, shape)
     return {name: left for name, (left, _) in found.units.items()}
 
