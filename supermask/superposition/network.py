@@ -171,13 +171,13 @@ class SharedNetwork:
 def _weighed(alphas: Sequence[float], tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     total = torch.zeros_like(like, requires_grad=False)
     for alpha, tensor in zip(alphas, tensors, strict=True):
-        total.add_(tensor.to(like.device), alpha=alpha)
+        total.add_(tensor.to(like), alpha=alpha)  # twice as fast as to add a bool tensor
     return total
 
 
 def _summed(gradients: Mapping[str, Tensor], ticket: Ticket) -> Tensor:
     factors = {**ticket.learned, **ticket.masks}
-    parts = [(gradient * factors[name].to(gradient.device)).sum() for name, gradient in gradients.items()]
+    parts = [(gradient * factors[name].to(gradient)).sum() for name, gradient in gradients.items()]
     return torch.stack(parts).sum() if parts else torch.zeros(())
 
 
