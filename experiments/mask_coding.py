@@ -197,8 +197,8 @@ EXPERIMENT = Experiment(
             "Ours to constriction: bytes over n H(density) / 8. Ours, seed known: the signs of the weights and the"
             " first scores, which the seed regrows, help to tell the mask. Packed: a bit for each entry; zlib and lzma:"
             " the best of what those make of that. Constriction: its range coder with the mask's density, where the"
-            " package is installed. MB/s: of the float32 weights that the masks stand for, ours (with the seed, where it"
-            " is known) and constriction's."
+            " package is installed. MB/s: of the float32 weights that the masks stand for, ours (with the seed, where"
+            " it is known) and constriction's."
         ),
     ),
     plot=_plot,
