@@ -39,8 +39,8 @@ def _job(options: HeuristicTrained) -> Job:
 
 def _row(results: Sequence[Result]) -> list[str]:
     accuracy = mean([result["test"]["accuracy"] for result in results])
-    begun = mean([result["history"][0]["validation_accuracy"] for result in results])
-    return [accuracy.percent(), begun.percent(), f"{results[0]['chosen']:,}", f"{results[0]['kept']:,}"]
+    dense = mean([result["dense_accuracy"] for result in results])
+    return [accuracy.percent(), dense.percent(), f"{results[0]['chosen']:,}", f"{results[0]['kept']:,}"]
 
 
 def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
@@ -88,11 +88,11 @@ EXPERIMENT = Experiment(
     ),
     groups=tuple(_groups()),
     table=Table(
-        header=("test accuracy", "before", "trained weights", "in the network"),
+        header=("test accuracy", "dense", "trained weights", "in the network"),
         row=_row,
         note=(
             "Test accuracy: mean and 95 % interval (Student's t) over n seeds; the best step was chosen on the"
-            " validation split and the test set read once. Before: validation accuracy before the second training."
+            " validation split and the test set read once. Dense: the network that the mask comes from."
             " Trained weights: those that the criterion keeps; in the network: those that are not zero when the second"
             " training begins, frozen ones among them; of the first seed."
         ),
