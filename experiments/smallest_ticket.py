@@ -20,54 +20,62 @@ RECIPE = Recipe(
     flips=False,
     bf16=True,
 )
-SIZES = ((1.5, 0.2), (1.5, 0.3), (1.5, 0.1), (1.0, 0.5), (1.0, 0.2))
-"""Width and density of each row."""
+SIZES = {(1.0, 0.5): (0,), (1.5, 0.1): (0,), (1.5, 0.2): (0, 1), (1.5, 0.3): (0,)}
+"""Width and density of each row, and its seeds."""
 
-SEEDS = (0,)
+BAR = 0.006
+"""`results/mnist.ticket` is the smallest file whose validation error is at most this, whatever its test error."""
+
 PUBLISHED = {"LeNet-300-100": (27_000, 1.58), "LeNet-5": (44_000, 0.74)}
 """(bytes, test error in per cent) of Deep Compression: Han, Mao & Dally 2016, table 1."""
 
 
-def _group(width: float, density: float) -> Group:
+def _group(width: float, density: float, seeds: Sequence[int]) -> Group:
     job = Job(model="small_conv", width=width, data="mnist", recipe=RECIPE, search=SearchOptions(density=density))
-    return Group(f"width {width:g}, density {density:g}", trainings(job, SEEDS))
+    return Group(f"width {width:g}, density {density:g}", trainings(job, seeds))
 
 
-def _bytes(results: Sequence[Result]) -> float:
-    return mean([result["bytes"] for result in results]).value
-
-
-def _error(results: Sequence[Result], part: str) -> float:
-    return 100 - 100 * mean([result[part]["accuracy"] for result in results]).value
+def _error(result: Result, part: str) -> float:
+    return 100 - 100 * float(result[part]["accuracy"])
 
 
 def _row(results: Sequence[Result]) -> list[str]:
     first = results[0]
-    errors = [f"{_error(results, part):.2f} %" for part in ("validation", "test")]
-    seconds = mean([result["seconds"] for result in results]).value
+    sizes = ", ".join(f"{result['bytes']:,}" for result in results)
+    errors = [", ".join(f"{_error(result, part):.2f}" for result in results) + " %" for part in ("validation", "test")]
     counts = [f"{first[count]:,}" for count in ("prunable", "kept")]
-    return [f"{_bytes(results):,.0f}", *errors, *counts, f"{seconds:.0f}"]
+    return [sizes, *errors, *counts, f"{mean([result['seconds'] for result in results]).value:.0f}"]
 
 
 def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     figure, axes = new_figure()
-    for label, results in found.items():
-        x, y = _bytes(results), _error(results, "test")
-        axes.plot(x, y, "o", color=COLORS[0])
-        axes.annotate(label.replace(", density ", " at "), (x, y), (6, 4), textcoords="offset points", fontsize=8)
-    for label, (x, y) in PUBLISHED.items():
-        axes.plot(x, y, "*", color=COLORS[1], markersize=10)
-        axes.annotate(f"Deep Compression, {label}", (x, y), (-6, 7), textcoords="offset points", fontsize=8, ha="right")
-    axes.axhline(PUBLISHED["LeNet-5"][1], color=COLORS[1], linestyle="--", linewidth=1)
-    axes.set(xscale="log", xlabel="bytes of the file", ylabel="test error (%)", ylim=(0, None))
-    axes.set(title="MNIST: strong tickets of a small convolutional network")
+    results = [result for row in found.values() for result in row]
+    for color, width in zip(COLORS, sorted({width for width, _ in SIZES}), strict=False):
+        points = [_point(result) for result in results if result["config"]["width"] == width]
+        x, y = zip(*points, strict=True) if points else ((), ())
+        axes.plot(x, y, "o", color=color, label=f"width {width:g}, at its density")
+    for result in results:
+        density = f"{result['config']['search']['density']:g}"
+        axes.annotate(density, _point(result), (0, 7), textcoords="offset points", fontsize=8, ha="center")
+    for label, (size, error) in PUBLISHED.items():
+        axes.plot(size / 1000, error, "*", color=COLORS[-1], markersize=10)
+        axes.annotate(label, (size / 1000, error), (-8, 5), textcoords="offset points", fontsize=8, ha="right")
+    axes.axhline(PUBLISHED["LeNet-5"][1], color=COLORS[-1], linestyle="--", linewidth=1, label="Deep Compression")
+    axes.set(xlabel="bytes of the file / 1,000", ylabel="test error (%)", xlim=(0, 47), ylim=(0, None))
+    axes.set(title="MNIST: strong tickets of small_conv beside Deep Compression")
+    axes.legend(frameon=False, loc="lower right")
     save_figure(figure, path)
 
 
+def _point(result: Result) -> tuple[float, float]:
+    return result["bytes"] / 1000, _error(result, "test")
+
+
 _NOTE = (
-    "Bytes: of the ticket's file, everything in it but the code. The best step of a run was chosen on the validation"
-    " split; the test set was read once in each run, and no row was chosen by it. Seconds: of two cores that others"
-    " used too."
+    "Bytes: of the ticket's file, everything in it but the code. Where a row has several seeds, each has its own"
+    " number. The best step of a run was chosen on the validation split and the test set read once in each run."
+    " `mnist.ticket` beside this is the network.ticket of the smallest file whose validation error is at most 0.6 %, a"
+    " bar set before any test error was seen. Seconds: on one core that others used too."
 )
 
 EXPERIMENT = Experiment(
@@ -75,12 +83,12 @@ EXPERIMENT = Experiment(
     title="The smallest accurate ticket for MNIST",
     source=(
         "Our own question, held against Deep Compression (Han, Mao & Dally 2016, table 1: LeNet-300-100 in 27 KB at"
-        " 1.58 % error, LeNet-5 in 44 KB at 0.74 %), which trains its weights. Here no weight is trained: edge-popup over"
-        " signed constants in `small_conv`, whose group norm has nothing to store, so that a file is a seed, masks and a"
-        " header. Adam 0.02, no weight decay, cosine, batch 128, 40 epochs of 55,000 examples shifted by up to 2 pixels,"
-        " 5,000 for validation."
+        " 1.58 % error, LeNet-5 in 44 KB at 0.74 %), which trains its weights. Here no weight is trained: edge-popup"
+        " over signed constants in `small_conv`, whose group norm has nothing to store, so that a file is a seed, masks"
+        " and a header. Adam 0.02, no weight decay, cosine, batch 128, 40 epochs of 55,000 examples shifted by up to 2"
+        " pixels, 5,000 for validation."
     ),
-    groups=tuple(_group(width, density) for width, density in SIZES),
+    groups=tuple(_group(*size, seeds) for size, seeds in SIZES.items()),
     table=Table(header=("bytes", "validation error", "test error", "weights", "kept", "seconds"), row=_row, note=_NOTE),
     plot=_plot,
 )
