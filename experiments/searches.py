@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.experiment import Experiment, Group, Published
 from experiments.search_jobs import COLUMNS, HEURISTIC, draw_searches, searches_at
 from experiments.training import trainings
-from supermask.baselines.searched import Learned
+from supermask.baselines.searched import Learned, Signed
 from supermask.runs import Job, Result, SearchOptions
 from supermask.training import Recipe
 
@@ -18,7 +18,9 @@ LONG = 30
 MEMORY = "from memory, not read in the paper"
 
 PUBLISHED: Mapping[str, Published] = {
-    "signed, 0.04": Published("97.48 %, 3.77 % kept", "Koster et al. 2022, the authors' README", "read there"),
+    f"signed, 0.0377, {LONG} epochs": Published(
+        "97.48 %, 3.77 % kept", "Koster et al. 2022, the authors' README, 100 epochs", "read there"
+    ),
     "heuristic, 0.1": Published("86 %", "Zhou et al. 2019, abstract", "of their best density, which it does not name"),
     "dense": Published("97.7 %", "Zhou et al. 2019, table 1", MEMORY),
 }
@@ -35,6 +37,8 @@ def _groups() -> list[Group]:
     learned = replace(JOB, method=Learned.name, recipe=replace(JOB.recipe, epochs=LONG))
     jobs[f"learned, {LONG} epochs"] = learned
     jobs[f"learned without rescaling, {LONG} epochs"] = replace(learned, options=Learned(rescaled=False))
+    signed = replace(JOB, method=Signed.name, recipe=learned.recipe, search=SearchOptions(density=0.0377))
+    jobs[f"signed, 0.0377, {LONG} epochs"] = signed
     published = {**PUBLISHED, f"learned, {LONG} epochs": LEARNED}
     return [Group(label, trainings(job, SEEDS), published.get(label)) for label, job in jobs.items()]
 

@@ -11,7 +11,8 @@ from supermask.baselines.searched import Learned
 from supermask.runs import Job, Result
 from supermask.training import Recipe
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
+DENSE_RATE = 0.02
 LOW = (0.1, 0.0372, 0.014)
 AT_LOW = ("edge_popup", "edge_popup, global", "edge_popup, global gradual", "gem_miner")
 JOB = Job(model="lenet5", data="fashion_mnist", recipe=Recipe(epochs=4))
@@ -27,7 +28,8 @@ def groups_of(half: Job, low: Job) -> list[Group]:
 
     """
     learned = replace(half, method=Learned.name)
-    jobs = {"dense": replace(half, method="dense"), "learned": learned}
+    slower = replace(half.recipe, learning_rate=DENSE_RATE)  # at that of the scores it does not learn
+    jobs = {"dense": replace(half, method="dense", recipe=slower), "learned": learned}
     jobs |= {f"{label}, 0.5": job for label, job in searches_at(half, 0.5)}
     for density in LOW:
         found = dict(searches_at(low, density))
@@ -45,10 +47,10 @@ EXPERIMENT = Experiment(
     source=(
         "Each search with its default options and the same recipe: SGD 0.1, momentum 0.9, weight decay 1e-4, cosine,"
         " batch 128, 4 epochs of 55,000 examples, 5,000 for validation; the learned supermask with a rate of 100, and"
-        " Gem-Miner with its penalty, in place of weight decay. Global scopes start equalised and leave a weight in"
-        " each layer; gradual ones take 1,000 of the 1,716 steps to their density. It stands here for the published"
-        " comparison on CIFAR-10 (`cifar10_searches`), which needs a GPU: of this network and data nothing was read"
-        " that was published, so nothing stands in the last column."
+        f" Gem-Miner with its penalty, in place of weight decay. The dense network has a rate of {DENSE_RATE}. Global"
+        " scopes start equalised and leave a weight in each layer; gradual ones take 1,000 of the 1,716 steps to their"
+        " density. It stands here for the published comparison on CIFAR-10 (`cifar10_searches`), which needs a GPU: of"
+        " this network and data nothing was read that was published, so nothing stands in the last column."
     ),
     groups=tuple(groups_of(JOB, JOB)),
     table=COLUMNS,
