@@ -143,8 +143,8 @@ EXPERIMENT = Experiment(
             " gap bits: of an entry after Huffman coding, from the layer with the least to the one with the most; the"
             " paper has 4.3 to 4.4 and 3.2 to 4.3 for LeNet-300-100, 4.5 to 7.2 and 1.5 to 4.5 for LeNet-5. Seconds:"
             " of all trainings of a run, on a core that others used too. What is lost is lost in pruning, not in"
-            " coding: the last retraining of LeNet-5 was at its best at its last step in every run, so that a longer one"
-            " may lose less."
+            " coding: the last retraining of LeNet-5 was at its best at its last step in every run, so that a longer"
+            " one may lose less."
         ),
     ),
     plot=_plot,
