@@ -10,7 +10,7 @@ from supermask.report.plot import COLORS, new_figures, save_figure
 from supermask.runs import Result
 
 BATCHES = (1, 16, 128)
-SIZES = ((10, 100), (100, 300), (300, 784), (1024, 1024), (4096, 4096))
+SIZES = ((10, 100), (100, 300), (300, 784), (1024, 1024), (2048, 2048))
 """Outputs and inputs of linear layers: those of LeNet-300-100 from its last to its first, and two larger ones."""
 SHOWN = (0.2, 0.1, 0.05, 0.02, 0.01)
 LIBRARIES = ("torch", "scipy", "compiled")

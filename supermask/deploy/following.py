@@ -46,7 +46,7 @@ class _Following(fx.Interpreter):
         self._program, self._model = program, model
         self._features: dict[fx.Node, Features] = {}
         self._varying: set[fx.Node] = set()
-        self._owners = _owners(program, model)
+        self._owners = _owners(program)
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
@@ -79,20 +79,14 @@ def _inputs(program: ExportedProgram, model: nn.Module, example: Tensor) -> list
     return [example if spec.kind is InputKind.USER_INPUT else own[str(spec.target)] for spec in specs]
 
 
-def _owners(program: ExportedProgram, model: nn.Module) -> dict[str, tuple[str, str]]:
+def _owners(program: ExportedProgram) -> dict[str, tuple[str, str]]:
     """Return, by name of an input of the graph that is a tensor of one module and read once: module and leaf."""
-    places: dict[int, list[tuple[str, str]]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        for leaf, tensor in {**module._parameters, **module._buffers}.items():
-            places.setdefault(id(tensor), []).append((name, leaf))
     users = {node.name: len(node.users) for node in program.graph.find_nodes(op="placeholder")}
     found = {}
     for spec in program.graph_signature.input_specs:
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and users[spec.arg.name] == 1:
-            module_name, _, leaf = str(spec.target).rpartition(".")
-            tensor = getattr(model.get_submodule(module_name), leaf)
-            if len(places[id(tensor)]) == 1:
-                found[spec.arg.name] = (module_name, leaf)
+            name, _, leaf = str(spec.target).rpartition(".")
+            found[spec.arg.name] = (name, leaf)
     return found
 
 

@@ -15,11 +15,27 @@ Crossovers = Mapping[tuple[int, int], float]
 
 LINEAR: Crossovers = {
     (1_000, 1): 0.0,
+    (1_000, 16): 0.0,
+    (1_000, 128): 0.0,
+    (30_000, 1): 0.0,
+    (30_000, 16): 0.0,
+    (30_000, 128): 0.12,
+    (235_200, 1): 0.0,
     (235_200, 16): 0.18,
+    (235_200, 128): 0.17,
+    (1_048_576, 1): 0.05,
+    (1_048_576, 16): 0.31,
+    (1_048_576, 128): 0.19,
+    (4_194_304, 1): 0.12,
+    (4_194_304, 16): 0.31,
+    (4_194_304, 128): 0.17,
 }
 """Of linear layers: experiments/results/sparse_speed.md, column torch, rounded down; a test holds it to them."""
 POINTWISE: Crossovers = {
-    (4_096, 1): 0.06,
+    (4_096, 1): 0.04,
+    (4_096, 16): 0.15,
+    (65_536, 1): 0.18,
+    (65_536, 16): 0.14,
 }
 """Of convolutions of one pixel: as `LINEAR`, images of 16x16 pixels at 64 channels and 8x8 at 256."""
 

@@ -170,14 +170,32 @@ def test_a_batch_norm_that_scales_by_zero_cuts_what_feeds_it():
     assert kept(model, (1, 9, 9)) == {"0": 2, "1": 2, "4": 2}
 
 
-@pytest.mark.parametrize("both", [True, False])
-def test_a_summand_goes_only_with_the_other(both):
+@pytest.mark.parametrize(("lacks", "left"), [(("inputs",), 3), (("block",), 3), (("block", "next"), 2)])
+def test_a_summand_goes_only_with_the_other(lacks, left):
     model = chain(nn.Conv2d(1, 3, 1), Sum(nn.Conv2d(3, 3, 1, bias=False)), nn.ReLU(), nn.Conv2d(3, 2, 1), density=1)
-    no_inputs(model[1].body, 1)
-    if both:
-        no_readers(model[3], 1)
+    if "inputs" in lacks:
+        no_inputs(model[1].body, 1)
+    if "block" in lacks:
         no_readers(model[1].body, 1)
-    assert kept(model, (1, 4, 4)) == {"0": 3 - both, "1.body": 3 - both, "3": 2}
+    if "next" in lacks:
+        no_readers(model[3], 1)
+    assert kept(model, (1, 4, 4)) == {"0": left, "1.body": left, "3": 2}
+
+
+def test_a_constant_that_the_input_scales_is_none():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.last(self.first(x).sigmoid() * x[:, :1])
+
+    model = masked(Gated(), 1.0, 0)
+    no_inputs(model.first, 1)
+    found = proven(model, torch.ones(2, 4, dtype=torch.float64))  # on which it looks like one
+    assert_equal(model, found.network, (4,))
+    assert found.removed == 0
 
 
 def test_units_that_only_read_one_another_go():

@@ -87,7 +87,7 @@ def test_only_what_pays_is_replaced():
             "padded": pruned(nn.Conv2d(256, 256, 1, padding=1), 0.01),
             "grouped": pruned(nn.Conv2d(256, 256, 1, groups=2), 0.01),
             "large kernel": pruned(nn.Conv2d(64, 64, 3), 0.01),
-            "half": pruned(nn.Linear(1024, 1024, dtype=torch.bfloat16), 0.01),
+            "short floats": pruned(nn.Linear(1024, 1024, dtype=torch.bfloat16), 0.01),
         }
     )
     found = sparse(model, batch=16)
