@@ -123,6 +123,6 @@ def _replaced(network: nn.Module, faster: Mapping[nn.Module, nn.Module]) -> nn.M
     """Put layers in the places of others, in all that they have."""
     for module in list(network.modules()):
         for name, child in module._modules.items():
-            if child in faster:
+            if child is not None and child in faster:
                 module._modules[name] = faster[child]
     return faster.get(network, network)
