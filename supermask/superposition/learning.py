@@ -43,8 +43,8 @@ Search = Callable[[nn.Module], Searching]
 HALF = partial(EdgePopup, density=0.5, seed=0, score="signed", scaled=False)
 """What comes closest to the authors' masks for tasks that are inferred: scores above a threshold of 0 (section 4.2).
 
-Half of the weights is what that threshold keeps at first. Ranked by magnitude, and with scaled weights, the masks do as
-well when the task is given, but the gradient tells them apart far worse.
+Half of the weights is what that threshold keeps at first. Weights scaled by 1/sqrt(density) do as well when the task is
+given, but the gradient tells their masks apart less well (experiments/results/superposition.md).
 """
 
 
