@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments import deep_compression
 from experiments.experiment import Experiment, Group, Table
+from experiments.report import read_results
 from experiments.training import trainings
+from supermask.errors import SupermaskError
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Job, Result, SearchOptions
@@ -60,11 +63,25 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     for label, (size, error) in PUBLISHED.items():
         axes.plot(size / 1000, error, "*", color=COLORS[-1], markersize=10)
         axes.annotate(label, (size / 1000, error), (-8, 5), textcoords="offset points", fontsize=8, ha="right")
-    axes.axhline(PUBLISHED["LeNet-5"][1], color=COLORS[-1], linestyle="--", linewidth=1, label="Deep Compression")
-    axes.set(xlabel="bytes of the file / 1,000", ylabel="test error (%)", xlim=(0, 47), ylim=(0, None))
+    axes.axhline(
+        PUBLISHED["LeNet-5"][1], color=COLORS[-1], linestyle="--", linewidth=1, label="Deep Compression, published"
+    )
+    for number, (label, compressed) in enumerate(_compressed().items()):
+        x, y = zip(*(_point(result) for result in compressed), strict=True)
+        axes.plot(x, y, "x", color=COLORS[2], label="Deep Compression, run here" if not number else None)
+        axes.annotate(label, (x[0], y[0]), (8, -3), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="bytes of the file / 1,000", ylabel="test error (%)", xlim=(0, 57), ylim=(0, None))
     axes.set(title="MNIST: strong tickets of small_conv beside Deep Compression")
     axes.legend(frameon=False, loc="lower right")
     save_figure(figure, path)
+
+
+def _compressed() -> dict[str, list[Result]]:
+    """Return what Deep Compression came to here, where it was run, by network."""
+    try:
+        return {label: found for label, found in read_results(deep_compression.EXPERIMENT).items() if found}
+    except SupermaskError:
+        return {}
 
 
 def _point(result: Result) -> tuple[float, float]:
