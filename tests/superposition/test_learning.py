@@ -66,13 +66,15 @@ def test_tasks_have_masks_of_their_own_and_are_learned():
 
 def test_a_task_depends_on_its_number_and_not_on_what_was_learned_before():
     def third(first):
-        learner = Learner(taught())
+        learner = Learner(taught(), partial(HALF, bias="learned"))
         for task in (first, 1, 2):
             learner.learn(permuted(data(), task), SHORT, seed=task, progress=False)
-        return learner.superposition.tickets[2].masks
+        return learner.superposition.tickets[2]
 
     one, other = third(0), third(7)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert all(torch.equal(one.masks[name], other.masks[name]) for name in one.masks)
+    assert all(torch.equal(one.learned[name], other.learned[name]) for name in one.learned)
+    assert one.learned.keys() == {"1.bias", "3.bias"}
 
 
 def test_the_test_set_is_not_read():

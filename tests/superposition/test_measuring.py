@@ -34,8 +34,9 @@ def by_hand(superposition, tests, infer):
 def labels_that_are_often_right(superposition, tests):
     made = []
     for task, (inputs, labels) in enumerate(tests):
-        guesses = superposition.outputs(inputs, task).argmax(1)
-        made.append((inputs, torch.where(torch.arange(len(labels)) % 3 == 0, labels, guesses)))
+        guesses, others = (superposition.outputs(inputs, one).argmax(1) for one in (task, (task + 1) % 3))
+        turn = torch.arange(len(labels)) % 3
+        made.append((inputs, torch.where(turn == 0, labels, torch.where(turn == 1, guesses, others))))
     return made
 
 
