@@ -11,7 +11,7 @@ from supermask.baselines.searched import Learned
 from supermask.runs import Job, Result
 from supermask.training import Recipe
 
-SEEDS = (0, 1)
+SEEDS = (0,)
 DENSE_RATE = 0.02
 LOW = (0.1, 0.0372, 0.014)
 AT_LOW = ("edge_popup", "edge_popup, global", "edge_popup, global gradual", "gem_miner")
