@@ -13,6 +13,8 @@ from supermask.superposition.statistics import in_evaluation, reachable_statisti
 from supermask.ticket import Ticket
 
 Tensors = dict[str, Tensor]
+_NO_FORWARD = ("forward mode", "forward AD", "setup_context")
+"""In torch's errors of operations without a forward derivative: of torch's own, of new and of old custom functions."""
 
 
 class SharedNetwork:
@@ -134,7 +136,7 @@ class SharedNetwork:
         try:
             return torch.stack([self._along(tensors, task, inputs, objective) for task in tasks], 1)
         except (NotImplementedError, RuntimeError) as error:
-            if "forward" not in str(error):
+            if not any(sign in str(error) for sign in _NO_FORWARD):
                 raise
             return torch.stack([self.slope(tensors, tasks, one[None], objective) for one in inputs])
 

@@ -96,7 +96,53 @@ def test_the_gradient_of_each_example_is_that_of_a_batch_of_one(build):
         torch.testing.assert_close(superposition.gradient(images(), ALPHAS, objective), each.mean(0))
 
 
-def test_a_model_without_forward_derivatives_goes_backward_one_by_one():
+class OldSine(torch.autograd.Function):
+    """A custom function as they were written before torch.func."""
+
+    @staticmethod
+    def forward(ctx, inputs):
+        ctx.save_for_backward(inputs)
+        return inputs.sin()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.saved_tensors[0].cos()
+
+
+class NewSine(torch.autograd.Function):
+    @staticmethod
+    def forward(inputs):
+        return inputs.sin()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    backward = OldSine.backward
+
+
+def distances(inputs):
+    return torch.cdist(inputs, torch.eye(inputs.shape[1], dtype=inputs.dtype))
+
+
+class Ending(nn.Module):
+    def __init__(self, last):
+        super().__init__()
+        self.linear, self.last = nn.Linear(64, 9), last
+
+    def forward(self, images):
+        return self.last(self.linear(images.flatten(1)))
+
+
+@pytest.mark.parametrize("last", [OldSine.apply, NewSine.apply, distances])
+def test_a_model_without_forward_derivatives_goes_backward_one_by_one(last):
+    superposition = double(lambda: Ending(last))
+    each = superposition.gradients(images(), ALPHAS)
+    slow = torch.stack([slow_gradient(superposition, one[None], ALPHAS, Entropy()) for one in images()])
+    torch.testing.assert_close(each, slow, rtol=1e-5, atol=1e-8)
+
+
+def test_a_recurrent_network_can_be_superposed():
     superposition = double(Recurrent)
     each = superposition.gradients(images(), ALPHAS)
     slow = torch.stack([slow_gradient(superposition, one[None], ALPHAS, Entropy()) for one in images()])
