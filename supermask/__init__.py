@@ -1,6 +1,6 @@
 """supermask: find, judge and keep strong lottery tickets."""
 
-from supermask import data, distributions, masking, models, training
+from supermask import data, distributions, masking, models, search, training
 from supermask.errors import DataError, RunError, SupermaskError, TicketError
 from supermask.search import EdgePopup
 from supermask.ticket import Ticket
@@ -16,5 +16,6 @@ __all__ = [
     "distributions",
     "masking",
     "models",
+    "search",
     "training",
 ]

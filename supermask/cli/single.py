@@ -23,8 +23,8 @@ class Single(Common):
 
     model: str = "lenet_300_100"
     """Network: lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, linear_diamond_500, relu_diamond_500, conv2,
-    conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10,
-    wide_resnet_40_2, or any torchvision model as torchvision:resnet18; binary: before a name
+    conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2,
+    wide_resnet_28_10, wide_resnet_40_2, or any torchvision model as torchvision:resnet18; binary: before a name
     replaces every ReLU by a binary activation."""
 
     width: float = 1.0
