@@ -62,7 +62,7 @@ EXPERIMENT = Experiment(
         " ones) and the same recipe: SGD 0.1, momentum 0.9, weight decay 1e-4, cosine, batch 128, 5 epochs of"
         " 55,000 examples, 5,000 for validation. Gem-Miner has its penalty in place of weight decay; the learned"
         f" supermask, whose density is an outcome, a rate of 100, no weight decay, and {LONG} epochs, a thirty-"
-        " fourth of the published optimizer steps. Signed supermasks have the rate and the decay of their authors"
+        "fourth of the published optimizer steps. Signed supermasks have the rate and the decay of their authors"
         " in a row of their own. Global scopes start equalised and leave a weight in each layer; gradual ones take"
         " 1,000 of the 2,145 steps to their density. The heuristic mask is large_final, same sign, of a dense"
         " network trained with this recipe, its weights signed constants. At 0.04 searches by the magnitude of"
