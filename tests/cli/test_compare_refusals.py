@@ -25,7 +25,7 @@ def status(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--methods", "sgd"], "'sgd'; known are edge_popup"),
+        (["--methods", "newton"], "'newton'; known are edge_popup"),
         (["--methods", "dense,toy_round"], "Unknown method 'toy_round' (perhaps toy_rounds); known are"),
         (["--methods", ","], "--methods is empty"),
         (["--seeds", "0"], "--seeds 0 is too small"),

@@ -153,7 +153,7 @@ def test_another_recipe_is_refused_before_anything_is_submitted(tmp_path, execut
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--methods", "sgd,dense"], "'sgd'; known are edge_popup"),
+        (["--methods", "newton,dense"], "'newton'; known are edge_popup"),
         (["--methods", ","], "--methods is empty"),
         (["--models", "lenet"], "Unknown model 'lenet'"),
         (
