@@ -71,7 +71,7 @@ class SearchedThenTrained(SearchMethod):
         untrained = work.train(search, stage=f"search-density{work.density:g}")
         network = work.sparse(ticket=search.ticket())
         details = {"untrained_accuracy": untrained.test.accuracy}
-        return Found(network, work.train(network), search.scores(), details)
+        return Found(network, work.train(network), search.ranking(), details)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ MOST_COATS = 127
 class MulticoatedSupermask(EdgePopup):
     """Edge-popup whose kept weights are multiplied by the number of coats that keep them.
 
-    Coat i of N keeps the largest density x (N - i + 1) / N of the scores (the paper's uniform spacing; its public
-    configuration has densities of its own, which `coats` takes), so each coat lies within the one before, and the
-    first is the mask. The straight-through gradient of the sum is that of each coat, N times.
+    Coat i of N keeps the largest density x (N - i + 1) / N of the scores, so each coat lies within the one before, and
+    the first is the mask. That spacing is our reading of the paper; its public configuration has densities of its own,
+    which `coats` takes. The straight-through gradient of the sum is that of each coat, N times.
 
     Args:
         model: freshly built; its weights are replaced by random ones and parametrized, in place.

@@ -6,13 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from one_layer import INPUTS, gradients, linear, only
 from torch import nn
 
 from supermask.distributions import KaimingNormal, SignedConstant
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global
 from supermask.masking.schedule import CubicRamp
-from supermask.masking.structure import Blocks, Channels, NofM
 from supermask.models import build
 from supermask.random_weights import RandomWeight
 from supermask.search import (
@@ -24,30 +24,7 @@ from supermask.search import (
     MulticoatedSupermask,
     PartiallyFrozen,
     SignedSupermask,
-    StructuredPopup,
 )
-
-INPUTS = torch.randn(5, 12, generator=torch.Generator().manual_seed(2))
-
-
-def linear():
-    return nn.Linear(12, 8, bias=False)
-
-
-def gradients(search):
-    """Return dL/dscore of a loss, and dL/dweight of the same loss with the masked weight as a parameter."""
-    weight = search.model.weight.detach().clone().requires_grad_(True)
-    search.model.zero_grad()
-    search.model(INPUTS).square().sum().backward()
-    (INPUTS @ weight.T).square().sum().backward()
-    (score,) = search.scores().values()
-    return score.grad, weight.grad
-
-
-def only(mapping):
-    (value,) = mapping.values()
-    return value
-
 
 # ---- learned supermasks (Zhou et al. 2019)
 
@@ -295,81 +272,6 @@ def test_nothing_frozen_is_edge_popup():
 def test_a_budget_that_the_fixed_part_does_not_allow_is_refused():
     with pytest.raises(SupermaskError, match="does not fit 48 that are kept and 0 that are pruned"):
         PartiallyFrozen(linear(), density=0.3, frozen=0.5, locked=1.0)
-
-
-# ---- structures
-
-
-def groups_of(structure, shape):
-    """Name the group of every weight, one by one."""
-    rows, width = shape[0], math.prod(shape[1:])
-    names = np.empty((rows, width), dtype=int)
-    field = math.prod(shape[2:])
-    for row in range(rows):
-        for column in range(width):
-            if isinstance(structure, Channels):
-                names[row, column] = row if structure.side == "out" else column // field
-            else:
-                names[row, column] = row // structure.rows * 1000 + column // structure.columns
-    return names.reshape(shape)
-
-
-@pytest.mark.parametrize("structure", [Channels("in"), Channels("out"), Blocks(2, 3), Blocks(3, 5), Blocks(100, 100)])
-@pytest.mark.parametrize("make", [linear, lambda: nn.Conv2d(3, 8, 2, bias=False)])
-def test_groups_are_kept_whole_by_the_sum_of_their_scores(structure, make):
-    search = StructuredPopup(make(), structure=structure, density=0.4)
-    mask, score = only(search.masks()).numpy(), only(search.scores()).detach().abs().numpy()
-    names = groups_of(structure, mask.shape)
-    sums = {name: score[names == name].sum() for name in set(names.ravel().tolist())}
-    kept = sorted(sums, key=sums.get, reverse=True)[: round(0.4 * len(sums))]
-    expected = np.array([name in kept for name in names.ravel().tolist()]).reshape(mask.shape)
-    assert (mask == expected).all()
-
-
-@pytest.mark.parametrize("structure", [Channels("in"), Channels("out"), Blocks(3, 5)])
-def test_all_scores_of_a_group_take_its_gradient(structure):
-    search = StructuredPopup(linear(), structure=structure, density=0.4)
-    gradient, weight = gradients(search)
-    product = (weight * only(search.frozen_weights())).numpy()
-    names, signs = groups_of(structure, (8, 12)), only(search.scores()).detach().sign().numpy()
-    for name in set(names.ravel().tolist()):
-        place = names == name
-        np.testing.assert_allclose(gradient.numpy()[place], product[place].sum() * signs[place], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 3), (3, 5), (0, 2), (4, 4), (2, 100)])
-@pytest.mark.parametrize("make", [linear, lambda: nn.Conv2d(3, 8, 2, bias=False), lambda: nn.Linear(7, 5, bias=False)])
-def test_n_of_every_m_weights_of_a_unit_stay(n, m, make):
-    search = StructuredPopup(make(), structure=NofM(n, m))
-    mask, score = only(search.masks()), only(search.scores()).detach().abs()
-    assert search.density == n / m
-    for row, ranks in zip(mask.flatten(1), score.flatten(1), strict=True):
-        for start in range(0, len(row), m):
-            kept, among = row[start : start + m], ranks[start : start + m]
-            assert int(kept.sum()) == min(n, len(kept))
-            if 0 < kept.sum() < len(kept):
-                assert among[kept].min() > among[~kept].max()
-    gradient, weight = (
-        gradients(search) if isinstance(search.model, nn.Linear) and mask.shape[1] == 12 else (None, None)
-    )
-    if gradient is not None:
-        signs = only(search.scores()).detach().sign()
-        torch.testing.assert_close(gradient, weight * only(search.frozen_weights()) * signs)
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (lambda: NofM(3, 2), "from 0 to m"),
-        (lambda: Blocks(0, 2), "without weights"),
-        (lambda: Channels("both"), "known are in, out"),
-        (lambda: StructuredPopup(linear(), structure=NofM(2, 4), density=0.3), "leave it out"),
-        (lambda: StructuredPopup(linear(), structure=Blocks()), "give density="),
-    ],
-)
-def test_structures_that_do_not_fit_are_refused(make, says):
-    with pytest.raises(SupermaskError, match=says):
-        make()
 
 
 # ---- edge-popup over the whole network
