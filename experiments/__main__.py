@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from experiments.framework.report import collect, write_report
+from experiments.framework.runner import run_experiment
 from experiments.registry import EXPERIMENTS, named_experiment
-from experiments.report import collect, write_report
-from experiments.runner import run_experiment
 from supermask.cli.main import guarded, parse_command
 from supermask.cli.options import checked_device
 from supermask.errors import SupermaskError

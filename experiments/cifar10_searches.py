@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Published
-from experiments.search_jobs import COLUMNS, draw_searches
+from experiments.framework.experiment import Experiment, Group, Published
+from experiments.framework.search_jobs import COLUMNS, draw_searches
 from experiments.searches_conv import groups_of
 from supermask.runs import Job, Result
 from supermask.training import Recipe

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Published, Table
-from experiments.training import trainings
+from experiments.framework.experiment import Experiment, Group, Published, Table
+from experiments.framework.training import trainings
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.deep_compression.published import LENET5_CAFFE, LENET_300_100, density_of
 from supermask.report import Mean, mean

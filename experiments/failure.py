@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.experiment import Experiment, Group, Published, Table
-from supermask.random_stream import philox
+from experiments.framework.experiment import Experiment, Group, Published, Table
+from supermask.random.stream import philox
 from supermask.runs import Result, recorded
 from theory import bounds, laws
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group
-from experiments.search_jobs import COLUMNS
-from experiments.training import trainings
+from experiments.framework.experiment import Experiment, Group
+from experiments.framework.search_jobs import COLUMNS
+from experiments.framework.training import trainings
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figures, save_figure

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.experiment import Experiment, Group, Published, Table
+from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.baselines import (
     GraSP,
     MagnitudeAtInitialisation,

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Experiment, Group, Published, Table
+from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.baselines.sparse import Sparse
 from supermask.files import make_folder
 from supermask.judge.controls import named_control
-from supermask.protocols import PROTOCOLS
 from supermask.report import Mean, mean
 from supermask.report.plot import COLORS, new_figures, save_figure
 from supermask.runs import Job, Result, build_network, load_data, recorded, run
+from supermask.runs.protocols import PROTOCOLS
 from supermask.ticket import Ticket
 from supermask.training import train
 

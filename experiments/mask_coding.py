@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.experiment import Experiment, Group, Table
-from experiments.mask_codes import (
+from experiments.framework.experiment import Experiment, Group, Table
+from experiments.measuring.mask_codes import (
     CODES,
     Case,
     Code,
@@ -18,11 +18,11 @@ from experiments.mask_codes import (
     entropy_bytes,
     measured,
 )
-from supermask.coding import Hints, make_hints
-from supermask.random_stream import Stream, philox
+from supermask.random.stream import Stream, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Job, Result, SearchOptions, recorded, run
 from supermask.ticket import Ticket
+from supermask.ticket.coding import Hints, make_hints
 from supermask.training import Recipe
 
 _SHOWN = (*CODES, "constriction")

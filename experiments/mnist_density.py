@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group
-from experiments.plots import plot_by_density
-from experiments.training import ACCURACY, trainings
+from experiments.framework.experiment import Experiment, Group
+from experiments.framework.plots import plot_by_density
+from experiments.framework.training import ACCURACY, trainings
 from supermask.runs import Job, Result, SearchOptions
 from supermask.training import Recipe
 

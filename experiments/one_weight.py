@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from experiments.experiment import Experiment, Group, Published, Table
-from experiments.weight_families import FAMILIES
-from supermask.random_stream import Floats, philox
+from experiments.framework.experiment import Experiment, Group, Published, Table
+from experiments.measuring.weight_families import FAMILIES
+from supermask.random.stream import Floats, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Result, recorded
 from theory import laws

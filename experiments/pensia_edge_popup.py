@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Published
-from experiments.training import ACCURACY, trainings
+from experiments.framework.experiment import Experiment, Group, Published
+from experiments.framework.training import ACCURACY, trainings
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Job, Result, SearchOptions

@@ -1,8 +1,8 @@
 """Pensia et al. 2020, experiment 1, as one real masked random network: their trained 784-500-10 network on MNIST."""
 
-from experiments.building import BUILT, Building, plot_errors
-from experiments.experiment import Experiment, Group, Published
-from experiments.pensia import PensiaNetwork
+from experiments.framework.building import BUILT, Building, plot_errors
+from experiments.framework.experiment import Experiment, Group, Published
+from experiments.framework.pensia import PensiaNetwork
 
 SEEDS = (0, 1, 2)
 TARGET = PensiaNetwork("fc2.pt", normalized=False)

@@ -1,8 +1,8 @@
 """The LeNet-5 of Pensia et al. 2020 in one random network, through the convolution construction of da Cunha et al."""
 
-from experiments.building import BUILT, Building, plot_errors
-from experiments.experiment import Experiment, Group
-from experiments.pensia import PensiaNetwork
+from experiments.framework.building import BUILT, Building, plot_errors
+from experiments.framework.experiment import Experiment, Group
+from experiments.framework.pensia import PensiaNetwork
 
 SEEDS = (0, 1)
 TARGET = PensiaNetwork("LeNet5_e50_h500.pt", normalized=True)

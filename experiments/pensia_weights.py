@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.building import BINS
-from experiments.experiment import Experiment, Group, Published, Table
-from experiments.pensia import read_network
-from experiments.weight_sums import EPSILON, ITEMS, METHODS
+from experiments.framework.building import BINS
+from experiments.framework.experiment import Experiment, Group, Published, Table
+from experiments.framework.pensia import read_network
+from experiments.measuring.weight_sums import EPSILON, ITEMS, METHODS
 from supermask import data
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Result, recorded

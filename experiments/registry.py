@@ -32,7 +32,7 @@ from experiments import (
     zhou_actions,
     zhou_heuristics,
 )
-from experiments.experiment import Experiment
+from experiments.framework.experiment import Experiment
 from supermask.errors import SupermaskError
 
 _ALL = (

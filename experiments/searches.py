@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Published
-from experiments.search_jobs import COLUMNS, HEURISTIC, draw_searches, searches_at
-from experiments.training import trainings
+from experiments.framework.experiment import Experiment, Group, Published
+from experiments.framework.search_jobs import COLUMNS, HEURISTIC, draw_searches, searches_at
+from experiments.framework.training import trainings
 from supermask.baselines.searched import Learned, Signed
 from supermask.runs import Job, Result, SearchOptions
 from supermask.training import Recipe

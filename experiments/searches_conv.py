@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group
-from experiments.search_jobs import BY_DENSITY, COLUMNS, draw_searches, searches_at
-from experiments.training import trainings
+from experiments.framework.experiment import Experiment, Group
+from experiments.framework.search_jobs import BY_DENSITY, COLUMNS, draw_searches, searches_at
+from experiments.framework.training import trainings
 from supermask.baselines.searched import Learned
 from supermask.runs import Job, Result
 from supermask.training import Recipe

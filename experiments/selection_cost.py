@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.experiment import Experiment, Group, Table
-from experiments.plots import plot_trace
-from experiments.selection_times import Selection
+from experiments.framework.experiment import Experiment, Group, Table
+from experiments.framework.plots import plot_trace
+from experiments.measuring.selection_times import Selection
 from supermask.runs import Result
 
 _OTHERS = ("cold", "partition", "kthvalue", "topk", "sort")

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments import deep_compression
-from experiments.experiment import Experiment, Group, Table
-from experiments.report import read_results
-from experiments.training import trainings
+from experiments.framework.experiment import Experiment, Group, Table
+from experiments.framework.report import read_results
+from experiments.framework.training import trainings
 from supermask.errors import SupermaskError
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Table
-from experiments.sparse_times import Speed, crossover
-from experiments.sparse_ways import Shape
+from experiments.framework.experiment import Experiment, Group, Table
+from experiments.measuring.sparse_layers import Shape
+from experiments.measuring.sparse_times import Speed, crossover
 from supermask.report.plot import COLORS, new_figures, save_figure
 from supermask.runs import Result
 

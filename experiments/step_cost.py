@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Table
-from experiments.plots import plot_ratios
-from experiments.published_ways import PUBLISHED
-from experiments.step_times import BYTES_PER_WEIGHT, Cost
-from experiments.training_step import DENSITY, WAYS, Setting
+from experiments.framework.experiment import Experiment, Group, Table
+from experiments.framework.plots import plot_ratios
+from experiments.measuring.published_selection import PUBLISHED
+from experiments.measuring.step_times import BYTES_PER_WEIGHT, Cost
+from experiments.measuring.training_step import DENSITY, WAYS, Setting
 from supermask.runs import Result
 
 _SEARCHES = [way for way in WAYS if way != "dense"]

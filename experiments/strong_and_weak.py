@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group
-from experiments.training import ACCURACY, trainings
+from experiments.framework.experiment import Experiment, Group
+from experiments.framework.training import ACCURACY, trainings
 from supermask.report import mean
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figures, save_figure

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.experiment import Experiment, Group, Published, Table
-from supermask.random_stream import Floats, philox
+from experiments.framework.experiment import Experiment, Group, Published, Table
+from supermask.random.stream import Floats, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Result, recorded
 from theory.subset_sum import Solution, solve

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from experiments.experiment import Experiment, Group, Published, Table
+from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask import EdgePopup, data, models
 from supermask.data.tasks import permuted
 from supermask.report import mean

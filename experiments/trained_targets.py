@@ -7,8 +7,8 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from experiments.building import BUILT, Building, plot_errors
-from experiments.experiment import Experiment, Group
+from experiments.framework.building import BUILT, Building, plot_errors
+from experiments.framework.experiment import Experiment, Group
 from supermask.data import DataSet
 from supermask.runs import Job, build_network, load_data, run
 from supermask.training import Recipe

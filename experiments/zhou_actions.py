@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.experiment import Experiment, Group, Published, Table
-from experiments.training import trainings
+from experiments.framework.experiment import Experiment, Group, Published, Table
+from experiments.framework.training import trainings
 from experiments.zhou_heuristics import JOB
 from supermask.baselines.heuristic import HeuristicTrained
 from supermask.report import mean

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Experiment, Group, Published, Table
+from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.baselines.heuristic import Heuristic
 from supermask.baselines.heuristic.actions import KeptAction
 from supermask.baselines.heuristic.criteria import CRITERIA, CriterionName, Sign

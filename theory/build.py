@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from supermask.errors import SupermaskError
 from supermask.models.sequence import describe
-from supermask.random_weights import checked_seed, digest
+from supermask.random.weights import checked_seed, digest
 from supermask.ticket import Ticket
 from supermask.versions import versions
 from theory.budget import shares

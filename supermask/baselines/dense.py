@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from supermask.baselines.method import Found, Method, Work
-from supermask.distributions import Distribution, named
-from supermask.masking.anatomy import survey
-from supermask.random_weights import RandomWeight
+from supermask.parameters.parameters import survey
+from supermask.random.distributions import Distribution, named
+from supermask.random.weights import RandomWeight
 
 
 class Dense:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from supermask.data import DataSet
-from supermask.data.keyed_random import keyed_permutation
 from supermask.errors import SupermaskError
+from supermask.random.keyed import keyed_permutation
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from supermask.baselines.method import Found, Method, Work
 from supermask.baselines.random_mask import RandomMask
-from supermask.masking.structure import Blocks, Channels, NofM, Structure
+from supermask.masking.granularity import Blocks, Channels, NofM, Structure
 from supermask.search import (
     Biprop,
     EdgePopup,

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from supermask.distributions import Distribution, named
-from supermask.masking.anatomy import Slot, survey
 from supermask.masking.budget import Budget, PerLayer
-from supermask.masking.roles import Policy
-from supermask.random_network import RandomNetwork
+from supermask.parameters.parameters import Slot, survey
+from supermask.parameters.roles import Policy
+from supermask.random.distributions import Distribution, named
 from supermask.ticket import Ticket
+from supermask.ticket.random_network import RandomNetwork
 from supermask.versions import versions
 
 

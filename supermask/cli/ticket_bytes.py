@@ -3,7 +3,7 @@
 from typing import Any
 
 from supermask.report import table
-from supermask.ticket_file import Sizes
+from supermask.ticket.file import Sizes
 
 
 def bytes_table(found: Sizes) -> str:

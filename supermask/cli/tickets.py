@@ -15,8 +15,8 @@ from supermask.files import make_folder, write_json
 from supermask.report import plot_bars, table
 from supermask.runs.rebuilt import built_from, data_of, is_chain
 from supermask.ticket import Ticket
-from supermask.ticket_file import Sizes, sizes
-from supermask.ticket_format_1 import is_format_1
+from supermask.ticket.file import Sizes, sizes
+from supermask.ticket.format_1 import is_format_1
 from supermask.training import Recipe, evaluate
 from supermask.training.batches import Prepared, on_device
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermask.data.keyed_random import keyed_generator, keyed_permutation
+from supermask.random.keyed import keyed_generator, keyed_permutation
 
 
 def epoch_order(n: int, *, seed: int, epoch: int) -> Tensor:

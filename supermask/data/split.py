@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from supermask.data.data_set import DataSet, Examples
-from supermask.data.keyed_random import keyed_permutation
 from supermask.errors import DataError
+from supermask.random.keyed import keyed_permutation
 
 
 def hold_out(data: DataSet, count: int, *, seed: int) -> DataSet:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from supermask.data.data_set import DataSet, Examples
-from supermask.data.keyed_random import keyed_bytes
 from supermask.data.split import nothing_of, pixel_statistics
+from supermask.random.keyed import keyed_bytes
 
 
 def read_synthetic(

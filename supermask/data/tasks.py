@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from supermask.data.data_set import DataSet, Examples
-from supermask.data.keyed_random import keyed_permutation
 from supermask.data.split import nothing_of
 from supermask.errors import DataError
+from supermask.random.keyed import keyed_permutation
 
 
 def permuted(data: DataSet, task: int, *, seed: int = 0) -> DataSet:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from supermask.errors import TicketError
 from supermask.judge.changes import Kept, held_to
-from supermask.random_weights import checked_seed
+from supermask.random.weights import checked_seed
 from supermask.ticket import Ticket
 
 

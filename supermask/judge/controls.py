@@ -7,14 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from supermask.data.keyed_random import keyed_bits
 from supermask.errors import SupermaskError
 from supermask.judge.changes import Kept
 from supermask.judge.control import Control
 from supermask.judge.draws import moved, remasked, shuffled
 from supermask.judge.inversion import inverted
 from supermask.masking.budget import named_scope, round_to_total
-from supermask.random_weights import digest, grow_all
+from supermask.random.keyed import keyed_bits
+from supermask.random.weights import digest, grow_all
 from supermask.ticket import Ticket
 
 Scores = Mapping[str, Tensor]

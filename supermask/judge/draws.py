@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from supermask.data.keyed_random import keyed_permutation
-from supermask.random_weights import digest, grow_all
+from supermask.random.keyed import keyed_permutation
+from supermask.random.weights import digest, grow_all
 from supermask.ticket import Ticket
 
 _TRIES = 64  # draws of a small mask that may all leave it as it was: a chance of 2^-64 at the most

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from supermask.data.keyed_random import keyed_permutation
 from supermask.errors import TicketError
+from supermask.random.keyed import keyed_permutation
 from supermask.ticket import Ticket
 
 Scores = Mapping[str, Tensor]

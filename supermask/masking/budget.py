@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from supermask.errors import SupermaskError
-from supermask.masking.patterns import matching
+from supermask.parameters.patterns import matching
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from supermask.masking.anatomy import Place, survey
 from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.contest import Weights
 from supermask.masking.signs import Signs, pack, unpack
+from supermask.parameters.parameters import Place, survey
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -10,12 +10,12 @@ from torch import nn
 
 from supermask.baselines.method import Method
 from supermask.baselines.searched import SearchMethod
-from supermask.distributions import named
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, Scope, checked_density, named_scope
-from supermask.masking.roles import BiasPolicy, NormPolicy
 from supermask.masking.schedule import Constant, CubicRamp, Schedule
-from supermask.random_weights import checked_seed
+from supermask.parameters.roles import BiasPolicy, NormPolicy
+from supermask.random.distributions import named
+from supermask.random.weights import checked_seed
 from supermask.runs.methods import named_method
 from supermask.search import Search
 from supermask.training import Recipe

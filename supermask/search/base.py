@@ -9,16 +9,16 @@ from typing import Any, ClassVar, TypedDict, get_args
 import torch
 from torch import Tensor, nn
 
-from supermask.distributions import Distribution, Fans, named
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, PerLayer
 from supermask.masking.parametrization import Masked, attach, baked
-from supermask.masking.roles import BiasPolicy, NormPolicy, Policy
-from supermask.random_network import RandomNetwork
-from supermask.random_weights import RandomWeight
+from supermask.parameters.parameters import Slot
+from supermask.parameters.roles import BiasPolicy, NormPolicy, Policy
+from supermask.random.distributions import Distribution, Fans, named
+from supermask.random.transform import Preset, Treatment
+from supermask.random.weights import RandomWeight
 from supermask.ticket import Ticket
-from supermask.treatment import Preset, Treatment
+from supermask.ticket.random_network import RandomNetwork
 from supermask.versions import versions
 
 

@@ -10,12 +10,12 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from supermask.distributions import SignOf, named
-from supermask.masking.anatomy import Slot
-from supermask.masking.treated import Treated
-from supermask.random_weights import RandomWeight
+from supermask.masking.transformed import Treated
+from supermask.parameters.parameters import Slot
+from supermask.random.distributions import SignOf, named
+from supermask.random.transform import Treatment
+from supermask.random.weights import RandomWeight
 from supermask.search.edge_popup import EdgePopup, PopupChoices
-from supermask.treatment import Treatment
 
 
 class Biprop(EdgePopup):

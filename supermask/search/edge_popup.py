@@ -8,13 +8,13 @@ from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor, nn
 
-from supermask.distributions import Distribution, Fans, KaimingUniform
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Pool, Scope, checked_density, named_scope
 from supermask.masking.competition import Competition
 from supermask.masking.parametrization import Masked
 from supermask.masking.schedule import Constant, Schedule
+from supermask.parameters.parameters import Slot
+from supermask.random.distributions import Distribution, Fans, KaimingUniform
 from supermask.search.base import Choices, Search, drawn
 from supermask.versions import describe
 

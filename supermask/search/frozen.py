@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.budget import checked_density
 from supermask.masking.competition import Competition
+from supermask.random.transform import Fixed, Preset
 from supermask.search.edge_popup import EdgePopup, PopupChoices
-from supermask.treatment import Fixed, Preset
 
 
 class PartiallyFrozen(EdgePopup):

@@ -10,12 +10,12 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from supermask.distributions import Uniform
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Global, Scope, checked_density, named_scope
 from supermask.masking.parametrization import Masked
 from supermask.masking.pruning import prune
+from supermask.parameters.parameters import Slot
+from supermask.random.distributions import Uniform
 from supermask.search.base import Choices, Search, drawn, refuse_nan
 from supermask.versions import describe
 

@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from supermask.distributions import KaimingUniform
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
 from supermask.masking.budget import checked_density
 from supermask.masking.parametrization import Masked
-from supermask.random_stream import Stream
+from supermask.parameters.parameters import Slot
+from supermask.random.distributions import KaimingUniform
+from supermask.random.stream import Stream
+from supermask.random.transform import Treatment
 from supermask.search.edge_popup import EdgePopup, PopupChoices
-from supermask.treatment import Treatment
 
 _REDRAWS = "redraws"
 

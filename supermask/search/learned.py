@@ -9,13 +9,13 @@ from typing import ClassVar, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from supermask.distributions import SignOf, XavierNormal
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
-from supermask.masking.treated import Sampled
-from supermask.random_stream import philox
+from supermask.masking.transformed import Sampled
+from supermask.parameters.parameters import Slot
+from supermask.random.distributions import SignOf, XavierNormal
+from supermask.random.stream import philox
+from supermask.random.transform import Treatment
 from supermask.search.base import Choices, Search, refuse_nan
-from supermask.treatment import Treatment
 
 Evaluated = Literal["rounded", "sampled"]
 

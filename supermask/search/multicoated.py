@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Pool
-from supermask.masking.treated import Treated
+from supermask.masking.transformed import Treated
+from supermask.parameters.parameters import Slot
+from supermask.random.transform import Treatment
 from supermask.search.edge_popup import EdgePopup, PopupChoices
-from supermask.treatment import Treatment
 
 MOST_COATS = 127
 """A count of coats is stored in a signed byte."""

@@ -9,14 +9,14 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from supermask.distributions import Distribution, XavierUniform
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Scope, checked_density, named_scope
 from supermask.masking.competition import Competition
-from supermask.masking.treated import Treated
+from supermask.masking.transformed import Treated
+from supermask.parameters.parameters import Slot
+from supermask.random.distributions import Distribution, XavierUniform
+from supermask.random.transform import Treatment
 from supermask.search.base import Choices, Search, drawn, refuse_nan
-from supermask.treatment import Treatment
 from supermask.versions import describe
 
 THRESHOLD = 0.01

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.anatomy import Slot
 from supermask.masking.budget import Budget, Scope, checked_density, named_scope
 from supermask.masking.competition import Competition
+from supermask.masking.granularity import Channels, Groups, NofM, Structure
 from supermask.masking.parametrization import Masked
-from supermask.masking.structure import Channels, Groups, NofM, Structure
+from supermask.parameters.parameters import Slot
 from supermask.search.base import Choices, Search, drawn, refuse_nan
 from supermask.search.edge_popup import SCORES
 from supermask.versions import describe
@@ -26,7 +26,7 @@ class StructuredPopup(Search):
 
     Args:
         model: freshly built; its weights are replaced by random ones and parametrized, in place.
-        structure: `Channels(side)`, `Blocks(rows, columns)` or `NofM(n, m)` of `supermask.masking.structure`.
+        structure: `Channels(side)`, `Blocks(rows, columns)` or `NofM(n, m)` of `supermask.masking.granularity`.
         density: fraction of the groups of a layer that is kept, round(density x groups); with n of m it is n / m and
             may be left out.
         seed: of the random weights and of the first scores.

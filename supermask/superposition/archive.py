@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError, TicketError
-from supermask.random_weights import describe_all, from_descriptions
+from supermask.random.weights import describe_all, from_descriptions
 from supermask.ticket import Ticket
-from supermask.ticket_file import Contents, decode, encode
+from supermask.ticket.file import Contents, decode, encode
 
 _TASKS = "tasks"
 

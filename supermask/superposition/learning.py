@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from supermask.data.data_set import DataSet
 from supermask.data.tasks import without_test
 from supermask.errors import SupermaskError
-from supermask.random_network import RandomNetwork
 from supermask.search.edge_popup import EdgePopup
 from supermask.superposition.objectives import ENTROPY, Objective
 from supermask.superposition.starts import Fresh, Start
 from supermask.superposition.superposition import Superposition
 from supermask.ticket import Ticket
+from supermask.ticket.random_network import RandomNetwork
 from supermask.training import Outcome, Recipe, Subject, train
 
 

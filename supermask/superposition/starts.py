@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supermask.distributions import Distribution
-from supermask.random_stream import philox
-from supermask.random_weights import RandomWeight
+from supermask.random.distributions import Distribution
+from supermask.random.stream import philox
+from supermask.random.weights import RandomWeight
 from supermask.search.edge_popup import SCORES
 from supermask.ticket import Ticket
 

@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from supermask.data import DataSet
-from supermask.data.keyed_random import keyed_bits
 from supermask.errors import RunError, SupermaskError
+from supermask.random.keyed import keyed_bits
 from supermask.training.batches import Batches, Prepared, on_device
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.dropout import dropping

@@ -13,8 +13,8 @@ from supermask import SupermaskError, data
 from supermask.baselines.during_training.dynamic import drawn
 from supermask.baselines.during_training.rigl import RigL
 from supermask.baselines.during_training.set import Set
-from supermask.data.keyed_random import keyed_permutation
 from supermask.masking.budget import ERK
+from supermask.random.keyed import keyed_permutation
 
 RIGL = RigL(interval=6, alpha=0.4, end=0.8)
 SET = Set(zeta=0.25, interval=9)

@@ -10,7 +10,7 @@ from torch import nn
 from supermask import SupermaskError
 from supermask.baselines.heuristic.actions import Actions
 from supermask.baselines.sparse import whole_ticket
-from supermask.distributions import SignOf
+from supermask.random.distributions import SignOf
 
 KEPT = ("rewind", "reinitialise", "reshuffle", "constant")
 PRUNED = ("zero", "freeze", "variant_1", "variant_2")

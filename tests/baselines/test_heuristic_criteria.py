@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supermask.baselines.heuristic.criteria import CRITERIA, layer_scores
-from supermask.data.keyed_random import keyed_permutation
 from supermask.masking.budget import Pool
 from supermask.masking.pruning import prune
+from supermask.random.keyed import keyed_permutation
 
 SIGNS = ("any", "same", "different")
 NEGATIVE = {"small_final", "small_init"}

@@ -7,8 +7,8 @@ from toy_method import Toy
 
 from supermask.cli import main
 from supermask.judge.controls import CONTROLS
-from supermask.protocols import PROTOCOLS
 from supermask.runs import METHODS
+from supermask.runs.protocols import PROTOCOLS
 
 QUICK = ["--data", "synthetic", "--width", "0.1", "--epochs", "1", "--batch-size", "100", "--device", "cpu"]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supermask.data import epoch_order, step_generator
-from supermask.data.keyed_random import keyed_bits, keyed_bytes
+from supermask.random.keyed import keyed_bits, keyed_bytes
 
 
 @given(n=st.integers(0, 300), seed=st.integers(-5, 2**70), epoch=st.integers(0, 1000))

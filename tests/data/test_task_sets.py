@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supermask.data.keyed_random import keyed_permutation
 from supermask.data.synthetic import read_synthetic
 from supermask.data.tasks import class_groups, permuted, rotated, split, without_test
 from supermask.errors import DataError
+from supermask.random.keyed import keyed_permutation
 
 
 def data(shape=(2, 5, 4), classes=10):

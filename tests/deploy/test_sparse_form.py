@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from experiments.sparse_times import crossover as measured_crossover
+from experiments.measuring.sparse_times import crossover as measured_crossover
 from supermask import EdgePopup, SupermaskError, models
 from supermask.deploy import SparseLinear, SparsePointwise, sparse
 from supermask.deploy.sparse import LINEAR, POINTWISE, crossover

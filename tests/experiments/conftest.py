@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.report import write_report
-from experiments.runner import planned
+from experiments.framework.report import write_report
+from experiments.framework.runner import planned
 
 
 @pytest.fixture

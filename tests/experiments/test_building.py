@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from experiments import pensia_fc2, pensia_lenet5, trained_targets
-from experiments.building import BUILT, Building, plot_errors, run
-from experiments.pensia import ARCHITECTURES, PensiaNetwork, read_network
+from experiments.framework.building import BUILT, Building, plot_errors, run
+from experiments.framework.pensia import ARCHITECTURES, PensiaNetwork, read_network
 from supermask import Ticket, data
 from supermask.errors import DataError
 from supermask.models.sequence import from_description

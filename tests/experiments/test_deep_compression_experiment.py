@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from experiments.deep_compression import EXPERIMENT, JOBS, SEEDS
-from experiments.training import Training
+from experiments.framework.training import Training
 from supermask.baselines.deep_compression.published import fractions_of
 from supermask.models import build
 from supermask.training import Recipe

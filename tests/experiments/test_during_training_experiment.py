@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from experiments.during_training import COMPARED, EXPERIMENT, RESNET
-from experiments.training import Training
+from experiments.framework.training import Training
 from supermask.training import Recipe
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import pytest
 
 from experiments.__main__ import main
-from experiments.experiment import Experiment, Group, Published, Table
+from experiments.framework.experiment import Experiment, Group, Published, Table
+from experiments.framework.report import RESULTS, read_results, render, write_report
+from experiments.framework.runner import planned, run_experiment
+from experiments.framework.training import ACCURACY, Training, trainings
 from experiments.registry import EXPERIMENTS, named_experiment
-from experiments.report import RESULTS, read_results, render, write_report
-from experiments.runner import planned, run_experiment
-from experiments.training import ACCURACY, Training, trainings
 from supermask import SupermaskError
 from supermask.runs import Job, SearchOptions, recorded
 from supermask.training import Recipe, Stopped
@@ -39,7 +39,7 @@ SMALL = Experiment(
 
 def carry_out(experiment, runs, monkeypatch):
     """Run an experiment in this process."""
-    monkeypatch.setattr("experiments.runner.ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr("experiments.framework.runner.ProcessPoolExecutor", InThisProcess)
     return run_experiment(experiment, runs, device="cpu", workers=1, data_folder=None)
 
 
@@ -79,7 +79,7 @@ def test_a_report_puts_published_beside_measured(tmp_path, monkeypatch):
 
 def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     carry_out(SMALL, tmp_path, monkeypatch)
-    monkeypatch.setattr("experiments.runner._run_one", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr("experiments.framework.runner._run_one", lambda *_: pytest.fail("ran again"))
     assert carry_out(SMALL, tmp_path, monkeypatch) == []
 
 

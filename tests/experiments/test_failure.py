@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.failure import EXPERIMENT, SHOWN, Curve, constant, proportions
-from supermask.random_stream import philox
+from supermask.random.stream import philox
 from theory import bounds
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from experiments import mask_coding
-from experiments.mask_codes import CODES, Case, Code, constriction_version, measured
 from experiments.mask_coding import EXPERIMENT, Drawn, Trained, ratio
+from experiments.measuring.mask_codes import CODES, Case, Code, constriction_version, measured
 from supermask.runs import Job, SearchOptions
 from supermask.training import Recipe
 

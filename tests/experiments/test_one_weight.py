@@ -6,9 +6,16 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from experiments import weight_families
+from experiments.measuring import weight_families
+from experiments.measuring.weight_families import (
+    FAMILIES,
+    Family,
+    nearest_errors,
+    subset_errors,
+    to_the_pair,
+    to_the_product,
+)
 from experiments.one_weight import EXPERIMENT, Sweep, _fit
-from experiments.weight_families import FAMILIES, Family, nearest_errors, subset_errors, to_the_pair, to_the_product
 from theory import laws
 
 

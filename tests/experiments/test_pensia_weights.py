@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiments import weight_sums
+from experiments.measuring import weight_sums
+from experiments.measuring.weight_sums import EPSILON, METHODS, fewest_terms, fresh_draws, row_draws, smallest_error
 from experiments.pensia_weights import EXPERIMENT, Replacement
-from experiments.weight_sums import EPSILON, METHODS, fewest_terms, fresh_draws, row_draws, smallest_error
 
 
 def layers():

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from experiments import selection_times, stopwatch
-from experiments.score_walk import Plan, Walk
+from experiments.measuring import selection_times, stopwatch
+from experiments.measuring.score_walk import Plan, Walk
+from experiments.measuring.selection_times import Selection, Selector, _others
+from experiments.measuring.sorted_answer import kth_largest, wrong_entries
 from experiments.selection_cost import EXPERIMENT, ON_GPU
-from experiments.selection_times import Selection, Selector, _others
-from experiments.sorted_answer import kth_largest, wrong_entries
 from supermask.masking import keep_largest
 
 PLAN = Plan(fast=(20, 35), equal=(45, 48))

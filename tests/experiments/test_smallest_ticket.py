@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from experiments.report import RESULTS, read_results
+from experiments.framework.report import RESULTS, read_results
 from experiments.smallest_ticket import BAR, EXPERIMENT, SIZES
 from supermask import Ticket
 from supermask.runs.rebuilt import built_from

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments import sparse_times
+from experiments.measuring import sparse_times
+from experiments.measuring.sparse_layers import Shape, ways
+from experiments.measuring.sparse_times import Speed, crossover
 from experiments.sparse_speed import EXPERIMENT
-from experiments.sparse_times import Speed, crossover
-from experiments.sparse_ways import Shape, ways
 
 SHAPES = [Shape(7, 5, 3), Shape(4, 4, 2, kernel=1, side=3), Shape(4, 3, 2, kernel=3, side=4)]
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from experiments import step_memory, step_times, stopwatch
-from experiments.published_ways import PUBLISHED, by_kthvalue, by_sort, by_topk
+from experiments.measuring import step_memory, step_times, stopwatch
+from experiments.measuring.published_selection import PUBLISHED, by_kthvalue, by_sort, by_topk
+from experiments.measuring.step_memory import peak_bytes
+from experiments.measuring.step_times import Cost
+from experiments.measuring.training_step import WAYS, Setting, TrainingStep
 from experiments.step_cost import EXPERIMENT, ON_GPU, floor_ratio
-from experiments.step_memory import peak_bytes
-from experiments.step_times import Cost
-from experiments.training_step import WAYS, Setting, TrainingStep
 
 LENET = Setting("lenet_300_100", (1, 4, 4), batch=8)
 CONV = Setting("conv2", (3, 8, 8), batch=4)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.report import RESULTS, read_results, render
+from experiments.framework.report import RESULTS, read_results, render
 from experiments.superposition import EXPERIMENT, Permutations
 from supermask.data import load
 

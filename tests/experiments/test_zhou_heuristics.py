@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import zhou_actions, zhou_heuristics
-from experiments.training import Training
+from experiments.framework.training import Training
 from supermask.baselines.heuristic.criteria import CRITERIA
 from supermask.training import Recipe
 

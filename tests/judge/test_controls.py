@@ -12,11 +12,11 @@ from torch import nn
 
 from supermask import EdgePopup, SupermaskError, Ticket, TicketError
 from supermask.baselines.sparse import whole_ticket
-from supermask.distributions import Fans, Uniform
 from supermask.judge import CONTROLS, changed, named_control
 from supermask.judge import controls as module
 from supermask.masking.pruning import prune
-from supermask.random_weights import RandomWeight, digest, grow_all
+from supermask.random.distributions import Fans, Uniform
+from supermask.random.weights import RandomWeight, digest, grow_all
 
 RANDOM = [name for name in CONTROLS if name.startswith("random_")]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from supermask import SupermaskError, models
 from supermask.baselines.sparse import whole_ticket
 from supermask.masking.ladder import Ladder
-from supermask.protocols import PROTOCOLS
+from supermask.runs.protocols import PROTOCOLS
 
 LENET = {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}
 LABELS = {  # Frankle & Carbin 2019, the figures' axes, in per cent; with the round

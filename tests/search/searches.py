@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from supermask.masking.budget import Global
+from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.masking.schedule import CubicRamp
-from supermask.masking.structure import Blocks, Channels, NofM
 from supermask.search import (
     Biprop,
     EdgePopup,

@@ -14,7 +14,7 @@ from torch import nn
 from supermask import Ticket
 from supermask.errors import SupermaskError
 from supermask.judge.controls import CONTROLS
-from supermask.random_weights import grow_all
+from supermask.random.weights import grow_all
 from supermask.search import SEARCHES
 from supermask.training import Recipe, train
 from supermask.training.subject import Intervening

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from supermask import EdgePopup, Ticket, models
-from supermask.distributions import KaimingNormal, Uniform
 from supermask.errors import SupermaskError
 from supermask.masking.budget import ERK, Global, named_scope
 from supermask.masking.competition import Competition
 from supermask.masking.schedule import CubicRamp
-from supermask.random_weights import grow_all
+from supermask.random.distributions import KaimingNormal, Uniform
+from supermask.random.weights import grow_all
 
 
 class Small(nn.Module):

@@ -9,12 +9,12 @@ import torch
 from one_layer import INPUTS, gradients, linear, only
 from torch import nn
 
-from supermask.distributions import KaimingNormal, SignedConstant
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global
 from supermask.masking.schedule import CubicRamp
 from supermask.models import build
-from supermask.random_weights import RandomWeight
+from supermask.random.distributions import KaimingNormal, SignedConstant
+from supermask.random.weights import RandomWeight
 from supermask.search import (
     Biprop,
     EdgePopup,
@@ -142,7 +142,7 @@ def test_iterand_replaces_pruned_weights_by_the_chance_asked_for_and_never_kept_
 
 
 def test_without_replacement_iterand_is_edge_popup_by_signed_scores():
-    from supermask.distributions import KaimingUniform
+    from supermask.random.distributions import KaimingUniform
 
     one = IteRand(linear(), density=0.4, rate=0.0, every=1)
     other = EdgePopup(linear(), density=0.4, score="signed", scores=KaimingUniform())

@@ -9,7 +9,7 @@ from one_layer import gradients, linear, only
 from torch import nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.structure import Blocks, Channels, NofM
+from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.search import StructuredPopup
 
 

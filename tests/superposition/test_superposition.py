@@ -8,8 +8,8 @@ from small_tasks import any_tickets, normed, small, weights_of
 from torch import nn
 
 from supermask import EdgePopup, SupermaskError, Ticket, TicketError
+from supermask.random.transform import Treatment
 from supermask.superposition import Superposition
-from supermask.treatment import Treatment
 
 
 def images(count=5):

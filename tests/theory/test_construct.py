@@ -15,7 +15,7 @@ from torch import nn
 
 from supermask import Ticket
 from supermask.errors import SupermaskError
-from supermask.random_weights import RandomWeight
+from supermask.random.weights import RandomWeight
 from theory import bounds
 from theory.constructions import layout
 

@@ -14,7 +14,7 @@ from torch import nn
 from supermask import Ticket
 from supermask.errors import SupermaskError
 from supermask.models.sequence import from_description
-from supermask.random_weights import RandomWeight
+from supermask.random.weights import RandomWeight
 from theory import ascent
 from theory.budget import shares
 from theory.constructions import layout

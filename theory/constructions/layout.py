@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supermask.distributions import Fans, Uniform
 from supermask.errors import SupermaskError
-from supermask.random_weights import RandomWeight, grow_all
+from supermask.random.distributions import Fans, Uniform
+from supermask.random.weights import RandomWeight, grow_all
 from theory.effective import Paths
 from theory.target import Layer, Matrix, Target
 

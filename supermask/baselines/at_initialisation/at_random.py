@@ -10,8 +10,8 @@ from torch import Tensor
 from supermask.baselines.at_initialisation.base import AtInitialisation
 from supermask.baselines.at_initialisation.examples import Examples
 from supermask.baselines.sparse import Sparse
-from supermask.data.keyed_random import keyed_permutation
 from supermask.masking.budget import ERK, PerLayer, Scope, SmartRatio
+from supermask.random.keyed import keyed_permutation
 
 
 @dataclass(frozen=True)

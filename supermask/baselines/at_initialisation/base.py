@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from supermask.baselines.at_initialisation.examples import Examples, Given
 from supermask.baselines.method import Found, Method, Work
 from supermask.baselines.sparse import Sparse, whole_ticket
-from supermask.distributions import Distribution
 from supermask.masking.budget import Global, Scope, checked_density
 from supermask.masking.pruning import prune
+from supermask.random.distributions import Distribution
 from supermask.ticket import Ticket
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from supermask.baselines.at_initialisation import RandomERK, RandomUniform
 from supermask.baselines.method import Work
 from supermask.baselines.sparse import Sparse
-from supermask.data.keyed_random import keyed_permutation
 from supermask.masking.budget import Pool
 from supermask.masking.pruning import prune
+from supermask.random.keyed import keyed_permutation
 from supermask.ticket import Ticket
 
 

@@ -13,11 +13,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from supermask.distributions import Distribution, SignOf
 from supermask.errors import SupermaskError
-from supermask.random_weights import RandomWeight, digest, grow_all
+from supermask.random.distributions import Distribution, SignOf
+from supermask.random.transform import Treatment
+from supermask.random.weights import RandomWeight, digest, grow_all
 from supermask.ticket import Ticket
-from supermask.treatment import Treatment
 
 Tensors = Mapping[str, Tensor]
 KeptAction = Literal["rewind", "reinitialise", "reshuffle", "constant"]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from supermask.data.keyed_random import keyed_permutation
+from supermask.random.keyed import keyed_permutation
 
 Sign = Literal["any", "same", "different"]
 CriterionName = Literal[

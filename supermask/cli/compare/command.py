@@ -12,9 +12,9 @@ from supermask.cli.grid import GridOptions, check
 from supermask.cli.method_options import MethodNames
 from supermask.cli.options import Common, names_in, numbers_in, relative
 from supermask.files import make_folder
-from supermask.protocols import named_protocol
 from supermask.runs import Result, run
 from supermask.runs.grid import Planned
+from supermask.runs.protocols import named_protocol
 from supermask.training.processes import joined
 
 

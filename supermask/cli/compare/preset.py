@@ -8,8 +8,8 @@ from supermask.baselines.sparse import whole_ticket
 from supermask.cli.grid import SearchBesidesDensity
 from supermask.cli.method_options import default_options
 from supermask.models import build
-from supermask.protocols import Protocol, named_protocol
 from supermask.runs import Job
+from supermask.runs.protocols import Protocol, named_protocol
 
 
 def asked_protocol(arguments: Sequence[str]) -> str | None:

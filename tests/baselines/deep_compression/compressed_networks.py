@@ -8,7 +8,7 @@ from supermask.baselines.deep_compression.file import Compressed
 from supermask.baselines.deep_compression.layer import CodedLayer
 from supermask.baselines.deep_compression.shared import Shared, Sharing
 from supermask.baselines.sparse import whole_ticket
-from supermask.masking.anatomy import survey
+from supermask.parameters.parameters import survey
 
 
 def with_everything():

@@ -1,0 +1,1 @@
+"""What an experiment is, how its runs are carried out, and how they are reported."""

@@ -1,0 +1,159 @@
+"""Trained networks built in one random network as tasks of experiments: their table and their plot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments.framework.experiment import Table
+from supermask.data import DataSet
+from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.runs import Result, recorded
+from theory import Built, construct
+
+BINS = np.logspace(-16, 0, 65)
+"""Edges of the histogram of per-weight errors that a result keeps."""
+
+
+class Source(Protocol):
+    """Where a trained network comes from, and what it takes."""
+
+    def config(self) -> dict[str, Any]:
+        """Return what it depends on, as plain values."""
+
+    def read(self, folder: Path, data_folder: Path | None, seed: int) -> tuple[nn.Module, DataSet]:
+        """Return the network, and the data set that it was trained on; `folder` may keep what is made on the way."""
+
+    def prepare(self, data_set: DataSet, images: Tensor) -> Tensor:
+        """Return images as the network takes them, float64."""
+
+
+@dataclass(frozen=True)
+class Building:
+    """A target built in the random network of one seed, and both run on the test set.
+
+    Attributes:
+        source: of the target.
+        seed: of the random network, and of the target's training where it is trained here.
+        construction: by which it is built.
+        epsilon: asked for, over the ball.
+        radius: of the ball.
+        width: hidden units per input; None chooses them from epsilon.
+        grouped: whether first hops have only their blocks.
+
+    """
+
+    source: Source
+    seed: int
+    construction: str
+    epsilon: float
+    radius: float
+    width: int | None = None
+    grouped: bool = False
+
+    @property
+    def name(self) -> str:
+        """The seed."""
+        return f"seed{self.seed}"
+
+    def config(self) -> dict[str, Any]:
+        """Return all that the run depends on."""
+        options = ("seed", "construction", "epsilon", "radius", "width", "grouped")
+        return {"target": self.source.config(), **{option: getattr(self, option) for option in options}}
+
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+        """Build the ticket and measure it; it is not stopped half way."""
+        return recorded(path, self.config(), lambda folder: self._measure(folder, data_folder), resume=True)
+
+    def _measure(self, folder: Path, data_folder: Path | None) -> dict[str, Any]:
+        target, data_set = self.source.read(folder, data_folder, self.seed)
+        began = monotonic()
+        built = construct(
+            target,
+            self.epsilon,
+            construction=self.construction,
+            seed=self.seed,
+            radius=self.radius,
+            width=self.width,
+            grouped=self.grouped,
+            progress=False,
+        )
+        seconds = monotonic() - began
+        built.ticket.save(folder / "network.ticket")
+        test = data_set.test()
+        images = self.source.prepare(data_set, test.images)
+        wanted, found = run(target.double().eval(), images), run(built.network, images)
+        return {
+            "seconds": round(seconds, 1),
+            "tested": len(images),
+            "target_correct": int((wanted.argmax(1) == test.labels).sum()),
+            "correct": int((found.argmax(1) == test.labels).sum()),
+            "disagreements": int((wanted.argmax(1) != found.argmax(1)).sum()),
+            "largest_difference": float((wanted - found).norm(dim=1).max()),
+            "largest_image": float(images.flatten(1).norm(dim=1).max()),
+            **_size(built),
+        }
+
+
+@torch.no_grad()
+def run(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the outputs of a network, a hundred images at a time."""
+    return torch.cat([network(part) for part in images.split(100)])
+
+
+def _size(built: Built) -> dict[str, Any]:
+    errors = np.concatenate([layer.reshape(-1) for layer in built.errors])
+    return {
+        "upper": built.certificate.upper,
+        "lower": built.certificate.lower,
+        "widths": list(built.widths),
+        "kept": built.ticket.kept,
+        "prunable": built.ticket.prunable,
+        "bytes": built.ticket.size,
+        "median_error": float(np.median(errors)),
+        "largest_error": float(errors.max()),
+        "histogram": np.histogram(errors, BINS)[0].tolist(),
+    }
+
+
+def _row(results: Sequence[Result]) -> list[str]:
+    return [
+        ", ".join(f"{target:,}" for target in dict.fromkeys(result["target_correct"] for result in results)),
+        ", ".join(f"{result['correct']:,}" for result in results),
+        f"{max(result['disagreements'] for result in results)}",
+        f"{max(result['largest_difference'] for result in results):.1e}",
+        f"{max(result['upper'] for result in results):.1e}",
+        f"{max(result['lower'] for result in results):.1e}",
+        f"{results[0]['kept']:,}",
+        f"{results[0]['bytes']:,}",
+        f"{max(result['seconds'] for result in results):.0f}",
+    ]
+
+
+BUILT = Table(
+    header=("target", "correct", "disagree", "on test", "upper", "lower", "kept", "bytes", "seconds"),
+    row=_row,
+    note=(
+        "Target, correct: test images of 10,000 that the target and the ticket of each seed classify right. "
+        "Disagree: the most on which the two differ. On test: the largest difference of their outputs on a test "
+        "image (l2), of all seeds. Upper, lower: the worst certificate of the seeds over the ball, and the "
+        "largest difference found in it. Kept, bytes: random weights that stay and the size of the ticket, of "
+        "seed 0. Seconds: the longest construction."
+    ),
+)
+
+
+def plot_errors(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+    """Draw the histogram of the per-weight errors of each group's first seed."""
+    figure, axes = new_figure()
+    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+        axes.stairs(results[0]["histogram"], BINS, color=color, label=label)
+    axes.set(xscale="log", yscale="log", xlabel="error of a weight", ylabel="weights")
+    axes.set_title("How far the pruned paths miss the target's weights")
+    axes.legend(frameon=False)
+    save_figure(figure, path)

@@ -1,0 +1,110 @@
+"""The searches side by side: the jobs of each at a density, and the columns and the plot that their tables share."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from experiments.framework.experiment import Table
+from supermask.baselines.heuristic import Heuristic
+from supermask.baselines.method import Method
+from supermask.baselines.searched import (
+    Binarised,
+    Frozen,
+    GemMined,
+    IteRanded,
+    Multicoated,
+    SearchMethod,
+    Signed,
+    Structured,
+)
+from supermask.report import Mean, mean
+from supermask.report.density import draw_accuracy_by_density
+from supermask.report.plot import new_figure, save_figure
+from supermask.runs import METHODS, Job, Result, SearchOptions
+
+BY_DENSITY: Mapping[str, Method | Mapping[str, object]] = {
+    "edge_popup": {},
+    "edge_popup, global": {"scope": "global", "floor": 1, "equalised": True},
+    "edge_popup, global gradual": {"scope": "global", "floor": 1, "equalised": True, "ramp": 1000},
+    "gem_miner": GemMined(),
+    "iterand": IteRanded(),
+    "biprop": Binarised(),
+    "signed": Signed(),
+    "multicoated": Multicoated(),
+    "partially_frozen": Frozen(),
+    "blocks 4x4": Structured(structure="blocks"),
+    "channels": Structured(structure="channels"),
+}
+"""Searches by the label of their rows: those of a method with its options, and edge-popup's own options."""
+
+N_OF_M = {0.5: (2, 4), 0.1: (1, 10), 0.04: (1, 25)}
+"""The n and m that make a density."""
+
+HEURISTIC = Heuristic(criterion="large_final", sign="same")
+
+
+def searches_at(job: Job, density: float) -> Iterator[tuple[str, Job]]:
+    """Yield every search by density as the label of its row and a job."""
+    for label, way in BY_DENSITY.items():
+        options = way if isinstance(way, Mapping) else {}
+        asked = replace(job, search=SearchOptions(density=density, **options))  # type: ignore[arg-type]
+        yield label, asked if isinstance(way, Mapping) else replace(asked, method=way.name, options=way)
+    if density in N_OF_M:
+        n, m = N_OF_M[density]
+        way = Structured(structure="n_of_m", n=n, m=m)
+        yield f"{n} of {m}", replace(job, method=way.name, options=way, search=SearchOptions(density=density))
+
+
+def _row(results: Sequence[Result]) -> list[str]:
+    first = results[0]
+    kept = mean([result["kept"] / result["prunable"] for result in results])
+    accuracy, seconds = (mean([one(result) for result in results]) for one in (_accuracy, _seconds))
+    is_ticket = isinstance(METHODS[first["config"]["method"]], SearchMethod | Heuristic)
+    size = f"{max(result['bytes'] for result in results):,}" if is_ticket else "-"
+    return [accuracy.percent(), f"{kept.value:.2%}", size, f"{seconds.value:.0f}"]
+
+
+def _accuracy(result: Result) -> float:
+    return float(result["test"]["accuracy"])
+
+
+def _seconds(result: Result) -> float:
+    return float(result["seconds"])
+
+
+COLUMNS = Table(
+    header=("test accuracy", "kept", "ticket bytes", "seconds"),
+    row=_row,
+    note=(
+        "Test accuracy: mean and 95 % interval (Student's t) over n seeds; the best step was chosen on the validation"
+        " split and the test set read once. Kept: mean fraction of the prunable weights. Ticket bytes: of the file, the"
+        " largest of the seeds. Seconds: mean per run, on a machine that did other work."
+    ),
+)
+
+
+def draw_searches(found: Mapping[str, Sequence[Result]], path: Path, title: str) -> None:
+    """Draw accuracy by the density reached: a curve for each search, a level for the dense network.
+
+    Args:
+        found: results by the label of their row, "SEARCH, DENSITY".
+        path: of the PNG file.
+        title: above the plot.
+
+    """
+    curves: dict[str, dict[float, Mean]] = {}
+    levels: dict[str, Mean] = {}
+    for label, results in found.items():
+        search = label.rpartition(", ")[0] or label
+        accuracy = mean([_accuracy(result) for result in results])
+        if results[0]["config"]["method"] == "dense":
+            levels[label] = accuracy
+            continue
+        search = "n of m" if " of " in search else search
+        reached = mean([result["kept"] / result["prunable"] for result in results]).value
+        curves.setdefault(search, {})[reached] = accuracy
+    figure, axes = new_figure(width=9.0, height=5.2)
+    draw_accuracy_by_density(axes, curves, levels)
+    axes.set(title=title)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    save_figure(figure, path)

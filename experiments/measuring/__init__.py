@@ -1,0 +1,1 @@
+"""What single experiments time and count: steps, selections, codes, layers."""

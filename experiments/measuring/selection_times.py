@@ -1,0 +1,138 @@
+"""Our selection timed step after step and checked against a sort, and other ways on the same scores."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from experiments.measuring.published_selection import PUBLISHED, MaskOf
+from experiments.measuring.score_walk import Phase, Plan, Walk
+from experiments.measuring.sorted_answer import kth_largest, wrong_entries
+from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cores
+from supermask.masking.selection import Contest, Selector
+from supermask.runs import Result, recorded
+
+BYTES_PER_SCORE = 5
+"""Each score is read once, and its bool in the mask written once."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The times of our selection over a walk of scores, each checked against a sort, and of others at its end.
+
+    Attributes:
+        size: number of scores, of which the larger half by magnitude is kept.
+        steps: of the walk.
+        plan: what happens at which step.
+        repeats: of each of the others, and of ours when it remembers nothing.
+        seed: of the walk.
+
+    """
+
+    size: int = 25_000_000
+    steps: int = 1000
+    plan: Plan = field(default_factory=Plan)
+    repeats: int = 5
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The seed."""
+        return f"seed{self.seed}"
+
+    def config(self) -> dict[str, Any]:
+        """Return all that the measurement depends on."""
+        plan = {**asdict(self.plan), "fast": list(self.plan.fast), "equal": list(self.plan.equal)}
+        return {**asdict(self), "plan": plan}
+
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+        """Measure; it takes a quarter of an hour, and is not stopped half way."""
+        return recorded(path, self.config(), lambda _: self._measure(torch.device(device)), device=device, resume=True)
+
+    def _measure(self, device: torch.device) -> dict[str, Any]:
+        threads = use_all_cores()
+        speed = bandwidth(device)
+        walk = Walk(self.size, self.plan, self.seed, device)
+        walked = self._walk(walk)
+        others = _others(walk.scores, self.size // 2)
+        return {
+            "threads": threads,
+            "bytes_per_second": round(speed),
+            "floor_ms": round(1000 * BYTES_PER_SCORE * self.size / speed, 3),
+            **walked,
+            "others_ms": {way: self._repeated(work, device) for way, work in others.items()},
+        }
+
+    def _walk(self, walk: Walk) -> dict[str, Any]:
+        """Select at every step and check it; return the times and what the checks found."""
+        selector, mask, k = Selector(signed=False), torch.empty_like(walk.scores, dtype=torch.bool), self.size // 2
+        _compile(mask.device)
+        times, wrong, thresholds = [], [], []
+        for step in tqdm(range(self.steps), desc="select", unit="step", leave=False, disable=None):
+            walk.advance(step)
+            mask.fill_(step % 2 == 0)  # nothing is right because it was right before
+            times.append(milliseconds(lambda: selector.select([Contest((walk.scores,), k, (mask,))]), mask.device))
+            scores = walk.scores.cpu().numpy()
+            thresholds.append(kth_largest(scores, k))
+            wrong.append(wrong_entries(scores, k, mask.cpu().numpy(), thresholds[-1]))
+        return {
+            "ms": times,
+            "phases": self._by_phase(times, np.array(thresholds, np.float64)),
+            "steps_checked": len(wrong),
+            "steps_equal": wrong.count(0),
+            "entries_wrong": sum(wrong),
+        }
+
+    def _by_phase(self, times: Sequence[float], thresholds: np.ndarray) -> dict[str, dict[str, float]]:
+        """Return the quantiles of the times, and how far the threshold moved, by the kind of step."""
+        kinds = np.array([self.plan.phase(step) for step in range(self.steps)])
+        moved = np.abs(np.diff(thresholds, prepend=thresholds[0])) / thresholds
+        return {
+            kind: {"steps": int(chosen.sum()), **_quantiles(np.array(times)[chosen], moved[chosen])}
+            for kind in get_args(Phase)
+            if (chosen := kinds == kind).any()
+        }
+
+    def _repeated(self, work: Callable[[], object], device: torch.device) -> list[float]:
+        return [milliseconds(work, device) for _ in range(self.repeats)]
+
+
+def _quantiles(times: np.ndarray, moved: np.ndarray) -> dict[str, float]:
+    low, middle, high = np.quantile(times, [0.05, 0.5, 0.95])
+    found = {"q05_ms": low, "median_ms": middle, "q95_ms": high, "max_ms": times.max()}
+    return {**{key: round(float(value), 3) for key, value in found.items()}, "moved": float(np.median(moved))}
+
+
+def _others(scores: Tensor, k: int) -> dict[str, Callable[[], object]]:
+    """Return other ways to the mask, each from the scores on: ours that remembers nothing, published ones, numpy's."""
+    ways: dict[str, Callable[[], object]] = {
+        "cold": partial(_cold, scores, k, torch.empty_like(scores, dtype=torch.bool))
+    }
+    ways |= {way: partial(_published, mask_of, scores, k) for way, mask_of in PUBLISHED.items()}
+    return ways if scores.is_cuda else {**ways, "partition": partial(_partition, scores, k)}
+
+
+def _compile(device: torch.device) -> None:
+    """Select twice among scores enough for every loop to be used, and so compiled."""
+    scores, selector = torch.linspace(0.0, 1.0, 1 << 15, device=device), Selector(signed=False)
+    for _ in range(2):
+        selector.select([Contest((scores,), 100, (torch.empty_like(scores, dtype=torch.bool),))])
+
+
+def _cold(scores: Tensor, k: int, mask: Tensor) -> None:
+    Selector(signed=False).select([Contest((scores,), k, (mask,))])
+
+
+def _published(mask_of: MaskOf, scores: Tensor, k: int) -> Tensor:
+    return mask_of(scores.abs(), scores.numel() - k)
+
+
+def _partition(scores: Tensor, k: int) -> Any:
+    magnitudes = np.abs(scores.numpy())
+    return magnitudes >= np.partition(magnitudes, -k)[-k]

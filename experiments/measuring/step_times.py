@@ -1,0 +1,116 @@
+"""Training steps and evaluation passes of one network, timed in turn in every way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from experiments.measuring.published_selection import PUBLISHED
+from experiments.measuring.step_memory import peak_bytes
+from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cores
+from experiments.measuring.training_step import WAYS, Setting, TrainingStep
+from supermask import EdgePopup
+from supermask.random.stream import philox
+from supermask.runs import Result, recorded
+from theory import laws
+
+WARM_UP = 2
+BYTES_PER_WEIGHT = 20
+"""What a masked step moves over a dense one, float32, if each tensor is read or written once.
+
+Selection reads the scores (4); the backward pass makes the gradient of the scores from that of the weight, the frozen
+weight and the scores (16). The mask's byte, and the few masked weights that change, are left out.
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The times of every way on one network, step by step in turn.
+
+    Attributes:
+        setting: the network and its batch.
+        rounds: training steps, and as many evaluation passes, of the dense network and of our search.
+        every: the published ways take part in every so many rounds.
+        burst: steps that a way takes in its turn, of which the median counts; 0 is one step alone. Of small networks
+            the first step after another way's would mostly fetch its own tensors, so that one is not timed.
+
+    """
+
+    setting: Setting
+    rounds: int
+    every: int = 1
+    burst: int = 0
+
+    @property
+    def name(self) -> str:
+        """How many rounds."""
+        return f"{self.rounds}rounds"
+
+    def config(self) -> dict[str, Any]:
+        """Return all that the measurement depends on."""
+        return {**asdict(self), "setting": {**asdict(self.setting), "input_shape": list(self.setting.input_shape)}}
+
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+        """Measure; it takes minutes, and is not stopped half way."""
+        return recorded(path, self.config(), lambda _: self._measure(torch.device(device)), device=device, resume=True)
+
+    def _measure(self, device: torch.device) -> dict[str, Any]:
+        threads = use_all_cores()
+        speed = bandwidth(device)
+        times = self._times(device)
+        return {
+            "threads": threads,
+            "weights": prunable(self.setting),
+            "bytes_per_second": round(speed),
+            **{part: {"ms": found, **self._summary(found)} for part, found in times.items()},
+            "peak_bytes": {way: peak_bytes(self.setting, way, device) for way in WAYS},
+        }
+
+    def _times(self, device: torch.device) -> dict[str, dict[str, list[float]]]:
+        """Return the milliseconds of each part, training steps and evaluation passes, by way."""
+        steps = {way: TrainingStep(self.setting, way, device) for way in WAYS}
+        train: dict[str, Callable[[], object]] = {way: step.train for way, step in steps.items()}
+        evaluate: dict[str, Callable[[], object]] = {way: step.evaluate for way, step in steps.items()}
+        trained = self._in_turn(train, device)
+        for step in steps.values():
+            step.model.eval()
+        return {"train": trained, "evaluate": self._in_turn(evaluate, device)}
+
+    def _in_turn(self, work: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, list[float]]:
+        """Time every way in each round that it takes part in, in an order of its own."""
+        for one in [*work.values()] * WARM_UP:
+            one()
+        times: dict[str, list[float]] = {way: [] for way in work}
+        shuffle = np.random.Generator(philox(0, "step_cost")).permutation
+        for place in tqdm(range(self.rounds), desc=self.setting.model, unit="round", leave=False, disable=None):
+            for way in shuffle([way for way in work if way not in PUBLISHED or place % self.every == 0]):
+                times[way].append(self._turn(work[way], device))
+        return times
+
+    def _turn(self, work: Callable[[], object], device: torch.device) -> float:
+        if not self.burst:
+            return milliseconds(work, device)
+        work()
+        return round(float(np.median([milliseconds(work, device) for _ in range(self.burst)])), 3)
+
+    def _summary(self, times: Mapping[str, list[float]]) -> dict[str, Any]:
+        """Return the median of each way, and that of its ratios to the dense times of the same rounds."""
+        dense = np.array(times["dense"])
+        ratios = {
+            way: np.array(found) / (dense[:: self.every] if way in PUBLISHED else dense)
+            for way, found in times.items()
+            if way != "dense"
+        }
+        return {
+            "median_ms": {way: round(float(np.median(found)), 3) for way, found in times.items()},
+            "ratio": {way: asdict(laws.median(found)) for way, found in ratios.items()},
+        }
+
+
+def prunable(setting: Setting) -> int:
+    """Return how many weights a search ranks."""
+    return sum(score.numel() for score in EdgePopup(setting.build(), density=0.5).scores().values())

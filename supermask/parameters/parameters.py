@@ -1,0 +1,152 @@
+"""What a model is made of: its parameters, where each is read, and what kind of parameter it is."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.utils import parametrize
+
+from supermask.errors import SupermaskError
+from supermask.random.distributions import Fans
+
+Kind = Literal["weight", "bias", "norm", "other"]
+NORMALIZATIONS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+class Place(NamedTuple):
+    """A module and the name under which it holds a parameter."""
+
+    module: nn.Module
+    leaf: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One parameter of a model.
+
+    Attributes:
+        name: as in `model.named_parameters()`; of a tied parameter the first.
+        parameter: the parameter.
+        places: every module that reads it.
+        kind: "weight" (so named, of two or more dimensions), "bias", "norm" (affine parameter of a normalisation), or
+            "other".
+        fans: of the weight; of a bias those of the weight beside it.
+
+    """
+
+    name: str
+    parameter: nn.Parameter
+    places: tuple[Place, ...]
+    kind: Kind
+    fans: Fans
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter."""
+        return tuple(self.parameter.shape)
+
+
+def survey(model: nn.Module) -> dict[str, Slot]:
+    """Return the parameters of a model by name, in the model's order.
+
+    Raises:
+        SupermaskError: the model has parametrized or uninitialised parameters; all of them are named.
+
+    """
+    _refuse_unsuitable(model)
+    return {name: _slot(name, parameter, _places(model, parameter)) for name, parameter in model.named_parameters()}
+
+
+def normalizations(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of the normalisation layers, in the model's order.
+
+    Raises:
+        SupermaskError: a torch layer reads its own normalisation layers past their forward pass.
+
+    """
+    if any(isinstance(module, nn.TransformerEncoderLayer) for module in model.modules()):
+        raise SupermaskError(
+            "nn.TransformerEncoderLayer cannot go without its normalisation, which its fast path reads; choose another"
+            " policy than norm='none'."
+        )
+    # a layer registered twice is read under both names
+    modules = model.named_modules(remove_duplicate=False)
+    return tuple(name for name, module in modules if isinstance(module, NORMALIZATIONS))
+
+
+def bypass(model: nn.Module, names: Iterable[str]) -> None:
+    """Replace the named modules of a model by the identity, in place."""
+    for name in names:
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, nn.Identity())
+
+
+def _refuse_unsuitable(model: nn.Module) -> None:
+    problems = ["it was compiled (compile it after the search is attached)"] if hasattr(model, "_orig_mod") else []
+    busy = [name or "it" for name, module in model.named_modules() if _busy(module)]
+    if busy:
+        more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
+        problems.append(f"{', '.join(busy[:3])}{more} {'is' if len(busy) == 1 else 'are'} already parametrized")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+            problems.append(f"{name or 'it'} changes its own weight in place (max_norm)")
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter):
+            problems.append(f"{name} has no shape yet (run one forward pass first)")
+        elif parameter.is_meta:
+            problems.append(f"{name} is on the meta device and holds no numbers")
+    if problems:
+        raise SupermaskError(f"The model cannot be masked: {'; '.join(problems)}; give a freshly built, plain model.")
+
+
+def _busy(module: nn.Module) -> bool:
+    return not isinstance(module, parametrize.ParametrizationList) and parametrize.is_parametrized(module)
+
+
+def _places(model: nn.Module, parameter: nn.Parameter) -> tuple[Place, ...]:
+    return tuple(
+        Place(module, leaf)
+        for module in model.modules()
+        for leaf, held in module._parameters.items()
+        if held is parameter
+    )
+
+
+def _slot(name: str, parameter: nn.Parameter, places: tuple[Place, ...]) -> Slot:
+    return Slot(name, parameter, places, _kind(parameter, places), _fans(parameter, places[0].module))
+
+
+def _kind(parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind:
+    module, leaf = places[0]
+    if isinstance(module, NORMALIZATIONS):
+        return "norm"
+    if "weight" in leaf and parameter.ndim >= 2 and parameter.is_floating_point():
+        return "weight"
+    if (leaf.startswith("bias") or leaf.endswith("bias")) and parameter.squeeze().ndim <= 1:
+        return "bias"
+    return "other"
+
+
+def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
+    """Return how many weights lead into one output unit and out of one input unit, groups seen to.
+
+    For a Linear these are its sizes, for an Embedding (count, width) the fan-in is the width, as `torch.nn.init` has
+    it. A transposed convolution stores its input channels first, which `torch.nn.init` does not see; strides are
+    left out of account.
+    """
+    if parameter.ndim < 2:
+        beside = next((other for other in module._parameters.values() if other is not None and other.ndim >= 2), None)
+        return (
+            _fans(beside, module) if beside is not None else Fans(max(1, parameter.numel()), max(1, parameter.numel()))
+        )
+    field = math.prod(parameter.shape[2:])
+    named = getattr(module, "groups", 1)
+    groups = named if isinstance(named, int) else 1  # one's own module may call anything its groups
+    out_first, in_first = parameter.shape[0] // groups * field, parameter.shape[1] * field
+    if isinstance(module, _ConvTransposeNd):
+        return Fans(max(1, out_first), max(1, in_first))
+    return Fans(max(1, in_first), max(1, out_first))

@@ -1,0 +1,96 @@
+"""What becomes of each parameter of a model: masked, dense, learned, constant or kept as it was given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from supermask.errors import SupermaskError
+from supermask.parameters.parameters import Slot
+from supermask.parameters.patterns import matching
+
+BiasPolicy = Literal["none", "frozen", "learned"]
+NormPolicy = Literal["none", "affine_off", "frozen", "learned"]
+Role = Literal["masked", "dense", "learned", "given"] | float
+"""A number is the constant that every entry of the parameter has."""
+
+_CLAIMS: dict[str, Role] = {"include": "masked", "dense": "dense", "learned": "learned"}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which parameters are pruned, and what happens to the others.
+
+    Names are those of `model.named_parameters()`; `*` and `?` match as in file names.
+
+    Attributes:
+        include: parameters that are masked besides those of two or more dimensions with "weight" in their name.
+        dense: random and frozen like the masked ones, but never pruned, and not counted among the prunable weights.
+        learned: trained, and stored in the ticket.
+        bias: "none" (zero), "frozen" (random, from the seed) or "learned".
+        norm: of normalisation layers: "none" (the layer is bypassed), "affine_off" (it normalises, with weight 1 and
+            bias 0), "frozen" (its affine parameters stay as the model has them) or "learned".
+
+    """
+
+    include: tuple[str, ...] = ()
+    dense: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
+    bias: BiasPolicy = "none"
+    norm: NormPolicy = "affine_off"
+
+    def __post_init__(self) -> None:
+        _one_of("bias", self.bias, ("none", "frozen", "learned"))
+        _one_of("norm", self.norm, ("none", "affine_off", "frozen", "learned"))
+        for option in _CLAIMS:
+            if isinstance(getattr(self, option), str):
+                raise SupermaskError(f"{option}={getattr(self, option)!r} is one string; give a tuple of names.")
+
+    def roles(self, slots: Mapping[str, Slot]) -> dict[str, Role]:
+        """Return the role of each parameter.
+
+        Raises:
+            SupermaskError: a pattern matches nothing, two options claim one parameter, or nothing is left to prune.
+
+        """
+        claims: dict[str, Role] = {}
+        for option, role in _CLAIMS.items():
+            for name in matching(getattr(self, option), slots, option):
+                if claims.setdefault(name, role) != role:
+                    raise SupermaskError(f"{name} is asked to be {claims[name]} and {role}; name it once.")
+        roles = {name: claims.get(name, self._default(slot)) for name, slot in slots.items()}
+        if not any(role == "masked" and slots[name].parameter.numel() for name, role in roles.items()):
+            raise SupermaskError(_nothing_to_prune(slots))
+        return roles
+
+    def _default(self, slot: Slot) -> Role:
+        if slot.kind == "weight":
+            return "masked"
+        if slot.kind == "bias":
+            return {"none": 0.0, "frozen": "dense", "learned": "learned"}[self.bias]  # type: ignore[return-value]
+        if slot.kind == "norm" and self.norm == "learned":
+            return "learned"
+        if slot.kind == "norm" and self.norm == "affine_off":
+            return 0.0 if slot.places[0].leaf == "bias" else 1.0
+        return _as_given(slot)
+
+
+def _as_given(slot: Slot) -> Role:
+    """Return the one value of a parameter that has only one, so that the ticket need not store it."""
+    values = slot.parameter.detach().reshape(-1)
+    if values.numel() and values.is_floating_point() and bool(((values == values[0]) & values.isfinite()).all()):
+        return float(values[0])
+    return "given"
+
+
+def _nothing_to_prune(slots: Mapping[str, Slot]) -> str:
+    if not slots:
+        return "The model has no parameters, so there is nothing to prune; give a model with weights."
+    return (
+        'The model has nothing to prune: none of its parameters has "weight" in its name and two or more dimensions;'
+        f" name those to mask with include=, out of {', '.join(slots)}."
+    )
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SupermaskError(f"{option}={value!r} is unknown; known are {', '.join(known)}.")

@@ -1,0 +1,1 @@
+"""Random numbers that are the same on every machine: the stream, distributions, and weights regrown from a seed."""

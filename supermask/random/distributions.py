@@ -1,0 +1,272 @@
+"""The distributions that random weights are drawn from: one frozen dataclass each, listed in `KNOWN`.
+
+The gain of a rectified linear unit is sqrt(2) (He et al. 2015, eq. 10); "fan" counts the weights into a unit
+("fan_in") or out of one ("fan_out").
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from supermask.errors import SupermaskError
+from supermask.random.stream import Floats, Stream
+
+RELU_GAIN = math.sqrt(2.0)
+FanMode = Literal["fan_in", "fan_out"]
+
+
+class Fans(NamedTuple):
+    """How many weights lead into one output unit, and out of one input unit."""
+
+    fan_in: int
+    fan_out: int
+
+    def of(self, mode: FanMode) -> int:
+        """Return the count that a distribution scales by."""
+        return self.fan_in if mode == "fan_in" else self.fan_out
+
+
+@dataclass(frozen=True)
+class Distribution(ABC):
+    """Independent, identically distributed weights with mean zero."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the first `count` weights of the stream, float64 (count,)."""
+
+    @abstractmethod
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of the weights, the same bits on every machine."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and the parameters, as `from_description` reads them."""
+        return {"name": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class _Kaiming(Distribution):
+    gain: float = RELU_GAIN
+    mode: FanMode = "fan_in"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "gain", self.gain)
+        if self.mode not in ("fan_in", "fan_out"):
+            raise SupermaskError(f"{self.name} has mode {self.mode!r}; it must be 'fan_in' or 'fan_out'.")
+
+    def std(self, fans: Fans) -> float:
+        """Return gain / sqrt(fan), the standard deviation (He et al. 2015, section 2.2)."""
+        return self.gain / math.sqrt(fans.of(self.mode))
+
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of the weights."""
+        return self.std(fans)
+
+
+@dataclass(frozen=True)
+class SignedConstant(_Kaiming):
+    """Plus or minus the Kaiming standard deviation with equal chance (Ramanujan et al. 2020, section 4.2)."""
+
+    name: ClassVar[str] = "signed_constant"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights; each costs one bit of the stream."""
+        return (2.0 * stream.bits(count).astype(np.float64) - 1.0) * self.std(fans)
+
+
+@dataclass(frozen=True)
+class KaimingNormal(_Kaiming):
+    """Normal with standard deviation gain / sqrt(fan) (He et al. 2015, section 2.2)."""
+
+    name: ClassVar[str] = "kaiming_normal"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return stream.normal(count) * self.std(fans)
+
+
+@dataclass(frozen=True)
+class KaimingUniform(_Kaiming):
+    """Uniform with standard deviation gain / sqrt(fan), so on +-gain * sqrt(3 / fan) (He et al. 2015)."""
+
+    name: ClassVar[str] = "kaiming_uniform"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return _centred(stream, count, self.gain * math.sqrt(3.0 / fans.of(self.mode)))
+
+
+@dataclass(frozen=True)
+class _Xavier(Distribution):
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "gain", self.gain)
+
+    def deviation(self, fans: Fans) -> float:
+        """Return gain * sqrt(2 / (fan_in + fan_out)), the standard deviation of the weights."""
+        return self.gain * math.sqrt(2.0 / sum(fans))
+
+
+@dataclass(frozen=True)
+class XavierNormal(_Xavier):
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12)."""
+
+    name: ClassVar[str] = "xavier_normal"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return stream.normal(count) * self.deviation(fans)
+
+
+@dataclass(frozen=True)
+class XavierUniform(_Xavier):
+    """Uniform on +-gain * sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16)."""
+
+    name: ClassVar[str] = "xavier_uniform"
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return _centred(stream, count, self.gain * math.sqrt(6.0 / sum(fans)))
+
+
+@dataclass(frozen=True)
+class Uniform(Distribution):
+    """Uniform on [-bound, bound], whatever the layer: the distribution of the theorems (Pensia et al. 2020)."""
+
+    bound: float = 1.0
+    name: ClassVar[str] = "uniform"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "bound", self.bound)
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return _centred(stream, count, self.bound)
+
+    def deviation(self, fans: Fans) -> float:
+        """Return bound / sqrt(3), the standard deviation of the weights."""
+        return self.bound / math.sqrt(3.0)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal(_Kaiming):
+    """Normal with the Kaiming standard deviation, conditioned on `cut` standard deviations about zero.
+
+    gain / sqrt(fan) is the standard deviation before the tails are cut; with cut = 2 it becomes 0.880 of that.
+    """
+
+    cut: float = 2.0
+    name: ClassVar[str] = "truncated_normal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_positive(self, "cut", self.cut)
+        if self.cut < 0.1:  # it draws until enough fall inside, and ever fewer do
+            raise SupermaskError(f"truncated_normal has cut={self.cut}; it must be at least 0.1.")
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights."""
+        return stream.truncated_normal(count, self.cut) * self.std(fans)
+
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of what is left between the cuts, which is less than `std`."""
+        return self.std(fans) * math.sqrt(1.0 - self.cut / _mills(self.cut))
+
+
+@dataclass(frozen=True)
+class SignOf(Distribution):
+    """Plus or minus the standard deviation of another distribution, with the sign that its draw has.
+
+    Zhou et al. 2019, mask-1 action "constant": a layer's weights, each as far from zero as the standard deviation of
+    the layer's initial distribution, with the sign that it would have. The authors' code takes the deviation of the
+    weights drawn, which is the same but for chance. A zero counts as plus.
+
+    Attributes:
+        of: the other distribution, of which a stream draws the signs.
+
+    """
+
+    of: Distribution = field(default_factory=KaimingNormal)
+    name: ClassVar[str] = "sign_of"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.of, SignOf) or not isinstance(self.of, Distribution):
+            kind = self.of.name if isinstance(self.of, Distribution) else type(self.of).__name__
+            raise SupermaskError(f"sign_of has of={kind}; it must be a distribution other than sign_of.")
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights; they cost what those of the other distribution do."""
+        return np.where(self.of.draw(stream, count, fans) < 0.0, -1.0, 1.0) * self.deviation(fans)
+
+    def deviation(self, fans: Fans) -> float:
+        """Return the standard deviation of the weights, which is the other distribution's."""
+        return self.of.deviation(fans)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name and the description of the other distribution."""
+        return {"name": self.name, "of": self.of.describe()}
+
+
+KNOWN: dict[str, type[Distribution]] = {
+    kind.name: kind
+    for kind in (
+        SignedConstant,
+        KaimingNormal,
+        KaimingUniform,
+        XavierNormal,
+        XavierUniform,
+        Uniform,
+        TruncatedNormal,
+        SignOf,
+    )
+}
+
+
+def named(distribution: "str | Distribution") -> Distribution:
+    """Return the distribution of that name with its defaults; a distribution is returned as it is."""
+    if isinstance(distribution, Distribution):
+        return distribution
+    if distribution not in KNOWN:
+        raise SupermaskError(f"Unknown distribution {distribution!r}; known are {', '.join(KNOWN)}.")
+    return KNOWN[distribution]()
+
+
+def from_description(description: dict[str, Any]) -> Distribution:
+    """Return the distribution that `Distribution.describe` described."""
+    parameters = {key: value for key, value in description.items() if key != "name"}
+    kind = type(named(str(description.get("name"))))
+    inner = parameters.get("of")
+    if kind is SignOf and isinstance(inner, dict) and inner.get("name") != SignOf.name:
+        parameters["of"] = from_description(inner)
+    try:
+        return kind(**parameters)
+    except TypeError as error:
+        raise SupermaskError(f"Distribution {kind.name} does not take {parameters}: {error}.") from None
+
+
+def _centred(stream: Stream, count: int, bound: float) -> Floats:
+    return (stream.uniform(count) - 0.5) * (2.0 * bound)
+
+
+def _mills(x: float) -> float:
+    """Return (Phi(x) - 1/2) / phi(x) of the standard normal distribution, for positive x.
+
+    The series x + x^3/3 + x^5/(3*5) + ... has positive terms and needs no function of a maths library.
+    """
+    term = total = x
+    place = 1
+    while term > total * 2.0**-60 and total < math.inf:
+        place += 2
+        term *= x * x / place
+        total += term
+    return total
+
+
+def _require_positive(distribution: Distribution, option: str, value: float) -> None:
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0.0 < value < math.inf):
+        raise SupermaskError(f"{distribution.name} has {option}={value!r}; it must be a positive number.")

@@ -1,0 +1,113 @@
+"""Frozen random weights: a tensor is regrown, bit for bit, from (seed, parameter name) and a short description."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from supermask.errors import SupermaskError
+from supermask.random.distributions import Distribution, Fans, from_description
+from supermask.random.stream import Stream
+
+MAX_SEED = 2**63 - 1
+Purpose = Literal["weights", "scores"]
+
+
+@dataclass(frozen=True)
+class RandomWeight:
+    """All that one random tensor is made of, but the seed and its name.
+
+    Attributes:
+        shape: of the tensor.
+        distribution: of its entries.
+        fans: fan-in and fan-out that the distribution scales by.
+        scale: factor on every entry; 1/sqrt(density) keeps the variance of what a mask of that density leaves.
+
+    """
+
+    shape: tuple[int, ...]
+    distribution: Distribution
+    fans: Fans
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if any(size < 0 for size in self.shape):
+            raise SupermaskError(f"A random weight has shape {self.shape}; sizes must not be negative.")
+        if min(self.fans) < 1:
+            raise SupermaskError(f"A random weight has fans {tuple(self.fans)}; they must be at least 1.")
+        if not 0.0 < self.scale < math.inf:
+            raise SupermaskError(f"A random weight has scale {self.scale}; it must be positive and finite.")
+
+    @property
+    def count(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+    def grow(self, seed: int, name: str, purpose: Purpose = "weights", draw: int = 0) -> Tensor:
+        """Return the tensor, float32 on the CPU: the same bits on every machine.
+
+        Args:
+            seed: integer from 0 to 2**63 - 1.
+            name: of the parameter.
+            purpose: weights and scores of one seed and name are independent.
+            draw: 0 is the first; further draws of one seed and name are independent of it and of each other.
+
+        Raises:
+            SupermaskError: the seed is out of range.
+
+        """
+        stream = Stream(checked_seed(seed), name, f"{purpose} {draw}" if draw else purpose)
+        entries = self.distribution.draw(stream, self.count, self.fans) * self.scale
+        return torch.from_numpy(entries.astype("float32")).reshape(self.shape)
+
+
+def checked_seed(seed: int) -> int:
+    """Return the seed if it is an integer from 0 to 2**63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise SupermaskError(f"seed={seed!r} is out of range; it must be an integer from 0 to 2**63 - 1.")
+    return seed
+
+
+def describe_all(weights: Mapping[str, RandomWeight]) -> dict[str, Any]:
+    """Return plain values, as `from_descriptions` reads them; each distribution is described once."""
+    distributions = list(dict.fromkeys(weight.distribution for weight in weights.values()))
+    return {
+        "distributions": [distribution.describe() for distribution in distributions],
+        "weights": {
+            name: [
+                list(weight.shape),
+                distributions.index(weight.distribution),
+                list(weight.fans),
+                weight.scale,
+            ]
+            for name, weight in weights.items()
+        },
+    }
+
+
+def from_descriptions(described: Mapping[str, Any]) -> dict[str, RandomWeight]:
+    """Return the random weights that `describe_all` described."""
+    distributions = [from_description(what) for what in described["distributions"]]
+    return {
+        name: RandomWeight(tuple(shape), distributions[which], Fans(*fans), scale)
+        for name, (shape, which, fans, scale) in described["weights"].items()
+    }
+
+
+def grow_all(weights: Mapping[str, RandomWeight], seed: int) -> dict[str, Tensor]:
+    """Return every tensor of a random network, float32 on the CPU, by parameter name."""
+    return {name: weight.grow(seed, name) for name, weight in weights.items()}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of float32 tensors in the order of their names, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        data = tensors[name].detach().cpu().contiguous().numpy().astype("<f4", copy=False)
+        total.update(f"{name}\0{data.shape}\0".encode())
+        total.update(data.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,141 @@
+"""A model whose weights were replaced by frozen random ones, and the ticket that a set of masks makes of it."""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supermask.errors import SupermaskError
+from supermask.masking.budget import Budget
+from supermask.parameters.parameters import Slot, bypass, normalizations, survey
+from supermask.parameters.roles import Policy
+from supermask.random.distributions import Distribution
+from supermask.random.transform import Preset, Treatment
+from supermask.random.weights import RandomWeight, checked_seed, digest
+from supermask.ticket.ticket import Ticket
+
+
+class RandomNetwork:
+    """The one random network of a search: drawn once from its seed, never trained, never drawn again.
+
+    Args:
+        model: freshly built; its parameters are overwritten in place.
+        seed: integer from 0 to 2**63 - 1.
+        distribution: of the random weights.
+        policy: what becomes of each parameter.
+        budget: with `density`, what fraction each layer is expected to keep.
+        density: fraction kept, in [0, 1].
+        scaled: multiply the weights of each masked layer by 1/sqrt(its density).
+
+    Attributes:
+        masked: the prunable parameters by name, in the model's order; they hold the random weights.
+        learned: the parameters that are trained as usual, by name.
+        weights: name to what the random tensor is made of.
+
+    Raises:
+        SupermaskError: the model cannot be masked, or an option is wrong.
+
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        seed: int,
+        distribution: Distribution,
+        policy: Policy,
+        budget: Budget,
+        density: float,
+        scaled: bool,
+    ) -> None:
+        self.model = model
+        self.seed = checked_seed(seed)
+        self.bypassed = normalizations(model) if policy.norm == "none" else ()
+        gone = tuple(f"{name}." for name in self.bypassed)
+        slots = {name: slot for name, slot in survey(model).items() if not name.startswith(gone)}
+        roles = policy.roles(slots)
+        self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
+        self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
+        self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
+        densities = budget.layer_densities(self.shapes, density)
+        self.weights = {
+            name: RandomWeight(slot.shape, distribution, slot.fans, _scale(densities.get(name, 1.0), scaled))
+            for name, slot in slots.items()
+            if roles[name] in ("masked", "dense")
+        }
+        # nothing was changed so far: a refusal leaves the model as it was
+        bypass(model, self.bypassed)
+        self._draw(slots)
+        # infinite by design, as in an attention mask
+        self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the prunable parameters by name, in the model's order."""
+        return {name: slot.shape for name, slot in self.masked.items()}
+
+    def ticket(
+        self,
+        masks: Mapping[str, Tensor],
+        provenance: Mapping[str, Any],
+        *,
+        treatments: Mapping[str, Treatment] = MappingProxyType({}),
+        presets: Mapping[str, Preset] = MappingProxyType({}),
+    ) -> Ticket:
+        """Return the ticket of these masks with the model's present learned tensors and statistics."""
+        return Ticket(
+            seed=self.seed,
+            weights=self.weights,
+            masks={name: mask.detach().cpu().clone() for name, mask in masks.items()},
+            digest=self.digest,
+            learned=self._stored(),
+            constants=self.constants,
+            bypassed=self.bypassed,
+            provenance=provenance,
+            treatments=treatments,
+            presets=presets,
+        )
+
+    @torch.no_grad()
+    def _draw(self, slots: Mapping[str, Slot]) -> None:
+        """Write the random weights and the constants into the model."""
+        grown = {name: weight.grow(self.seed, name) for name, weight in self.weights.items()}
+        self.digest = digest(grown)
+        for name, value in self.constants.items():
+            slots[name].parameter.fill_(value)
+        for name, tensor in grown.items():
+            slots[name].parameter.copy_(tensor)
+        for name, slot in slots.items():
+            slot.parameter.requires_grad_(name in self.masked or name in self.learned)
+
+    def _stored(self) -> dict[str, Tensor]:
+        """Return the tensors that no seed regrows: learned, given, and the statistics of normalisation layers."""
+        stored = self._unmasked()
+        for name, tensor in stored.items():
+            if name not in self._infinite and not _is_finite(tensor):
+                raise SupermaskError(f"{name} holds NaN or infinity; the training diverged: lower the learning rate.")
+        known = self.weights.keys() | self.constants.keys()
+        return {name: tensor.detach().cpu().clone() for name, tensor in stored.items() if name not in known}
+
+    def _unmasked(self) -> dict[str, Tensor]:
+        return {
+            name: tensor
+            for name, tensor in [*self.model.named_parameters(), *_persistent_buffers(self.model)]
+            if ".parametrizations." not in name and not name.startswith("parametrizations.")
+        }
+
+
+def _persistent_buffers(model: nn.Module) -> list[tuple[str, Tensor]]:
+    kept = model.state_dict(keep_vars=True).keys()
+    return [(name, buffer) for name, buffer in model.named_buffers() if name in kept]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def _scale(density: float, scaled: bool) -> float:
+    return 1.0 / math.sqrt(density) if scaled and density > 0.0 else 1.0

@@ -1,0 +1,249 @@
+"""The ticket: a seed and a mask, and the few tensors that no seed regrows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supermask.errors import SupermaskError, TicketError
+from supermask.files import write_whole
+from supermask.masking.parametrization import hold
+from supermask.parameters.mismatch import differences
+from supermask.parameters.parameters import bypass
+from supermask.random.transform import Preset, Treatment
+from supermask.random.weights import (
+    RandomWeight,
+    checked_seed,
+    describe_all,
+    digest,
+    from_descriptions,
+    grow_all,
+)
+from supermask.ticket.file import Contents, decode, encode
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ticket:
+    """A network that was found or built in a random one.
+
+    Attributes:
+        seed: regrows the random weights.
+        weights: parameter name to what its random tensor is made of.
+        masks: parameter name to bool tensor, True = kept; a weight without a mask is kept whole and is not prunable.
+        learned: tensors that training or the given model put there: batch-norm statistics, learned biases, ...
+        constants: parameter name to the one value that all its entries have.
+        bypassed: names of the normalisation layers that the network goes without.
+        treatments: parameter name to what is done to its random weights besides masking; nothing where there is none.
+        presets: parameter name to what of its mask the seed fixes, so that the file need not hold it.
+        digest: SHA-256 of the random weights (of the first draw), by which a machine that regrows others is found out.
+        provenance: plain values: algorithm, options, model, data set, metrics, versions.
+
+    Raises:
+        TicketError: the parts contradict each other.
+
+    """
+
+    seed: int
+    weights: Mapping[str, RandomWeight]
+    masks: Mapping[str, Tensor]
+    digest: str
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
+    bypassed: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    treatments: Mapping[str, Treatment] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checked_seed(self.seed)
+        for name, mask in self.masks.items():
+            _check_mask(name, mask, self.weights)
+        for name in [*self.constants, *self.learned]:
+            if name in self.weights:
+                raise TicketError(f"{name} is both random and stored; it must be one of them.")
+        for name in self.constants.keys() & self.learned.keys():
+            raise TicketError(f"{name} is both constant and learned; it must be one of them.")
+        for name in [*self.treatments, *self.presets]:
+            if name not in self.masks:
+                raise TicketError(f"{name} has a treatment or a preset, but no mask.")
+        for name, treatment in self.treatments.items():
+            treatment.check(name, self.masks[name])
+        for name, preset in self.presets.items():
+            preset.check(self.seed, name, self.masks[name])
+        for name in ("weights", "masks", "learned", "constants", "treatments", "presets"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __repr__(self) -> str:
+        found = self.provenance.get("algorithm", "unknown origin")
+        return f"Ticket(seed={self.seed}, {self.kept:,} of {self.prunable:,} weights kept, {found})"
+
+    @property
+    def prunable(self) -> int:
+        """Number of weights that the density is a fraction of: those that have a mask."""
+        return sum(mask.numel() for mask in self.masks.values())
+
+    @property
+    def kept(self) -> int:
+        """Number of prunable weights that the masks keep."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def density(self) -> float:
+        """Kept over prunable; 0 when nothing is prunable."""
+        return self.kept / self.prunable if self.prunable else 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the ticket's file."""
+        return len(self._encode())
+
+    def remasked(self, masks: Mapping[str, Tensor]) -> "Ticket":
+        """Return the ticket with other masks of the same layers.
+
+        What is done to single weights (signs, coats, redraws) goes to the weights that the new masks keep, in their
+        order; nothing of the new masks is taken for fixed by the seed.
+        """
+        treatments = {name: each.moved_to(self.masks[name], masks[name]) for name, each in self.treatments.items()}
+        return replace(self, masks=masks, treatments=treatments, presets={})
+
+    def random_weights(self) -> dict[str, Tensor]:
+        """Return the random tensors of the first draw, unpruned and untreated, checked against the digest.
+
+        They are float32 on the CPU.
+
+        Raises:
+            TicketError: this machine regrows other weights than the ticket was made with.
+
+        """
+        grown = grow_all(self.weights, self.seed)
+        if digest(grown) != self.digest:
+            raise TicketError(
+                "The random weights regrown from the seed are not those of the ticket; it was made by another version"
+                f" of the generator ({self.provenance.get('versions', 'versions unknown')})."
+            )
+        return grown
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, *, held: bool = False) -> nn.Module:
+        """Turn a freshly built model into the ticket's network.
+
+        Args:
+            model: of the architecture that the ticket was made from, on any device; changed in place.
+            held: keep pruned weights at zero in any training to come (see `masking.parametrization.hold`); otherwise
+                the module stays plain.
+
+        Returns:
+            The model. Its pruned weights are +0, its parameters keep their dtype and device.
+
+        Raises:
+            TicketError: the model is of another architecture; the first differences are named and the model is
+                untouched.
+
+        """
+        self._check_fits(model)
+        grown = self.random_weights()
+        bypass(model, self.bypassed)
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self._value(name, grown, parameter))
+        buffers = dict(model.named_buffers())
+        for name in self.learned.keys() & buffers.keys():
+            buffers[name].copy_(self.learned[name])
+        return hold(model, self.masks) if held else model
+
+    def save(self, path: str | Path) -> None:
+        """Write the ticket to one file, whole or not at all.
+
+        Raises:
+            SupermaskError: the folder cannot be written, or the provenance holds what is no plain value.
+
+        """
+        write_whole(path, self._encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Ticket":
+        """Read a ticket's file.
+
+        Raises:
+            TicketError: the file is missing, cut short, changed in any byte, or not a ticket; the message says which.
+
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise TicketError(f"Cannot read the ticket {path}: {error.strerror}.") from None
+        try:
+            return cls._from_contents(decode(data))
+        except SupermaskError as error:
+            raise TicketError(f"{path} is not a sound ticket: {error}") from None
+
+    def _value(self, name: str, grown: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        if name in self.constants:
+            return torch.full_like(like, self.constants[name])
+        if name in self.learned:
+            return self.learned[name]
+        if name not in self.masks:
+            return grown[name]
+        treatment = self.treatments.get(name, Treatment())
+
+        def draw(number: int) -> Tensor:
+            random = self.weights[name].grow(self.seed, name, draw=number) if number else grown[name]
+            return random.to(like.dtype)
+
+        return treatment.apply(self.masks[name].cpu(), draw, self.seed, name)
+
+    def _check_fits(self, model: nn.Module) -> None:
+        shapes = {name: weight.shape for name, weight in self.weights.items()}
+        shapes |= {name: tuple(tensor.shape) for name, tensor in self.learned.items()}
+        problems = differences(model, shapes, self.constants, self.bypassed)
+        if problems:
+            more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+            made_from = self.provenance.get("model")
+            raise TicketError(
+                f"The model is of another architecture than the ticket: {'; '.join(problems[:3])}{more};"
+                f" build the one it was made from{f' ({made_from})' if made_from else ''}."
+            )
+
+    def _encode(self) -> bytes:
+        header = {
+            "seed": self.seed,
+            **describe_all(self.weights),
+            "constants": dict(self.constants),
+            "bypassed": list(self.bypassed),
+            "digest": self.digest,
+            "provenance": dict(self.provenance),
+        }
+        return encode(Contents(header, self.masks, self.learned, self.treatments, self.presets))
+
+    @classmethod
+    def _from_contents(cls, contents: Contents) -> "Ticket":
+        header = contents.header
+        try:
+            return cls(
+                seed=header["seed"],
+                weights=from_descriptions(header),
+                masks=contents.masks,
+                digest=header["digest"],
+                learned=contents.learned,
+                constants=header["constants"],
+                bypassed=tuple(header["bypassed"]),
+                provenance=header["provenance"],
+                treatments=contents.treatments,
+                presets=contents.presets,
+            )
+        except SupermaskError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise TicketError(f"its header does not describe a ticket ({error!r}).") from None
+
+
+def _check_mask(name: str, mask: Tensor, weights: Mapping[str, RandomWeight]) -> None:
+    if name not in weights:
+        raise TicketError(f"The mask of {name} has no random weight; every masked parameter needs one.")
+    if mask.dtype is not torch.bool:
+        raise TicketError(f"The mask of {name} is {mask.dtype}; a mask is a bool tensor.")
+    if tuple(mask.shape) != weights[name].shape:
+        raise TicketError(f"The mask of {name} has shape {tuple(mask.shape)}; its weight has {weights[name].shape}.")
