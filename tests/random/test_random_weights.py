@@ -67,7 +67,7 @@ def test_no_bit_of_a_weight_ever_changes(name):
 
 ELSEWHERE = """
 import random, sys, numpy, torch
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/random")
 from test_random_weights import digest, network
 torch.set_num_threads(2)
 torch.manual_seed(123), numpy.random.seed(123), random.seed(123)
