@@ -95,6 +95,10 @@ class TrainingStep:
         self._subject.step()
         return loss.detach()
 
+    def forget_gradients(self) -> None:
+        """Free the gradients, so that the next step makes them again; a CUDA graph then owns them."""
+        self._optimizer.zero_grad(set_to_none=True)
+
     @torch.no_grad()
     def evaluate(self) -> Tensor:
         """Do one forward pass without gradients; return the loss. Call `model.eval()` first."""
