@@ -12,8 +12,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 TYPES = {
-    **dict.fromkeys(("blocks", "kept", "states", "layouts", "runs"), "*i64"),
-    **dict.fromkeys(("histograms", "ties", "cuts", "nan_counts"), "*i32"),
+    **dict.fromkeys(("blocks", "kept", "states", "layouts", "runs", "windows"), "*i64"),
+    **dict.fromkeys(("histograms", "ties", "cuts", "nan_counts", "coarse", "fine", "hits"), "*i32"),
     **dict.fromkeys(("frozen", "gradient", "scores", "out"), "*fp32"),
     "mask": "*i1",
     "count": "i32",
@@ -37,10 +37,14 @@ def main(path):
     sys.modules["gpu_kernels"] = kernels  # where Triton looks for the source
     spec.loader.exec_module(kernels)
     select = {"SIGNED": True, "DTYPE": tl.float32, "BLOCK": 4096}
+    window = {"WINDOW": 1 << 16}
     for byte in (0, 1):
         compiled(kernels.histogram, BYTE=byte, **select)
-    for kernel in (kernels.count_ties, kernels.find_cut, kernels.write):
-        compiled(kernel, **select)
+    compiled(kernels.count_ties, **select)
+    for kernel in (kernels.count_window, kernels.find_cut):
+        compiled(kernel, **select, **window)
+    compiled(kernels.decide, **window)
+    compiled(kernels.write, WEIGHT=tl.int32, **select, **window)
     compiled(kernels.mask_weights, BLOCK=4096)
     compiled(kernels.straight_through, SIGNED=False, BLOCK=4096)
 

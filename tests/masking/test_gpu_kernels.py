@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supermask.errors import SupermaskError
-from supermask.masking.kernels.contest import Contest
+from supermask.masking.kernels.contest import Contest, Weights
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
@@ -188,6 +188,103 @@ def test_one_selector_goes_through_changing_scores_counts_and_tensors():
     check(selector, cases, False)
 
 
+def with_window(signed=False, block=BLOCKS[0]):
+    """A selector that looks in a window of few keys first, among few scores too."""
+    return GpuSelector(signed, block=block, window=1024, large=50)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_threshold_is_found_in_its_window_or_elsewhere(dtype, signed):
+    """Keys are moved by a few units in the last place, which stays in the window, or by all the bits."""
+    generator = torch.Generator().manual_seed(0)
+    selector = with_window(signed)
+    cases = [
+        contest([torch.randn(20, 13, generator=generator).to(dtype)], 100, ["transposed"]),
+        contest([torch.randn(n, generator=generator).to(dtype) for n in (90, 31)], 70),
+        contest([torch.randn(9, generator=generator).to(dtype)], 4),
+    ]
+    whole = torch.int32 if dtype is torch.float32 else torch.int16
+    found = []
+    for step in range(6):
+        check(selector, cases, signed)
+        found.append(selector._plan.hits.tolist())
+        for case in cases:
+            for tensor in case.scores:
+                if step == 3:
+                    tensor.mul_(-5.3)
+                else:
+                    moved = tensor.contiguous().view(whole) + torch.randint(-3, 4, tensor.shape).to(DEVICE, whole)
+                    tensor.copy_(moved.view(dtype))
+    few = [1, 1, 0]  # the third contest is too small for a window
+    assert found == [[0, 0, 0], few, few, few, [0, 0, 0], few] or dtype is not torch.float32
+    assert not selector._plan.fine.any()
+    assert not selector._plan.coarse.any()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 299, 300])
+def test_a_window_that_is_crowded_or_of_no_use_is_left(kept):
+    selector = with_window()
+    cases = [contest([torch.full((300,), 0.5)], kept)]
+    for _ in range(3):
+        check(selector, cases, False)
+        assert selector._plan.hits.tolist() == [0]
+    cases[0].scores[0].copy_(torch.linspace(0.1, 0.9, 300))
+    for _ in range(2):
+        check(selector, cases, False)
+
+
+def test_nan_are_counted_once_in_a_window_and_behind_it():
+    selector = with_window()
+    case = contest([torch.linspace(0.1, 0.9, 100)], 40)
+    check(selector, [case], False)
+    case.scores[0][3] = math.nan
+    selector.select([case])
+    assert selector.nans.tolist() == [1]
+    case.scores[0].copy_(7 * torch.linspace(0.1, 0.9, 100))
+    case.scores[0][5:7] = math.nan
+    selector.select([case])
+    assert selector._plan.hits.tolist() == [0]
+    assert selector.nans.tolist() == [2]
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "channels_last"])
+@pytest.mark.parametrize("other", ["same", "contiguous", "half"])
+def test_weights_follow_their_masks_wherever_they_lie(layout, other):
+    """With the scores' layout and one width for all the kernel writes them, else a launch of their own."""
+    selector, shapes = with_window(), [(2, 3, 4, 5), (6, 7)]
+    layouts = [layout, layout if layout != "channels_last" else "transposed"]
+    case = contest([torch.randn(shape) for shape in shapes], 70, layouts)
+    pairs = []
+    for shape, its in zip(shapes, layouts, strict=True):
+        dtype = torch.float16 if other == "half" and len(shape) == 2 else torch.float32
+        frozen = laid_out(torch.randn(shape).to(dtype), its if other == "same" else "contiguous")
+        pairs.append(Weights(frozen, frozen.clone()))
+    case = case._replace(weights=tuple(pairs))
+    for _ in range(3):
+        before = [pair.value._version for pair in pairs]
+        check(selector, [case], False)
+        for mask, pair, version in zip(case.masks, pairs, before, strict=True):
+            assert torch.equal(pair.value, torch.where(mask, pair.frozen, 0.0))
+            assert not pair.value[~mask].signbit().any()
+            assert pair.value._version > version
+        for tensor in case.scores:
+            tensor.copy_(torch.randn(tensor.shape))
+
+
+def test_a_selection_that_failed_half_way_leaves_nothing_to_the_next(monkeypatch):
+    selector, case = with_window(), contest([torch.randn(200)], 50)
+    check(selector, [case], False)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(gpu_kernels, "find_cut", {(1,): interrupted})
+        selector.select([case])
+    check(selector, [case], False)
+
+
 def test_the_tables_are_made_once_for_the_same_tensors():
     selector = GpuSelector(False, block=BLOCKS[0])
     case = contest([torch.randn(20)], 5, ["strided"])
@@ -226,12 +323,13 @@ def test_the_cut_is_found_behind_any_number_of_blocks():
     """Alone: more blocks than the kernel adds up at once would take the interpreter a minute."""
     block, blocks, rank = 16, 2500, 30_000
     case = contest([torch.zeros(block * blocks)], rank)
-    plan = gpu_plan.plan_for([case], block, ())
+    plan = gpu_plan.plan_for([case], block, (), window=256, large=2**30)
     plan.states[0, -1] = torch.tensor([0, rank, block * blocks])
     plan.ties.fill_(block)
     tables = (plan.blocks, plan.runs, plan.states, plan.histograms, plan.ties, plan.layouts)
-    counters = (plan.cuts, plan.nan_counts, plan.nans)
-    gpu_kernels.find_cut[(1,)](*tables, *counters, SIGNED=False, DTYPE=plan.dtype, BLOCK=block, enable_fp_fusion=False)
+    counters = (plan.cuts, plan.nan_counts, plan.nans, plan.windows, plan.hits)
+    constants = {"SIGNED": False, "DTYPE": plan.dtype, "BLOCK": block, "WINDOW": 256}
+    gpu_kernels.find_cut[(1,)](*tables, *counters, **constants, enable_fp_fusion=False)
     assert plan.cuts.tolist() == [rank - 1]
 
 
@@ -357,7 +455,7 @@ def test_a_cuda_graph_selects_among_the_scores_of_the_day():
             for tensor in case.scores:
                 tensor.copy_(torch.randn(tensor.shape))
         graph.replay()
-        for scores, kept, masks in cases:
+        for scores, kept, masks, _ in cases:
             wanted = oracle([tensor.cpu() for tensor in scores], kept, False)
             assert all(torch.equal(mask.cpu(), want) for mask, want in zip(masks, wanted, strict=True))
 

@@ -54,6 +54,6 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     loads = [tuple(line.split()) for line in done.stdout.splitlines()]
-    narrow = [("histogram", "narrow"), ("find_cut", "narrow")]
+    narrow = [(kernel, "narrow") for kernel in ("histogram", "count_window", "find_cut", "decide")]
     assert [load for load in loads if load[1] == "narrow"] == narrow
-    assert len(loads) == 7
+    assert len(loads) == 9

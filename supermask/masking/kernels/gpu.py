@@ -16,7 +16,15 @@ from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.gpu_plan import DTYPES, Plan, digits, have_equal_strides, plan_for, signature_of
 
 _BLOCK = 4096
+# keys counted one by one around the last threshold: +-0.4 % of it in float32, of which a step moves it by about 0.1 %
+_WINDOW = 1 << 16
+# below this a contest's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
+_LARGE = 1 << 18
 _ELEMENTWISE_BLOCK = 4096
+# keys counted one by one around the last threshold: +-0.4 % of it in float32, of which a step moves it by about 0.1 %
+_WINDOW = 1 << 16
+# below this a contest's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
+_LARGE = 1 << 18
 # there is nothing to fuse in these kernels, and to leave that unsaid draws a warning from some versions of Triton
 _OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
 # so that four programs share a multiprocessor, and one loads while another counts
@@ -34,6 +42,8 @@ class GpuSelector:
     Args:
         signed: whether scores are ranked with their sign or by magnitude; -0.0 equals +0.0.
         block: scores per program, a power of two from 16.
+        window: keys that are counted one by one around the last threshold, a power of two from 256.
+        large: scores from which a contest has such a window.
 
     Attributes:
         nans: int64 device tensor, for each contest how many NaN the last selection met; its masks are then arbitrary.
@@ -42,9 +52,9 @@ class GpuSelector:
 
     nans: Tensor | None = None
 
-    def __init__(self, signed: bool, *, block: int = _BLOCK) -> None:
+    def __init__(self, signed: bool, *, block: int = _BLOCK, window: int = _WINDOW, large: int = _LARGE) -> None:
         self._signed = signed
-        self._block = block
+        self._block, self._window, self._large = block, window, large
         self._plan: Plan | None = None
 
     @torch.no_grad()
@@ -61,32 +71,66 @@ class GpuSelector:
         """
         signature = signature_of(contests)
         if self._plan is None or self._plan.signature != signature:
-            self._plan = plan_for(contests, self._block, signature)
+            self._plan = plan_for(contests, self._block, signature, window=self._window, large=self._large)
         plan = self._plan
         self.nans = plan.nans
         plan.keep([contest.kept for contest in contests])
         for staged in plan.scores:
             staged.buffer.copy_(contests[staged.contest].scores[staged.index])
-        if plan.blocks.numel():
-            self._launch(plan)
+        try:
+            if plan.blocks.numel():
+                self._launch(plan)
+        except BaseException:
+            self._plan = None  # counters that only the last launches empty may hold counts of this selection
+            raise
+        if plan.values:
+            torch.autograd.graph.increment_version(plan.values)
         for staged in plan.masks:
             contests[staged.contest].masks[staged.index].copy_(staged.buffer)
-        for contest in contests:
-            for mask, weights in zip(contest.masks, contest.weights, strict=False):
-                mask_weights(weights.frozen, mask, weights.value)
+        for contest, index in plan.followers:
+            weights = contests[contest].weights[index]
+            mask_weights(weights.frozen, contests[contest].masks[index], weights.value)
 
     def _launch(self, plan: Plan) -> None:
         constants = {"SIGNED": self._signed, "DTYPE": plan.dtype, "BLOCK": self._block, **_SELECT_OPTIONS}
+        window = {"WINDOW": self._window}
         known = (plan.kept, plan.states, plan.histograms, plan.ties)
-        all_blocks = (len(plan.blocks),)
+        all_blocks, all_contests = (len(plan.blocks),), (len(plan.kept),)
         with _on(plan.kept.device):
+            if len(plan.fine):
+                counts = (plan.windows, plan.coarse, plan.fine)
+                gpu_kernels.count_window[all_blocks](plan.blocks, *counts, plan.nan_counts, **constants, **window)
+                gpu_kernels.decide[all_contests](plan.kept, plan.states, *counts, plan.hits, **window, **_OPTIONS)
             for byte in range(gpu_kernels.BYTES.value):
-                gpu_kernels.histogram[all_blocks](plan.blocks, *known, plan.nan_counts, BYTE=byte, **constants)
-            gpu_kernels.count_ties[all_blocks](plan.blocks, *known, plan.layouts, **constants)
-            gpu_kernels.find_cut[(len(plan.kept),)](
-                plan.blocks, plan.runs, *known[1:], plan.layouts, plan.cuts, plan.nan_counts, plan.nans, **constants
+                gpu_kernels.histogram[all_blocks](
+                    plan.blocks, *known, plan.nan_counts, plan.windows, plan.hits, BYTE=byte, **constants
+                )
+            gpu_kernels.count_ties[all_blocks](plan.blocks, *known, plan.layouts, plan.hits, **constants)
+            gpu_kernels.find_cut[all_contests](
+                plan.blocks,
+                plan.runs,
+                *known[1:],
+                plan.layouts,
+                plan.cuts,
+                plan.nan_counts,
+                plan.nans,
+                plan.windows,
+                plan.hits,
+                **constants,
+                **window,
             )
-            gpu_kernels.write[all_blocks](plan.blocks, plan.states, plan.layouts, plan.cuts, **constants)
+            gpu_kernels.write[all_blocks](
+                plan.blocks,
+                plan.runs,
+                plan.states,
+                plan.layouts,
+                plan.cuts,
+                plan.windows,
+                plan.fine,
+                WEIGHT=plan.weight,
+                **constants,
+                **window,
+            )
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

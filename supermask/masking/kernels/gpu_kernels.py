@@ -2,13 +2,17 @@
 
 One grid covers the tensors of all contests: its table has a row for every run of BLOCK neighbours in a tensor's memory.
 
-    histogram x 4   a contest's 256 bins of its keys' next byte, among the keys that begin with the bytes known so far
+    count_window    large contests: how many keys lie above a window around the last threshold, and each key inside it
+    decide          one program per contest: the threshold, if it still lies in the window
+    histogram x 4   the others: 256 bins of their keys' next byte, among the keys that begin with the bytes known so far
     count_ties      if the threshold's ties must be cut: how many of them each block has, blocks in row-major order
     find_cut        one program per contest: the flat index of the last tie that is kept; leaves the scratch at zero
-    write           the masks
+    write           the masks where they changed, and the masked weights that follow them
 
-Every block finds the byte that the histogram before it decides by itself, which saves a launch per byte; the contest's
-first block notes it for the next kernel. All of it is exact integer arithmetic, so the order of atomics is no matter.
+A threshold moves little from one training step to the next, so one reading of a large contest's scores mostly does;
+the launches for its bytes then end at once. No host takes part in this, so a CUDA graph replays it as it is. Every
+block finds the byte that the histogram before it decides by itself, which saves a launch per byte; the contest's first
+block notes it for the next kernel. All of it is exact integer arithmetic, so the order of atomics does not matter.
 """
 
 import triton
@@ -22,11 +26,15 @@ CONTEST = tl.constexpr(3)
 FIRST = tl.constexpr(4)  # the first entry's place in its tensor's memory, a multiple of BLOCK
 BASE = tl.constexpr(5)  # the tensor's place in its contest's flat index
 LAYOUT = tl.constexpr(6)  # row of the table of layouts, -1 for row-major
-COLUMNS = tl.constexpr(7)
+FROZEN = tl.constexpr(7)  # address of the first frozen weight, 0 where no weights follow the mask in this launch
+VALUE = tl.constexpr(8)  # address of the first masked weight
+COLUMNS = tl.constexpr(9)
 
 DIMS = tl.constexpr(5)  # a layout is DIMS sizes, DIMS row-major strides, DIMS strides in memory
 BYTES = tl.constexpr(4)
 BINS = tl.constexpr(256)
+GROUPS = tl.constexpr(256)  # of neighbouring keys in a window, so that its bins are found in two short steps
+CROWD = tl.constexpr(16)  # a block with more than one key of so many in the window would queue for the same bins
 UNCUT = tl.constexpr(0x7FFFFFFF)  # more than any flat index
 CHUNK = tl.constexpr(1024)
 PART = tl.constexpr(1024)  # a block goes in parts where its places are divided up, which takes many registers
@@ -147,6 +155,100 @@ def _note(
 
 
 @triton.jit
+def count_window(
+    blocks: tl.tensor,
+    windows: tl.tensor,
+    coarse: tl.tensor,
+    fine: tl.tensor,
+    nans: tl.tensor,
+    SIGNED: tl.constexpr,
+    DTYPE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    WINDOW: tl.constexpr,
+) -> None:
+    """Count the keys above the window of their contest, and one by one those inside it.
+
+    `windows` has for each contest the lowest key of its window, -1 for none, and its row in `fine`. `coarse` has for
+    each contest GROUPS counts of neighbouring keys, then how many lie above, then how many blocks were too crowded.
+    """
+    row = blocks + tl.program_id(0).to(tl.int64) * COLUMNS
+    contest = tl.load(row + CONTEST)
+    low = tl.load(windows + contest * 2)
+    if low >= 0:
+        bits = _block_bits(row, DTYPE, BLOCK, False)
+        keys = _keys(bits, SIGNED)
+        live = tl.arange(0, BLOCK) < tl.load(row + LIVE)
+        strange = tl.sum((live & ((bits & 0x7FFFFFFF) > 0x7F800000)).to(tl.int32))
+        if strange > 0:
+            tl.atomic_add(nans + contest, strange, sem="relaxed")
+        offsets = keys - low.to(tl.uint32)
+        reached = live & (keys >= low.to(tl.uint32))
+        inside = reached & (offsets < WINDOW)
+        counts = coarse + contest * (GROUPS + 2)
+        above = tl.sum((reached & (offsets >= WINDOW)).to(tl.int32))
+        if above > 0:
+            tl.atomic_add(counts + GROUPS, above, sem="relaxed")
+        found = tl.sum(inside.to(tl.int32))
+        if found * CROWD > BLOCK:
+            tl.atomic_add(counts + GROUPS + 1, 1, sem="relaxed")
+        elif found > 0:
+            places = tl.where(inside, offsets, 0).to(tl.int32)
+            bins = fine + tl.load(windows + contest * 2 + 1) * WINDOW
+            tl.atomic_add(bins + places, 1, mask=inside, sem="relaxed")
+            tl.atomic_add(counts + places // (WINDOW // GROUPS), 1, mask=inside, sem="relaxed")
+
+
+@triton.jit
+def _rank_in(counts: tl.tensor, above: tl.tensor, rank: tl.tensor) -> tl.tensor:
+    """Return the bin that holds the entry of this rank from the top, its rank there, the bin's count, and if any does.
+
+    `above` entries lie above all bins.
+    """
+    larger = above + tl.sum(counts) - tl.cumsum(counts)
+    here = (larger < rank) & (rank <= larger + counts)
+    place = tl.sum(tl.where(here, tl.arange(0, GROUPS), 0))
+    inside = rank - tl.sum(tl.where(here, larger, 0))
+    return place, inside, tl.sum(tl.where(here, counts, 0)), tl.sum(here.to(tl.int32))
+
+
+@triton.jit
+def decide(
+    kept: tl.tensor,
+    states: tl.tensor,
+    windows: tl.tensor,
+    coarse: tl.tensor,
+    fine: tl.tensor,
+    hits: tl.tensor,
+    WINDOW: tl.constexpr,
+) -> None:
+    """Find the threshold in its contest's window, or note in `hits` that it lies elsewhere; empty the coarse counts."""
+    contest = tl.program_id(0).to(tl.int64)
+    low = tl.load(windows + contest * 2)
+    span: tl.constexpr = WINDOW // GROUPS
+    hit = 0
+    if low >= 0:
+        counts = coarse + contest * (GROUPS + 2)
+        crowded = tl.load(counts + GROUPS + 1)
+        groups = tl.load(counts + tl.arange(0, GROUPS))
+        wanted = tl.load(kept + contest).to(tl.int32)
+        group, rank, _, found = _rank_in(groups, tl.load(counts + GROUPS), wanted)
+        if (found == 1) & (crowded == 0):
+            places = tl.arange(0, GROUPS)
+            bins = fine + tl.load(windows + contest * 2 + 1) * WINDOW + group * span
+            within = tl.load(bins + places, mask=places < span, other=0)
+            place, rank, equal, _ = _rank_in(within, 0, rank)
+            state = _state(states, contest, BYTES - 1)
+            tl.store(state, low + group * span + place)
+            tl.store(state + 1, rank.to(tl.int64))
+            tl.store(state + 2, equal.to(tl.int64))
+            hit = 1
+        tl.store(counts + tl.arange(0, GROUPS), tl.zeros((GROUPS,), tl.int32))
+        tl.store(counts + GROUPS, 0)
+        tl.store(counts + GROUPS + 1, 0)
+    tl.store(hits + contest, hit)
+
+
+@triton.jit
 def histogram(
     blocks: tl.tensor,
     kept: tl.tensor,
@@ -154,15 +256,37 @@ def histogram(
     histograms: tl.tensor,
     ties: tl.tensor,
     nans: tl.tensor,
+    windows: tl.tensor,
+    hits: tl.tensor,
     SIGNED: tl.constexpr,
     DTYPE: tl.constexpr,
     BYTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Count one byte of the keys that begin with the bytes picked so far."""
+    """Count a byte of the keys that begin with the bytes picked so far, where no window held the threshold."""
     block = tl.program_id(0)
     row = blocks + block.to(tl.int64) * COLUMNS
     contest = tl.load(row + CONTEST)
+    if BYTE == 0:
+        tl.store(ties + block, 0)
+    if tl.load(hits + contest) == 0:
+        _count_byte(row, contest, kept, states, histograms, nans, windows, SIGNED, DTYPE, BYTE, BLOCK)
+
+
+@triton.jit
+def _count_byte(
+    row: tl.tensor,
+    contest: tl.tensor,
+    kept: tl.tensor,
+    states: tl.tensor,
+    histograms: tl.tensor,
+    nans: tl.tensor,
+    windows: tl.tensor,
+    SIGNED: tl.constexpr,
+    DTYPE: tl.constexpr,
+    BYTE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
     # entries counted straight into memory must lie in the registers as narrow loads leave them, else all are moved
     bits = _block_bits(row, DTYPE, BLOCK, BYTE == 0)
     keys = _keys(bits, SIGNED)
@@ -170,9 +294,8 @@ def histogram(
     bins = histograms + (contest * BYTES + BYTE) * BINS
     bytes_ = ((keys >> (24 - 8 * BYTE)) & 0xFF).to(tl.int32)
     if BYTE == 0:
-        tl.store(ties + block, 0)
         strange = tl.sum((counted & ((bits & 0x7FFFFFFF) > 0x7F800000)).to(tl.int32))
-        if strange > 0:
+        if (strange > 0) & (tl.load(windows + contest * 2) < 0):  # else the window's pass counted them
             tl.atomic_add(nans + contest, strange, sem="relaxed")
         found = BLOCK
     else:
@@ -197,6 +320,7 @@ def count_ties(
     histograms: tl.tensor,
     ties: tl.tensor,
     layouts: tl.tensor,
+    hits: tl.tensor,
     SIGNED: tl.constexpr,
     DTYPE: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -204,8 +328,15 @@ def count_ties(
     """Count the ties at the threshold in each run of BLOCK row-major neighbours, where some of them must go."""
     block = tl.program_id(0)
     row = blocks + block.to(tl.int64) * COLUMNS
-    key, rank, equal = _pick(histograms, states, kept, tl.load(row + CONTEST), BYTES - 1)
-    _note(states, row, key, rank, equal, BYTES - 1)
+    contest = tl.load(row + CONTEST)
+    if tl.load(hits + contest) == 0:
+        key, rank, equal = _pick(histograms, states, kept, contest, BYTES - 1)
+        _note(states, row, key, rank, equal, BYTES - 1)
+    else:
+        state = _state(states, contest, BYTES - 1)
+        key = tl.load(state)
+        rank = tl.load(state + 1).to(tl.int32)
+        equal = tl.load(state + 2).to(tl.int32)
     if rank < equal:
         threshold = key.to(tl.uint32)
         live = tl.load(row + LIVE)
@@ -253,11 +384,17 @@ def find_cut(
     cuts: tl.tensor,
     nan_counts: tl.tensor,
     nans: tl.tensor,
+    windows: tl.tensor,
+    hits: tl.tensor,
     SIGNED: tl.constexpr,
     DTYPE: tl.constexpr,
     BLOCK: tl.constexpr,
+    WINDOW: tl.constexpr,
 ) -> None:
-    """Find the flat index of a contest's last kept tie; hand out its count of NaN; zero the counters for next time."""
+    """Find the flat index of a contest's last kept tie; hand out its count of NaN; prepare the next selection.
+
+    That is: zero the counters, and lay the window around the threshold.
+    """
     contest = tl.program_id(0).to(tl.int64)
     state = _state(states, contest, BYTES - 1)
     rank = tl.load(state + 1).to(tl.int32)
@@ -288,21 +425,40 @@ def find_cut(
     tl.store(cuts + contest, cut)
     tl.store(nans + contest, tl.load(nan_counts + contest).to(tl.int64))
     tl.store(nan_counts + contest, 0)
-    tl.store(histograms + contest * BYTES * BINS + tl.arange(0, BYTES * BINS), tl.zeros((BYTES * BINS,), tl.int32))
+    if tl.load(hits + contest) == 0:
+        tl.store(histograms + contest * BYTES * BINS + tl.arange(0, BYTES * BINS), tl.zeros((BYTES * BINS,), tl.int32))
+    if tl.load(windows + contest * 2 + 1) >= 0:
+        low = tl.maximum(tl.load(state) - WINDOW // 2, 0)
+        tl.store(windows + contest * 2, tl.minimum(low, 0xFFFFFFFF - WINDOW))
+
+
+@triton.jit
+def _follow(row: tl.tensor, lanes: tl.tensor, kept: tl.tensor, changed: tl.tensor, WEIGHT: tl.constexpr) -> None:
+    """Write the masked weights whose mask changed, if weights follow in this launch; their bits are copied."""
+    frozen = tl.load(row + FROZEN)
+    if frozen != 0:
+        weights = tl.load(frozen.to(tl.pointer_type(WEIGHT)) + lanes, mask=changed & kept, other=0)
+        tl.store(tl.load(row + VALUE).to(tl.pointer_type(WEIGHT)) + lanes, weights, mask=changed)
 
 
 @triton.jit
 def write(
     blocks: tl.tensor,
+    runs: tl.tensor,
     states: tl.tensor,
     layouts: tl.tensor,
     cuts: tl.tensor,
+    windows: tl.tensor,
+    fine: tl.tensor,
     SIGNED: tl.constexpr,
     DTYPE: tl.constexpr,
+    WEIGHT: tl.constexpr,
     BLOCK: tl.constexpr,
+    WINDOW: tl.constexpr,
 ) -> None:
-    """Write the masks."""
-    row = blocks + tl.program_id(0).to(tl.int64) * COLUMNS
+    """Write the masks where they changed and the weights that follow them; empty the window's bins for next time."""
+    block = tl.program_id(0)
+    row = blocks + block.to(tl.int64) * COLUMNS
     contest = tl.load(row + CONTEST)
     live = tl.load(row + LIVE)
     keys = _keys(_block_bits(row, DTYPE, BLOCK, True), SIGNED)
@@ -322,10 +478,31 @@ def write(
             keys_, lanes = _part(row, start, DTYPE, SIGNED, BLOCK)
             places = _reindex(first + lanes, layouts + layout * 3 * DIMS, 2, 1)
             kept = (keys_ > threshold) | ((keys_ == threshold) & (places <= last))
-            tl.store(pointer + lanes, kept.to(tl.int8), mask=lanes < live)
+            old = tl.load(pointer + lanes, mask=lanes < live, other=0)
+            changed = (kept.to(tl.int8) != old) & (lanes < live)
+            tl.store(pointer + lanes, kept.to(tl.int8), mask=changed)
+            _follow(row, lanes, kept, changed, WEIGHT)
     else:
-        kept = (keys > threshold) | (tied & (first + tl.arange(0, BLOCK) <= last))
-        _store(tl.multiple_of(pointer, 16), kept.to(tl.int8), live, BLOCK)
+        lanes = tl.arange(0, BLOCK)
+        kept = (keys > threshold) | (tied & (first + lanes <= last))
+        old = _load(tl.multiple_of(pointer, 16), live, BLOCK)
+        changed = (kept.to(tl.int8) != old) & (lanes < live)
+        if tl.sum(changed.to(tl.int32)) > 0:
+            _store(tl.multiple_of(pointer, 16), kept.to(tl.int8), live, BLOCK)
+            _follow(row, lanes, kept, changed, WEIGHT)
+    if tl.load(windows + contest * 2 + 1) >= 0:
+        _empty(runs + contest * 2, block, fine + tl.load(windows + contest * 2 + 1) * WINDOW, WINDOW)
+
+
+@triton.jit
+def _empty(run: tl.tensor, block: tl.tensor, bins: tl.tensor, WINDOW: tl.constexpr) -> None:
+    """Zero this block's share of its contest's bins."""
+    count = tl.load(run + 1).to(tl.int32)
+    share: tl.constexpr = min(CHUNK, WINDOW)
+    start = (block - tl.load(run).to(tl.int32)) * share
+    while start < WINDOW:
+        tl.store(bins + start + tl.arange(0, share), tl.zeros((share,), tl.int32))
+        start += count * share
 
 
 @triton.jit(do_not_specialize=["count"])

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.kernels import gpu_kernels
-from supermask.masking.kernels.contest import Contest
+from supermask.masking.kernels.contest import Contest, Weights
 
 _ALIGNMENT = 16  # bytes; torch's own allocations have it, odd views into them may not
+_INTEGERS = {0: tl.int32, 2: tl.int16, 4: tl.int32}  # by the bytes of a weight; 0 where none follow
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
@@ -35,7 +36,10 @@ class Plan:
     kept_before: list[int]
     scores: list[Staged]
     masks: list[Staged]
-    blocks: Tensor  # int64 [blocks, 7]
+    weight: Any  # an integer type as wide as the weights that the kernels write
+    followers: list[tuple[int, int]]  # contest and place of the weights that they do not
+    values: list[Tensor]  # masked weights that they write, past autograd, which must see it
+    blocks: Tensor  # int64 [blocks, 9]
     runs: Tensor  # int64 [contests, 2]: a contest's first block and how many it has
     layouts: Tensor  # int64 [layouts, 3, 5]
     kept: Tensor  # int64 [contests]
@@ -45,11 +49,20 @@ class Plan:
     cuts: Tensor  # int32 [contests]
     nan_counts: Tensor  # int32 [contests]; zero between selections
     nans: Tensor  # int64 [contests]
+    windows: Tensor  # int64 [contests, 2]: the lowest key of a contest's window or -1, its row in fine or -1
+    coarse: Tensor  # int32 [contests, 258]; zero between selections
+    fine: Tensor  # int32 [large contests, window]; zero between selections
+    hits: Tensor  # int32 [contests]
 
     def keep(self, kept: list[int]) -> None:
         """Bring the device's counts up to date."""
         if kept == self.kept_before:
             return
+        if self.kept.is_cuda and torch.cuda.is_current_stream_capturing():
+            raise SupermaskError(
+                "The number of kept weights changed while a CUDA graph was captured, which would replay the old number;"
+                " select once with it before, and use no schedule of the density in a graph."
+            )
         for count, total in zip(kept, self.totals, strict=True):
             if not 0 <= count <= total:
                 raise SupermaskError(f"Cannot keep {count} of {total} scores; keep from 0 to all of them.")
@@ -60,13 +73,25 @@ class Plan:
 def signature_of(contests: Sequence[Contest]) -> tuple[Any, ...]:
     """Return what the addresses and shapes in the tables depend on."""
     return tuple(
-        tuple((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in (*one.scores, *one.masks))
+        tuple((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in _tensors(one))
         for one in contests
     )
 
 
-def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...]) -> Plan:
-    """Return the plan of contests whose `signature_of` is given, for so many scores per program.
+def _tensors(contest: Contest) -> list[Tensor]:
+    followers = [tensor for pair in contest.weights for tensor in pair]
+    return [*contest.scores, *contest.masks, *followers]
+
+
+def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...], *, window: int, large: int) -> Plan:
+    """Return the plan of contests whose `signature_of` is given.
+
+    Args:
+        contests: all on one device.
+        block: scores per program.
+        signature: what `signature_of` says of the contests.
+        window: keys that are counted one by one around the last threshold.
+        large: scores from which a contest has a window.
 
     Raises:
         SupermaskError: as `GpuSelector.select`.
@@ -83,6 +108,9 @@ def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...]
         return torch.zeros(shape, dtype=dtype, device=device)
 
     count = len(contests)
+    rows = [-1] * count
+    for row, contest in enumerate(number for number, total in enumerate(totals) if total >= large):
+        rows[contest] = row
     blocks = torch.cat([torch.empty(0, gpu_kernels.COLUMNS.value, dtype=torch.int64), *tables.blocks])
     return Plan(
         signature=signature,
@@ -91,6 +119,9 @@ def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...]
         kept_before=[0] * count,
         scores=tables.scores,
         masks=tables.masks,
+        weight=_INTEGERS[tables.width],
+        followers=tables.followers,
+        values=tables.values,
         blocks=_upload(blocks, device),
         runs=_upload(torch.tensor(tables.runs, dtype=torch.int64), device),
         layouts=_upload(torch.tensor(tables.layouts, dtype=torch.int64), device),
@@ -101,11 +132,15 @@ def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...]
         cuts=zeros(count, dtype=torch.int32),
         nan_counts=zeros(count, dtype=torch.int32),
         nans=zeros(count, dtype=torch.int64),
+        windows=_upload(torch.tensor([[-1, row] for row in rows], dtype=torch.int64).reshape(-1, 2), device),
+        coarse=zeros(count, gpu_kernels.GROUPS.value + 2, dtype=torch.int32),
+        fine=zeros(max(rows, default=-1) + 1, window, dtype=torch.int32),
+        hits=zeros(count, dtype=torch.int32),
     )
 
 
 def _device(contests: Sequence[Contest]) -> torch.device:
-    devices = {tensor.device for contest in contests for tensor in (*contest.scores, *contest.masks)}
+    devices = {tensor.device for contest in contests for tensor in _tensors(contest)}
     if len(devices) > 1:
         names = ", ".join(sorted(map(str, devices)))
         raise SupermaskError(f"Cannot select among tensors on {names} at once; put scores and masks on one device.")
@@ -137,6 +172,9 @@ class _Tables:
         self.layouts: list[list[list[int]]] = []
         self.scores: list[Staged] = []
         self.masks: list[Staged] = []
+        self.width = 0
+        self.followers: list[tuple[int, int]] = []
+        self.values: list[Tensor] = []
         self._dtype = dtype
         self._block = block
 
@@ -145,8 +183,13 @@ class _Tables:
         base = 0
         for index, (scores, mask) in enumerate(zip(contest.scores, contest.masks, strict=True)):
             if scores.numel():
+                weights = contest.weights[index] if contest.weights else None
+                asked = mask
                 scores, mask = self._in_place_or_staged(scores, mask, number, index)
-                self.blocks.append(self._rows(scores, mask, number, base))
+                if weights is not None and not (mask is asked and self._follow(scores, weights)):
+                    self.followers.append((number, index))
+                    weights = None
+                self.blocks.append(self._rows(scores, mask, weights, number, base))
             base += scores.numel()
         self.runs.append((start, sum(map(len, self.blocks)) - start))
 
@@ -160,7 +203,19 @@ class _Tables:
             self.masks.append(Staged(number, index, mask))
         return scores, mask
 
-    def _rows(self, scores: Tensor, mask: Tensor, number: int, base: int) -> Tensor:
+    def _follow(self, scores: Tensor, weights: Weights) -> bool:
+        """Return whether the kernels can write these weights: as wide as the others, and lying like their scores."""
+        width = weights.frozen.element_size()
+        alike = all(have_equal_strides(scores, tensor) for tensor in weights)
+        if width not in _INTEGERS or self.width not in (0, width) or not alike:
+            return False
+        if weights.frozen.dtype is not weights.value.dtype:
+            return False
+        self.width = width
+        self.values.append(weights.value)
+        return True
+
+    def _rows(self, scores: Tensor, mask: Tensor, weights: Weights | None, number: int, base: int) -> Tensor:
         first = torch.arange(0, scores.numel(), self._block)
         columns = torch.empty(len(first), gpu_kernels.COLUMNS.value, dtype=torch.int64)
         columns[:, gpu_kernels.SCORES.value] = scores.data_ptr() + first * scores.element_size()
@@ -170,6 +225,10 @@ class _Tables:
         columns[:, gpu_kernels.FIRST.value] = first
         columns[:, gpu_kernels.BASE.value] = base
         columns[:, gpu_kernels.LAYOUT.value] = self._layout(scores)
+        for column, tensor in zip((gpu_kernels.FROZEN, gpu_kernels.VALUE), weights or (), strict=False):
+            columns[:, column.value] = tensor.data_ptr() + first * tensor.element_size()
+        if weights is None:
+            columns[:, gpu_kernels.FROZEN.value :] = 0
         return columns
 
     def _layout(self, scores: Tensor) -> int:
