@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.framework.plots import plot_trace
-from experiments.measuring.selection_times import Selection
+from experiments.measuring.selection_times import SelectionTimes
 from supermask.runs import Result
 
 _OTHERS = ("cold", "partition", "kthvalue", "topk", "sort")
@@ -49,7 +49,7 @@ EXPERIMENT = Experiment(
         " as published codes use them. Times depend on the machine and on what else it does; run with one worker and"
         " nothing beside it."
     ),
-    groups=(Group("25,000,000 scores", (Selection(),)),),
+    groups=(Group("25,000,000 scores", (SelectionTimes(),)),),
     table=Table(
         header=("steady", "jump", "equal", *_OTHERS, "floor", "wrong"),
         row=_row,

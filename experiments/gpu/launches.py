@@ -7,8 +7,8 @@ from torch import Tensor
 
 from experiments.gpu.bench import Bench
 from supermask import models
-from supermask.masking.kernels.contest import Contest, Weights
 from supermask.masking.kernels.gpu import GpuSelector
+from supermask.masking.kernels.top_k import TopK, Weights
 
 _PROFILED = 5  # selections under the profiler
 
@@ -23,8 +23,8 @@ def run(bench: Bench) -> None:
             model = models.build(name, input_shape=(3, 32, 32), **options)
         shapes = [tuple(parameter.shape) for parameter in model.parameters() if parameter.ndim >= 2]
         label = name.partition(":")[2]
-        _measure(bench, f"{label}, a contest per layer", shapes, followed=True)
-        _measure(bench, f"{label}, one contest", shapes, followed=True, together=True)
+        _measure(bench, f"{label}, a problem per layer", shapes, followed=True)
+        _measure(bench, f"{label}, one problem", shapes, followed=True, together=True)
 
 
 def _measure(
@@ -32,11 +32,11 @@ def _measure(
 ) -> None:
     scores = [torch.randn(shape, device=bench.device) for shape in shapes]
     velocity = [1e-3 * torch.randn_like(score) for score in scores]
-    contests = _contests(scores, followed=followed, together=together)
+    problems = _problems(scores, followed=followed, together=together)
     selector = GpuSelector(False)
 
     def select() -> None:
-        selector.select(contests)
+        selector.select(problems)
 
     def moved() -> None:
         torch._foreach_add_(scores, velocity)  # as a training step moves them: the threshold is another each time
@@ -54,14 +54,14 @@ def _measure(
             bench.note(f"{label}: {kernel}", round(micro, 2), "us", launches=count)
 
 
-def _contests(scores: Sequence[Tensor], *, followed: bool, together: bool) -> list[Contest]:
+def _problems(scores: Sequence[Tensor], *, followed: bool, together: bool) -> list[TopK]:
     masks = [torch.zeros_like(score, dtype=torch.bool) for score in scores]
     weights = [Weights(torch.randn_like(score), torch.zeros_like(score)) for score in scores] if followed else []
     if together:
         total = sum(score.numel() for score in scores)
-        return [Contest(tuple(scores), total // 2, tuple(masks), tuple(weights))]
+        return [TopK(tuple(scores), total // 2, tuple(masks), tuple(weights))]
     return [
-        Contest((score,), score.numel() // 2, (mask,), tuple(weights[place : place + 1]))
+        TopK((score,), score.numel() // 2, (mask,), tuple(weights[place : place + 1]))
         for place, (score, mask) in enumerate(zip(scores, masks, strict=True))
     ]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from experiments.gpu.bench import Bench
-from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.plain import PlainSelector
+from supermask.masking.kernels.top_k import TopK
 
 _REPEATS = 3  # a race seldom gives the same wrong mask three times
 
@@ -39,11 +39,11 @@ def run(bench: Bench) -> None:
 
 def _wrong(case: Case, signed: bool, selector: object, oracle: PlainSelector) -> int:
     expected = _masks(case, value=False)
-    oracle.select([Contest(case.scores, case.kept, expected)])
+    oracle.select([TopK(case.scores, case.kept, expected)])
     wrong = 0
     for repeat in range(_REPEATS):
         found = _masks(case, value=repeat % 2 == 0)
-        selector.select([Contest(case.scores, case.kept, found)])  # type: ignore[attr-defined]
+        selector.select([TopK(case.scores, case.kept, found)])  # type: ignore[attr-defined]
         wrong += sum(int((one != other).sum()) for one, other in zip(found, expected, strict=True))
     return wrong
 

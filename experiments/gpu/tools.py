@@ -56,11 +56,11 @@ def _under(bench: Bench, command: list[str], size: int) -> "subprocess.Completed
 
 def _selections(size: int) -> None:
     """Select three times as a training step does: scores move, mask and weights follow."""
-    from supermask.masking.kernels.contest import Contest, Weights
     from supermask.masking.kernels.gpu import GpuSelector
+    from supermask.masking.kernels.top_k import TopK, Weights
 
     scores = torch.randn(size, device="cuda")
-    contest = Contest(
+    problem = TopK(
         (scores,),
         size // 2,
         (torch.zeros_like(scores, dtype=torch.bool),),
@@ -69,7 +69,7 @@ def _selections(size: int) -> None:
     selector = GpuSelector(False)
     for _ in range(3):
         scores.add_(1e-3)
-        selector.select([contest])
+        selector.select([problem])
     torch.cuda.synchronize()
 
 

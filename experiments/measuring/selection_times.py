@@ -15,7 +15,8 @@ from experiments.measuring.published_selection import PUBLISHED, MaskOf
 from experiments.measuring.score_walk import Phase, Plan, Walk
 from experiments.measuring.sorted_answer import kth_largest, wrong_entries
 from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cores
-from supermask.masking.selection import Contest, Selector
+from supermask.masking.budget import Pool
+from supermask.masking.selection import Selection
 from supermask.runs import Result, recorded
 
 BYTES_PER_SCORE = 5
@@ -23,7 +24,7 @@ BYTES_PER_SCORE = 5
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectionTimes:
     """The times of our selection over a walk of scores, each checked against a sort, and of others at its end.
 
     Attributes:
@@ -71,13 +72,13 @@ class Selection:
 
     def _walk(self, walk: Walk) -> dict[str, Any]:
         """Select at every step and check it; return the times and what the checks found."""
-        selector, mask, k = Selector(signed=False), torch.empty_like(walk.scores, dtype=torch.bool), self.size // 2
+        selection, mask, k = Selection(signed=False), torch.empty_like(walk.scores, dtype=torch.bool), self.size // 2
         _compile(mask.device)
         times, wrong, thresholds = [], [], []
         for step in tqdm(range(self.steps), desc="select", unit="step", leave=False, disable=None):
             walk.advance(step)
             mask.fill_(step % 2 == 0)  # nothing is right because it was right before
-            times.append(milliseconds(lambda: selector.select([Contest((walk.scores,), k, (mask,))]), mask.device))
+            times.append(milliseconds(lambda: _select(selection, walk.scores, k, mask), mask.device))
             scores = walk.scores.cpu().numpy()
             thresholds.append(kth_largest(scores, k))
             wrong.append(wrong_entries(scores, k, mask.cpu().numpy(), thresholds[-1]))
@@ -118,15 +119,19 @@ def _others(scores: Tensor, k: int) -> dict[str, Callable[[], object]]:
     return ways if scores.is_cuda else {**ways, "partition": partial(_partition, scores, k)}
 
 
+def _select(selection: Selection, scores: Tensor, k: int, mask: Tensor) -> None:
+    selection.select([Pool(("scores",), k)], {"scores": scores}, {"scores": mask})
+
+
 def _compile(device: torch.device) -> None:
     """Select twice among scores enough for every loop to be used, and so compiled."""
-    scores, selector = torch.linspace(0.0, 1.0, 1 << 15, device=device), Selector(signed=False)
+    scores, selection = torch.linspace(0.0, 1.0, 1 << 15, device=device), Selection(signed=False)
     for _ in range(2):
-        selector.select([Contest((scores,), 100, (torch.empty_like(scores, dtype=torch.bool),))])
+        _select(selection, scores, 100, torch.empty_like(scores, dtype=torch.bool))
 
 
 def _cold(scores: Tensor, k: int, mask: Tensor) -> None:
-    Selector(signed=False).select([Contest((scores,), k, (mask,))])
+    _select(Selection(signed=False), scores, k, mask)
 
 
 def _published(mask_of: MaskOf, scores: Tensor, k: int) -> Tensor:

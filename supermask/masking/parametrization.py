@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from supermask.masking.kernels import mask_weights, straight_through
-from supermask.masking.kernels.contest import Weights
+from supermask.masking.kernels.top_k import Weights
 from supermask.masking.signs import Signs, pack, unpack
 from supermask.parameters.parameters import Place, survey
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool
-from supermask.masking.competition import Competition
+from supermask.masking.selection import Selection
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def prune(
             raise SupermaskError(f"Cannot keep {pool.kept:,} of the {there:,} weights left in {', '.join(pool.names)}.")
     lowest = {name: torch.where(left[name], _finite(score), -torch.inf) for name, score in scores.items()}
     chosen = {name: torch.empty_like(mask) for name, mask in left.items()}
-    Competition(signed=True).select(pools, lowest, chosen)
+    Selection(signed=True).select(pools, lowest, chosen)
     return chosen
 
 

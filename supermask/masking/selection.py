@@ -1,37 +1,23 @@
 """The k largest scores, exactly: the same mask on every device.
 
-The tie rule: among equal scores the lowest flat (row-major) index is kept; in a contest of several tensors the first
+The tie rule: among equal scores the lowest flat (row-major) index is kept; where several tensors share one k, the first
 tensor comes first.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
-from supermask.masking.kernels.availability import available
-from supermask.masking.kernels.contest import Contest, Weights
-from supermask.masking.kernels.cpu import CpuSelector
-from supermask.masking.kernels.plain import PlainSelector
-
-__all__ = ["Contest", "Selector", "Weights", "keep_largest"]
+from supermask.masking.budget import Pool
+from supermask.masking.kernels import Selector, selector_class
+from supermask.masking.kernels.top_k import TopK, Weights
 
 
-class Kernel(Protocol):
-    """What selects on some kind of device; its arguments and attributes are those of `PlainSelector`."""
-
-    nans: Tensor | None
-
-    def __init__(self, *, signed: bool) -> None: ...
-
-    def select(self, contests: Sequence[Contest]) -> None:
-        """Write the masks of all contests."""
-
-
-class Selector:
-    """Selects the largest scores, again and again as they are trained.
+class Selection:
+    """Scores become the masks of all layers, again and again as the scores are trained.
 
     It remembers the thresholds of the step before, which changes only the time that the next selection takes.
 
@@ -41,38 +27,122 @@ class Selector:
     """
 
     def __init__(self, *, signed: bool) -> None:
-        self.signed = signed
-        self._kernels: dict[type[Kernel], Kernel] = {}
-        self._latest: Kernel | None = None
-        self._count = 0
+        self._signed = signed
+        self._largest, self._floors = _OnAnyDevice(signed), _OnAnyDevice(signed)
+        self._selected: list[_OnAnyDevice] = []
+        self._reserved: dict[tuple[str, ...], _Buffers] = {}
+        self._guarded: list[tuple[Pool, dict[str, Tensor]]] = []
 
-    def select(self, contests: Sequence[Contest]) -> None:
-        """Write the masks of all contests, and the weights that follow them; each keeps exactly its number of entries.
+    @torch.no_grad()
+    def select(
+        self,
+        pools: Sequence[Pool],
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        weights: Mapping[str, Weights] | None = None,
+    ) -> None:
+        """Write the masks in place, and the weights that follow them; each pool keeps exactly its number of entries.
 
-        On a GPU nothing waits for the result; `check` does.
+        Args:
+            pools: together hold every layer once.
+            scores: by layer, all on one device.
+            masks: by layer, bool tensors of the same shapes, written in place.
+            weights: by layer, what follows the masks; those of all layers, or none.
 
         Raises:
-            SupermaskError: a contest cannot keep so many, or on the CPU: a score is NaN.
+            SupermaskError: a pool cannot keep so many; or as `check`, which is called at once on the CPU. On a GPU
+                nothing waits here.
 
         """
-        for contest in contests:
-            if not 0 <= contest.kept <= contest.size:
-                raise SupermaskError(
-                    f"Cannot keep {contest.kept} of {contest.size} scores; keep from 0 to all of them."
-                )
-        tensors = [tensor for contest in contests for tensor in contest.scores]
-        kind = _kernel(tensors)
-        if kind not in self._kernels:
-            self._kernels[kind] = kind(signed=self.signed)
-        self._latest = self._kernels[kind]
-        self._latest.select(contests)
-        self._count = sum(contest.size for contest in contests)
-        if all(tensor.device.type == "cpu" for tensor in tensors):
+        for pool in pools:
+            _refuse_count(pool, sum(scores[name].numel() for name in pool.names))
+        floored = [pool for pool in pools if pool.floor and len(pool.names) > 1]
+        raised = {**scores, **self._raised(floored, scores)}
+        self._largest.select([_problem(pool, raised, masks, weights or {}) for pool in pools])
+        # a NaN among the largest of its layer is hidden from the second selection by what raises it
+        self._selected = [self._largest, self._floors] if floored else [self._largest]
+        self._guarded = [(pool, {name: masks[name] for name in pool.names}) for pool in pools if _is_guarded(pool)]
+        if all(tensor.device.type == "cpu" for tensor in (*scores.values(), *masks.values())):
             self.check()
 
     def check(self) -> None:
+        """Look at the last selection.
+
+        Raises:
+            SupermaskError: a score was NaN, or a layer was emptied whose pool has no floor.
+
+        """
+        for selected in self._selected:
+            selected.check()
+        for pool, masks in self._guarded:
+            _refuse_empty(pool, masks)
+
+    def _raised(self, pools: Sequence[Pool], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return scores by layer in which the `floor` largest of each layer come before all others."""
+        if not pools:
+            return {}
+        buffers = {pool.names: self._buffers(pool, [scores[name] for name in pool.names]) for pool in pools}
+        self._floors.select(
+            [
+                TopK((scores[name],), min(pool.floor or 0, mask.numel()), (mask,))
+                for pool in pools
+                for name, mask in zip(pool.names, buffers[pool.names].masks, strict=True)
+            ]
+        )
+        for names, (masks, raised) in buffers.items():
+            for name, mask, out in zip(names, masks, raised, strict=True):
+                score = scores[name]
+                out.copy_(score if self._signed else score.abs()).clamp_(max=torch.finfo(score.dtype).max)
+                out.masked_fill_(mask, torch.inf)
+        return {name: out for names, found in buffers.items() for name, out in zip(names, found.raised, strict=True)}
+
+    def _buffers(self, pool: Pool, scores: Sequence[Tensor]) -> "_Buffers":
+        """Return buffers that stay the same while the scores do, so that a device finds them where they were."""
+        kept = self._reserved.get(pool.names)
+        if kept is None or any(not _are_alike(one, other) for one, other in zip(kept.raised, scores, strict=True)):
+            masks = [torch.empty_like(score, dtype=torch.bool) for score in scores]
+            kept = self._reserved[pool.names] = _Buffers(masks, [torch.empty_like(score) for score in scores])
+        return kept
+
+
+class _Buffers(NamedTuple):
+    """Of the layers of a pool with a floor: the masks of their largest scores, and the scores with these raised."""
+
+    masks: list[Tensor]
+    raised: list[Tensor]
+
+
+def _are_alike(one: Tensor, other: Tensor) -> bool:
+    return (one.shape, one.dtype, one.device, one.stride()) == (other.shape, other.dtype, other.device, other.stride())
+
+
+def _problem(
+    pool: Pool, scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], weights: Mapping[str, Weights]
+) -> TopK:
+    own, written = tuple(scores[name] for name in pool.names), tuple(masks[name] for name in pool.names)
+    return TopK(own, pool.kept, written, tuple(weights[name] for name in pool.names if name in weights))
+
+
+class _OnAnyDevice:
+    """A selector for the device of whatever scores come; it stays the same while they stay there."""
+
+    def __init__(self, signed: bool) -> None:
+        self._signed = signed
+        self._selector: Selector | None = None
+        self._count = 0
+
+    def select(self, problems: Sequence[TopK]) -> None:
+        """Write the masks of all problems."""
+        kind = selector_class([tensor for problem in problems for tensor in problem.scores])
+        if type(self._selector) is not kind:
+            self._selector = kind(self._signed)
+        assert self._selector is not None
+        self._selector.select(problems)
+        self._count = sum(problem.size for problem in problems)
+
+    def check(self) -> None:
         """Raise SupermaskError if a score of the last selection was NaN."""
-        counted = self._latest.nans if self._latest else None
+        counted = self._selector.nans if self._selector else None
         nans = 0 if counted is None else int(counted.sum())
         if nans:
             raise SupermaskError(
@@ -97,20 +167,25 @@ def keep_largest(scores: Tensor, k: int) -> Tensor:
     """
     scores = scores.detach()
     mask = torch.empty_like(scores, dtype=torch.bool)
-    selector = Selector(signed=True)
-    selector.select([Contest((scores,), k, (mask,))])
-    selector.check()
+    selection = Selection(signed=True)
+    selection.select([Pool(("scores",), k)], {"scores": scores}, {"scores": mask})
+    selection.check()
     return mask
 
 
-def _kernel(tensors: Sequence[Tensor]) -> type[Kernel]:
-    """Return what selects among such tensors."""
-    if any(tensor.dtype is torch.float64 for tensor in tensors):
-        return PlainSelector
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return CpuSelector
-    if all(tensor.is_cuda for tensor in tensors) and available():
-        from supermask.masking.kernels.gpu import GpuSelector  # not to be imported elsewhere
+def _refuse_count(pool: Pool, size: int) -> None:
+    if not 0 <= pool.kept <= size:
+        raise SupermaskError(f"Cannot keep {pool.kept} of {size} scores; keep from 0 to all of them.")
 
-        return GpuSelector
-    return PlainSelector
+
+def _is_guarded(pool: Pool) -> bool:
+    return pool.floor is None and len(pool.names) > 1 and pool.kept > 0
+
+
+def _refuse_empty(pool: Pool, masks: Mapping[str, Tensor]) -> None:
+    empty = [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
+    if empty:
+        raise SupermaskError(
+            f"A global budget of {pool.kept} weights leaves none in {', '.join(empty)}; raise the density, or let each"
+            " layer keep a few with a floor: masking.Global(floor=1)."
+        )

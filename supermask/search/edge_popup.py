@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Budget, Pool, Scope, checked_density, named_scope
-from supermask.masking.competition import Competition
 from supermask.masking.parametrization import Masked
 from supermask.masking.schedule import Constant, Schedule
+from supermask.masking.selection import Selection
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, Fans, KaimingUniform
 from supermask.search.base import Choices, Search, drawn
@@ -100,7 +100,7 @@ class EdgePopup(Search):
         self._signed, self._packed = score == "signed", packed
         self._scores, self._equalised = scores, equalised
         self._made, self._pooled = -1.0, list[Pool]()
-        self._competition = Competition(signed=self._signed)
+        self._selection = Selection(signed=self._signed)
         options = {
             "density": self.density,
             "scope": describe(self.budget.scope),
@@ -136,12 +136,12 @@ class EdgePopup(Search):
         masks = {name: layer.mask for name, layer in self._layers.items()}
         followers = {name: layer.weights for name, layer in self._layers.items()}
         weights = {name: pair for name, pair in followers.items() if pair is not None}
-        self._competition.select(self._pools(), scores, masks, weights)
+        self._selection.select(self._pools(), scores, masks, weights)
         for name in self._layers.keys() - weights.keys():
             self._layers[name].refresh()
 
     def _check(self) -> None:
-        self._competition.check()
+        self._selection.check()
 
     def _pools(self) -> list[Pool]:
         """Return the pools of the present step; they are made anew only when the density changes."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import checked_density
-from supermask.masking.competition import Competition
+from supermask.masking.selection import Selection
 from supermask.random.transform import Fixed, Preset
 from supermask.search.edge_popup import EdgePopup, PopupChoices
 
@@ -53,7 +53,7 @@ class PartiallyFrozen(EdgePopup):
         self.frozen = checked_density(frozen, "frozen")
         self.locked = checked_density(density) if locked is None else checked_density(locked, "locked")
         self._fixed: dict[str, Fixed] = {}
-        self._by_rank = Competition(signed=True)
+        self._by_rank = Selection(signed=True)
         super().__init__(model, density=density, seed=seed, **choices)
         self.options |= {"frozen": self.frozen, "locked": self.locked}
 

@@ -74,7 +74,7 @@ class MulticoatedSupermask(EdgePopup):
         masks = {name: torch.empty_like(layer.mask) for name, layer in self._layers.items()}
         counts = {name: torch.zeros_like(layer.mask, dtype=torch.int8) for name, layer in self._layers.items()}
         for pools in reversed(self._coats):  # the first coat comes last: its masks stay, and its faults are looked at
-            self._competition.select(pools, scores, masks)
+            self._selection.select(pools, scores, masks)
             for name, mask in masks.items():
                 counts[name] += mask
         for name, layer in self._layers.items():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Budget, Scope, checked_density, named_scope
-from supermask.masking.competition import Competition
+from supermask.masking.selection import Selection
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, XavierUniform
@@ -61,7 +61,7 @@ class SignedSupermask(Search):
         self.density = None if density is None else checked_density(density)
         self.threshold, self._scores = threshold, scores
         self.budget = Budget(named_scope(scope))
-        self._competition = Competition(signed=False)
+        self._selection = Selection(signed=False)
         chosen = {"threshold": threshold} if density is None else {"density": density, "scaled": scaled}
         options = {**chosen, "scope": describe(self.budget.scope), "scores": scores.describe()}
         super().__init__(
@@ -94,7 +94,7 @@ class SignedSupermask(Search):
         if self.density is None:
             refuse_nan(scores)
         else:
-            self._competition.select(self.budget.pools(self.network.shapes, self.density), scores, masks)
+            self._selection.select(self.budget.pools(self.network.shapes, self.density), scores, masks)
         for name, layer in self._layers.items():
             assert isinstance(layer, Treated)
             if self.density is None:
@@ -103,4 +103,4 @@ class SignedSupermask(Search):
             layer.refresh()
 
     def _check(self) -> None:
-        self._competition.check()
+        self._selection.check()

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Budget, Scope, checked_density, named_scope
-from supermask.masking.competition import Competition
 from supermask.masking.granularity import Channels, Groups, NofM, Structure
 from supermask.masking.parametrization import Masked
+from supermask.masking.selection import Selection
 from supermask.parameters.parameters import Slot
 from supermask.search.base import Choices, Search, drawn, refuse_nan
 from supermask.search.edge_popup import SCORES
@@ -54,7 +54,7 @@ class StructuredPopup(Search):
     ) -> None:
         self.structure, self.density = structure, _density(structure, density)
         self.budget = Budget(named_scope(scope))
-        self._competition = Competition(signed=True)
+        self._selection = Selection(signed=True)
         options = {
             "density": self.density,
             "structure": describe(structure),
@@ -86,7 +86,7 @@ class StructuredPopup(Search):
         ranks = self._ranks(scores)
         kept = {name: torch.empty_like(rank, dtype=torch.bool) for name, rank in ranks.items()}
         pools = self.budget.pools({name: tuple(rank.shape) for name, rank in ranks.items()}, self.density)
-        self._competition.select(pools, ranks, kept)
+        self._selection.select(pools, ranks, kept)
         return kept
 
     def _ranks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ class StructuredPopup(Search):
         return {name: self.structure.mask(score.detach().abs()) for name, score in scores.items()}
 
     def _check(self) -> None:
-        self._competition.check()
+        self._selection.check()
 
 
 class _Grouped(Masked):

@@ -9,13 +9,13 @@ from hypothesis.extra.numpy import arrays
 
 from experiments.measuring import selection_times, stopwatch
 from experiments.measuring.score_walk import Plan, Walk
-from experiments.measuring.selection_times import Selection, Selector, _others
+from experiments.measuring.selection_times import Selection, SelectionTimes, _others
 from experiments.measuring.sorted_answer import kth_largest, wrong_entries
 from experiments.selection_cost import EXPERIMENT, ON_GPU
 from supermask.masking import keep_largest
 
 PLAN = Plan(fast=(20, 35), equal=(45, 48))
-SMALL = Selection(size=10_000, steps=60, plan=PLAN, repeats=2)
+SMALL = SelectionTimes(size=10_000, steps=60, plan=PLAN, repeats=2)
 CPU = torch.device("cpu")
 
 
@@ -53,39 +53,39 @@ def test_a_run_has_its_phases_and_all_its_times(tmp_path):
     assert phases["equal"]["moved"] == 0
 
 
-class Forgetful(Selector):
+class Forgetful(Selection):
     """Swaps one kept entry for a pruned one at its fifth selection."""
 
     calls = 0
 
-    def select(self, contests):
-        super().select(contests)
+    def select(self, pools, scores, masks):
+        super().select(pools, scores, masks)
         Forgetful.calls += 1
         if Forgetful.calls == 5 + 2:  # the first two only compile
-            (mask,) = contests[0].masks
+            (mask,) = masks.values()
             kept, pruned = mask.nonzero()[0], (~mask).nonzero()[0]
             mask[kept], mask[pruned] = False, True
 
 
-class Idle(Selector):
+class Idle(Selection):
     """Does nothing from its fourth selection on, when the mask before might still be right."""
 
     calls = 0
 
-    def select(self, contests):
+    def select(self, pools, scores, masks):
         Idle.calls += 1
         if Idle.calls <= 3 + 2:
-            super().select(contests)
+            super().select(pools, scores, masks)
 
 
 def test_a_wrong_mask_is_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(selection_times, "Selector", Forgetful)
+    monkeypatch.setattr(selection_times, "Selection", Forgetful)
     result = SMALL.run(tmp_path, device="cpu", data_folder=None)
     assert (result["entries_wrong"], result["steps_checked"], result["steps_equal"]) == (2, 60, 59)
 
 
 def test_a_mask_that_is_not_written_is_wrong(tmp_path, monkeypatch):
-    monkeypatch.setattr(selection_times, "Selector", Idle)
+    monkeypatch.setattr(selection_times, "Selection", Idle)
     still = replace(SMALL, plan=Plan(equal=(1, 60)))  # the right mask is the same from step 1 on
     result = still.run(tmp_path, device="cpu", data_folder=None)
     assert (result["entries_wrong"], result["steps_equal"]) == (57 * 5_000, 3)

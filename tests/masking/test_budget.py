@@ -19,7 +19,7 @@ from supermask.masking.budget import (
     checked_density,
     named_scope,
 )
-from supermask.masking.competition import Competition
+from supermask.masking.selection import Selection
 
 SIZES = st.integers(0, 6)
 SHAPES = st.lists(st.lists(SIZES, max_size=4).map(tuple) | st.just((1,)) | st.just((1, 1)), min_size=1, max_size=6).map(
@@ -34,7 +34,7 @@ def count(shapes):
 
 def select(pool, scores):
     masks = {name: torch.ones(tensor.shape, dtype=torch.bool) for name, tensor in scores.items()}
-    Competition(signed=True).select([pool], scores, masks)
+    Selection(signed=True).select([pool], scores, masks)
     return masks
 
 

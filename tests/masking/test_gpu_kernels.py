@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supermask.errors import SupermaskError
-from supermask.masking.kernels.contest import Contest, Weights
+from supermask.masking.kernels.top_k import TopK, Weights
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
@@ -61,25 +61,25 @@ def oracle(scores, kept, signed):
     return [part.reshape(tensor.shape) for part, tensor in zip(parts, scores, strict=True)]
 
 
-def contest(scores, kept, layouts=None):
-    """A contest among copies on the device; its masks begin with the wrong content."""
+def problem(scores, kept, layouts=None):
+    """A problem among copies on the device; its masks begin with the wrong content."""
     layouts = layouts or ["contiguous"] * len(scores)
     there = [laid_out(tensor, layout) for tensor, layout in zip(scores, layouts, strict=True)]
     masks = [torch.ones_like(tensor, dtype=torch.bool) for tensor in there]
-    return Contest(tuple(there), kept, tuple(masks))
+    return TopK(tuple(there), kept, tuple(masks))
 
 
-def check(selector, contests, signed):
-    selector.select(contests)
-    for scores, kept, masks, _ in contests:
+def check(selector, problems, signed):
+    selector.select(problems)
+    for scores, kept, masks, _ in problems:
         wanted = oracle([tensor.cpu() for tensor in scores], kept, signed)
         for mask, want in zip(masks, wanted, strict=True):
             assert torch.equal(mask.cpu(), want)
-    assert selector.nans.tolist() == [0] * len(contests)
+    assert selector.nans.tolist() == [0] * len(problems)
 
 
 @st.composite
-def contests(draw):
+def problems(draw):
     # an awkward dtype alone and beside others
     dtypes = draw(st.sampled_from([DTYPES, *((dtype,) for dtype in DTYPES)]))
     number = st.sampled_from(AWKWARD) | st.integers(-2, 2).map(float) | st.floats(-1, 1)
@@ -95,12 +95,12 @@ def contests(draw):
             layouts.append(draw(st.sampled_from(LAYOUTS)))
         total = sum(tensor.numel() for tensor in tensors)
         kept = draw(st.sampled_from([0, min(1, total), total // 2, max(0, total - 1), total]) | st.integers(0, total))
-        result.append(contest(tensors, kept, layouts))
+        result.append(problem(tensors, kept, layouts))
     return result
 
 
 @settings(deadline=None, max_examples=30)
-@given(contests(), st.booleans(), st.sampled_from(BLOCKS))
+@given(problems(), st.booleans(), st.sampled_from(BLOCKS))
 def test_the_masks_are_those_of_the_definition_and_the_scores_stay_as_they_were(cases, signed, block):
     before = [[tensor.clone() for tensor in case.scores] for case in cases]
     check(GpuSelector(signed, block=block), cases, signed)
@@ -119,13 +119,13 @@ def test_any_bit_patterns_are_ranked(seed, kept, varying, signed):
     pattern = generator.integers(0, 2**32, dtype=np.uint32)
     noise = generator.integers(0, 2**varying, size=900, dtype=np.uint64) << np.uint64(shift)
     scores = torch.from_numpy((pattern ^ noise.astype(np.uint32)).view(np.float32).copy()).nan_to_num(math.inf)
-    check(GpuSelector(signed, block=256), [contest([scores], kept)], signed)
+    check(GpuSelector(signed, block=256), [problem([scores], kept)], signed)
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, "channels_last"])
 @pytest.mark.parametrize("kept", [1, 121, 239])
 def test_ties_across_tensors_and_blocks_keep_the_lowest_row_major_indices(layout, kept):
-    case = contest([torch.full((2, 3, 4, 5), -0.5)] * 2, kept, [layout, layout])
+    case = problem([torch.full((2, 3, 4, 5), -0.5)] * 2, kept, [layout, layout])
     check(GpuSelector(False, block=BLOCKS[0]), [case], False)
 
 
@@ -134,7 +134,7 @@ def test_ties_across_tensors_and_blocks_keep_the_lowest_row_major_indices(layout
 def test_minus_zero_ties_with_zero_and_not_with_the_least_subnormal(dtype, signed):
     least = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
     scores = torch.tensor([-0.0, 0.0, -0.0, least, -0.0, 0.0], dtype=torch.float64).to(dtype)
-    check(GpuSelector(signed, block=BLOCKS[0]), [contest([scores], 3)], signed)
+    check(GpuSelector(signed, block=BLOCKS[0]), [problem([scores], 3)], signed)
 
 
 @pytest.mark.parametrize("kept", [100, 1500, 2900])
@@ -142,18 +142,18 @@ def test_a_permuted_tensor_of_more_than_one_part_is_cut_in_row_major_order(kept)
     """The parts in which a block's places are divided up have 1024 entries."""
     generator = torch.Generator().manual_seed(0)
     scores = torch.randint(-2, 3, (30, 100), generator=generator).float()
-    check(GpuSelector(True, block=2048), [contest([scores], kept, ["transposed"])], True)
+    check(GpuSelector(True, block=2048), [problem([scores], kept, ["transposed"])], True)
 
 
 @pytest.mark.parametrize("dims", [[5, 0, 4, 1, 3, 2], [0, 5, 1, 4, 2, 3]])
 def test_more_dimensions_than_the_tables_hold_are_no_matter(dims):
     scores = torch.arange(64.0).remainder(5).reshape((2,) * 6).permute(dims)
     masks = torch.empty_like(scores, dtype=torch.bool)
-    check(GpuSelector(True, block=BLOCKS[0]), [Contest((scores.to(DEVICE),), 20, (masks.to(DEVICE),))], True)
+    check(GpuSelector(True, block=BLOCKS[0]), [TopK((scores.to(DEVICE),), 20, (masks.to(DEVICE),))], True)
 
 
 def test_a_mask_may_lie_in_memory_in_another_way_than_its_scores():
-    case = contest([torch.randn(6, 7)], 20, ["transposed"])
+    case = problem([torch.randn(6, 7)], 20, ["transposed"])
     mask = torch.ones(6, 7, dtype=torch.bool, device=DEVICE)
     check(GpuSelector(False, block=BLOCKS[0]), [case._replace(masks=(mask,))], False)
 
@@ -161,7 +161,7 @@ def test_a_mask_may_lie_in_memory_in_another_way_than_its_scores():
 @pytest.mark.parametrize("layout", ["misaligned", "strided", "transposed", "contiguous"])
 def test_the_kernels_work_in_place_where_wide_loads_are_allowed(layout):
     selector = GpuSelector(False, block=BLOCKS[0])
-    selector.select([contest([torch.randn(8, 9)], 7, [layout])])
+    selector.select([problem([torch.randn(8, 9)], 7, [layout])])
     assert bool(selector._plan.scores) == (layout in ("misaligned", "strided"))
 
 
@@ -176,7 +176,7 @@ def test_one_selector_goes_through_changing_scores_counts_and_tensors():
             torch.rand(shape, generator=generator) < 0.3, coarse, torch.randn(shape, generator=generator)
         )
 
-    cases = [contest([fresh(5, 8), fresh(30)], 35), contest([fresh(4, 9)], 3, ["strided"])]
+    cases = [problem([fresh(5, 8), fresh(30)], 35), problem([fresh(4, 9)], 3, ["strided"])]
     for kept in (35, 35, 0, 70, 12):
         cases = [cases[0]._replace(kept=kept), cases[1]]
         check(selector, cases, False)
@@ -184,7 +184,7 @@ def test_one_selector_goes_through_changing_scores_counts_and_tensors():
             for tensor in case.scores:
                 tensor.copy_(fresh(*tensor.shape))
     check(selector, [*reversed(cases)], False)
-    check(selector, [contest([fresh(9)], 4)], False)
+    check(selector, [problem([fresh(9)], 4)], False)
     check(selector, cases, False)
 
 
@@ -200,9 +200,9 @@ def test_a_threshold_is_found_in_its_window_or_elsewhere(dtype, signed):
     generator = torch.Generator().manual_seed(0)
     selector = with_window(signed)
     cases = [
-        contest([torch.randn(20, 13, generator=generator).to(dtype)], 100, ["transposed"]),
-        contest([torch.randn(n, generator=generator).to(dtype) for n in (90, 31)], 70),
-        contest([torch.randn(9, generator=generator).to(dtype)], 4),
+        problem([torch.randn(20, 13, generator=generator).to(dtype)], 100, ["transposed"]),
+        problem([torch.randn(n, generator=generator).to(dtype) for n in (90, 31)], 70),
+        problem([torch.randn(9, generator=generator).to(dtype)], 4),
     ]
     whole = torch.int32 if dtype is torch.float32 else torch.int16
     found = []
@@ -216,7 +216,7 @@ def test_a_threshold_is_found_in_its_window_or_elsewhere(dtype, signed):
                 else:
                     moved = tensor.contiguous().view(whole) + torch.randint(-3, 4, tensor.shape).to(DEVICE, whole)
                     tensor.copy_(moved.view(dtype))
-    few = [1, 1, 0]  # the third contest is too small for a window
+    few = [1, 1, 0]  # the third problem is too small for a window
     assert found == [[0, 0, 0], few, few, few, [0, 0, 0], few] or dtype is not torch.float32
     assert not selector._plan.fine.any()
     assert not selector._plan.coarse.any()
@@ -225,7 +225,7 @@ def test_a_threshold_is_found_in_its_window_or_elsewhere(dtype, signed):
 @pytest.mark.parametrize("kept", [0, 1, 299, 300])
 def test_a_window_that_is_crowded_or_of_no_use_is_left(kept):
     selector = with_window()
-    cases = [contest([torch.full((300,), 0.5)], kept)]
+    cases = [problem([torch.full((300,), 0.5)], kept)]
     for _ in range(3):
         check(selector, cases, False)
         assert selector._plan.hits.tolist() == [0]
@@ -236,7 +236,7 @@ def test_a_window_that_is_crowded_or_of_no_use_is_left(kept):
 
 def test_nan_are_counted_once_in_a_window_and_behind_it():
     selector = with_window()
-    case = contest([torch.linspace(0.1, 0.9, 100)], 40)
+    case = problem([torch.linspace(0.1, 0.9, 100)], 40)
     check(selector, [case], False)
     case.scores[0][3] = math.nan
     selector.select([case])
@@ -254,7 +254,7 @@ def test_weights_follow_their_masks_wherever_they_lie(layout, other):
     """With the scores' layout and one width for all the kernel writes them, else a launch of their own."""
     selector, shapes = with_window(), [(2, 3, 4, 5), (6, 7)]
     layouts = [layout, layout if layout != "channels_last" else "transposed"]
-    case = contest([torch.randn(shape) for shape in shapes], 70, layouts)
+    case = problem([torch.randn(shape) for shape in shapes], 70, layouts)
     pairs = []
     for shape, its in zip(shapes, layouts, strict=True):
         dtype = torch.float16 if other == "half" and len(shape) == 2 else torch.float32
@@ -273,21 +273,22 @@ def test_weights_follow_their_masks_wherever_they_lie(layout, other):
 
 
 def test_a_selection_that_failed_half_way_leaves_nothing_to_the_next(monkeypatch):
-    selector, case = with_window(), contest([torch.randn(200)], 50)
+    selector, case = with_window(), problem([torch.randn(200)], 50)
     check(selector, [case], False)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(gpu_kernels, "find_cut", {(1,): interrupted})
-        selector.select([case])
+        with pytest.raises(KeyboardInterrupt):
+            selector.select([case])
     check(selector, [case], False)
 
 
 def test_the_tables_are_made_once_for_the_same_tensors():
     selector = GpuSelector(False, block=BLOCKS[0])
-    case = contest([torch.randn(20)], 5, ["strided"])
+    case = problem([torch.randn(20)], 5, ["strided"])
     selector.select([case])
     plan, nans = selector._plan, selector.nans
     selector.select([case._replace(kept=7)])
@@ -298,8 +299,8 @@ def test_the_tables_are_made_once_for_the_same_tensors():
 @pytest.mark.parametrize("signed", [False, True])
 def test_nan_are_counted_and_forgotten(signed):
     selector = GpuSelector(signed, block=BLOCKS[0])
-    cases = [contest([torch.randn(40), torch.randn(3)], 20), contest([torch.randn(5, 5)], 20, ["transposed"])]
-    cases.append(contest([torch.empty(0)], 0))
+    cases = [problem([torch.randn(40), torch.randn(3)], 20), problem([torch.randn(5, 5)], 20, ["transposed"])]
+    cases.append(problem([torch.empty(0)], 0))
     cases[0].scores[0][7:9] = math.nan
     cases[0].scores[1][0] = -math.nan
     cases[1].scores[0][3, 3] = math.nan
@@ -315,14 +316,14 @@ def test_nan_are_counted_and_forgotten(signed):
 def test_there_may_be_nothing_to_select_from():
     selector = GpuSelector(False)
     selector.select([])
-    selector.select([contest([torch.empty(0, 3)], 0), Contest((), 0, ())])
+    selector.select([problem([torch.empty(0, 3)], 0), TopK((), 0, ())])
     assert selector.nans.tolist() == [0, 0]
 
 
 def test_the_cut_is_found_behind_any_number_of_blocks():
     """Alone: more blocks than the kernel adds up at once would take the interpreter a minute."""
     block, blocks, rank = 16, 2500, 30_000
-    case = contest([torch.zeros(block * blocks)], rank)
+    case = problem([torch.zeros(block * blocks)], rank)
     plan = gpu_plan.plan_for([case], block, (), window=256, large=2**30)
     plan.states[0, -1] = torch.tensor([0, rank, block * blocks])
     plan.ties.fill_(block)
@@ -336,18 +337,18 @@ def test_the_cut_is_found_behind_any_number_of_blocks():
 @pytest.mark.parametrize("kept", [-1, 4])
 def test_a_count_out_of_range_is_refused(kept):
     with pytest.raises(SupermaskError, match=f"Cannot keep {kept} of 3 scores"):
-        GpuSelector(False).select([contest([torch.zeros(3)], kept)])
+        GpuSelector(False).select([problem([torch.zeros(3)], kept)])
 
 
 def test_more_scores_than_32_bits_count_are_refused():
     scores = torch.zeros(1, device=DEVICE).expand(2**30)
-    case = Contest((scores, scores), 1, (scores.bool(), scores.bool()) if CUDA else (scores, scores))
+    case = TopK((scores, scores), 1, (scores.bool(), scores.bool()) if CUDA else (scores, scores))
     with pytest.raises(SupermaskError, match=f"among {2**31} scores at once"):
         GpuSelector(False).select([case])
 
 
 def test_tensors_on_several_devices_are_refused():
-    case = contest([torch.zeros(3)], 1)
+    case = problem([torch.zeros(3)], 1)
     with pytest.raises(SupermaskError, match="meta at once"):
         GpuSelector(False).select([case._replace(masks=(case.masks[0].to("meta"),))])
 
@@ -420,17 +421,17 @@ def test_elementwise_kernels_take_tensors_of_one_entry_or_none(shape):
 gpu_only = pytest.mark.skipif(not CUDA, reason="needs a CUDA device")
 
 
-def random_contests():
+def random_problems():
     scores = [torch.randn(300, 1000), torch.randn(64, 3, 3, 3), torch.randint(-4, 5, (500, 70)) / 4, torch.randn(999)]
     return [
-        contest(scores[:2], 5000, ["contiguous", "channels_last"]),
-        contest(scores[2:], 12_345, ["transposed", "strided"]),
+        problem(scores[:2], 5000, ["contiguous", "channels_last"]),
+        problem(scores[2:], 12_345, ["transposed", "strided"]),
     ]
 
 
 @gpu_only
 def test_a_selection_among_known_tensors_never_waits_for_the_device():
-    cases = random_contests()
+    cases = random_problems()
     selector = GpuSelector(False)
     selector.select(cases)
     try:
@@ -444,7 +445,7 @@ def test_a_selection_among_known_tensors_never_waits_for_the_device():
 
 @gpu_only
 def test_a_cuda_graph_selects_among_the_scores_of_the_day():
-    cases = random_contests()
+    cases = random_problems()
     selector = GpuSelector(False)
     selector.select(cases)
     graph = torch.cuda.CUDAGraph()
@@ -463,8 +464,8 @@ def test_a_cuda_graph_selects_among_the_scores_of_the_day():
 @gpu_only
 def test_new_tensors_are_refused_while_a_graph_is_captured():
     selector = GpuSelector(False)
-    selector.select(random_contests())
-    fresh = random_contests()
+    selector.select(random_problems())
+    fresh = random_problems()
     with pytest.raises(SupermaskError, match="select once before"), torch.cuda.graph(torch.cuda.CUDAGraph()):
         selector.select(fresh)
 
@@ -475,7 +476,7 @@ def test_a_network_of_millions_of_scores_is_selected_as_a_sort_does():
     mask = torch.empty_like(scores, dtype=torch.bool)
     selector = GpuSelector(False)
     for kept in (1, 5_000_000, scores.numel() - 1):
-        selector.select([Contest((scores,), kept, (mask,))])
+        selector.select([TopK((scores,), kept, (mask,))])
         order = torch.sort(scores.abs().flatten(), descending=True, stable=True).indices
         wanted = torch.zeros(scores.numel(), dtype=torch.bool, device=DEVICE)
         wanted[order[:kept]] = True

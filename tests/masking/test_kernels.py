@@ -10,10 +10,9 @@ from torch import nn
 
 from supermask import EdgePopup
 from supermask.masking.budget import Pool
-from supermask.masking.competition import Competition
 from supermask.masking.kernels import cpu, plain
 from supermask.masking.kernels.layout import in_memory_order
-from supermask.masking.selection import keep_largest
+from supermask.masking.selection import Selection, keep_largest
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16)
 LAYOUTS = {
@@ -95,7 +94,7 @@ def test_numbers_that_only_float64_tells_apart_are_told_apart():
 def test_a_floor_goes_by_magnitude_where_the_scores_do():
     scores = {"a": torch.tensor([-9.0, 8.0, 1.0]), "b": torch.tensor([-3.0, 2.0, 0.5])}
     masks = {name: torch.zeros(3, dtype=torch.bool) for name in scores}
-    Competition(signed=False).select([Pool(("a", "b"), kept=3, floor=1)], scores, masks)
+    Selection(signed=False).select([Pool(("a", "b"), kept=3, floor=1)], scores, masks)
     assert [mask.tolist() for mask in masks.values()] == [[True, True, False], [True, False, False]]
 
 

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supermask.errors import SupermaskError
+from supermask.masking.budget import Pool
 from supermask.masking.kernels import counting, cpu
 from supermask.masking.kernels.plain import PlainSelector
-from supermask.masking.selection import Contest, Selector, keep_largest
+from supermask.masking.kernels.top_k import TopK
+from supermask.masking.selection import Selection, keep_largest
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # the least subnormal of each dtype is among them, and every value may come often
@@ -37,8 +39,23 @@ def laid_out(scores, layout):
 
 def by_sort(scores, k, *, signed=True):
     mask = torch.zeros(scores.shape, dtype=torch.bool)
-    PlainSelector(signed=signed).select([Contest((scores,), k, (mask,))])
+    PlainSelector(signed=signed).select([TopK((scores,), k, (mask,))])
     return mask
+
+
+def select(selection, problems):
+    """Give a selection its problems as pools of layers, named by their places."""
+    names = [[f"{number}.{place}" for place in range(len(each.scores))] for number, each in enumerate(problems)]
+    pools = [Pool(tuple(own), each.kept) for own, each in zip(names, problems, strict=True)]
+    scores, masks = (
+        {
+            name: tensor
+            for own, each in zip(names, problems, strict=True)
+            for name, tensor in zip(own, getattr(each, part), strict=True)
+        }
+        for part in ("scores", "masks")
+    )
+    selection.select(pools, scores, masks)
 
 
 @st.composite
@@ -119,8 +136,8 @@ def test_scores_that_require_a_gradient_are_ranked_without_one():
 
 
 @st.composite
-def contests(draw):
-    """A few contests of a few tensors each, by magnitude or signed."""
+def problems(draw):
+    """A few problems of a few tensors each, by magnitude or signed."""
     made = []
     for _ in range(draw(st.integers(1, 3))):
         parts = [draw(cases())[0].float() for _ in range(draw(st.integers(1, 3)))]
@@ -129,12 +146,12 @@ def contests(draw):
 
 
 @settings(deadline=None, max_examples=200)
-@given(contests())
-def test_the_tensors_of_a_contest_compete_in_their_order(drawn):
+@given(problems())
+def test_the_tensors_of_a_problem_compete_in_their_order(drawn):
     made, signed = drawn
     masks = [[torch.ones_like(part, dtype=torch.bool) for part in parts] for parts, _ in made]
-    asked = [Contest(tuple(parts), kept, tuple(own)) for (parts, kept), own in zip(made, masks, strict=True)]
-    Selector(signed=signed).select(asked)
+    asked = [TopK(tuple(parts), kept, tuple(own)) for (parts, kept), own in zip(made, masks, strict=True)]
+    select(Selection(signed=signed), asked)
     for (parts, kept), own in zip(made, masks, strict=True):
         together = torch.cat([part.reshape(-1) for part in parts])
         expected = oracle(together if signed else together.abs(), kept)
@@ -170,13 +187,13 @@ def test_a_selector_that_remembers_says_the_same_as_a_sort(signed, layout):
     shape = (8, 16, 19, 17)
     assert math.prod(shape) >= counting._LEAST
     walk, other = Walk(0, shape, layout), Walk(1, (700,), "contiguous")
-    selector = Selector(signed=signed)
+    selection = Selection(signed=signed)
     for number in range(40):
         scores, more = walk.step(number), other.step(number)
         total = scores.numel() + more.numel()
         kept = [0, 1, total // 2, total - 1, total][number // 3 % 5] if number % 3 == 0 else total // 2
         masks = tuple(torch.ones_like(part, dtype=torch.bool) for part in (scores, more))
-        selector.select([Contest((scores, more), kept, masks)])
+        select(selection, [TopK((scores, more), kept, masks)])
         together = torch.cat([scores.reshape(-1), more])
         chosen = torch.cat([mask.reshape(-1) for mask in masks])
         assert torch.equal(chosen, by_sort(together, kept, signed=signed))
@@ -190,7 +207,7 @@ def test_the_window_is_used_where_it_holds_and_left_where_it_does_not(move, apar
     selector = cpu.CpuSelector(signed=False)
     for shifted in (keys, keys + move):
         scores, mask = shifted.view(torch.float32), torch.zeros(1 << 14, dtype=torch.bool)
-        selector.select([Contest((scores,), 9000, (mask,))])
+        selector.select([TopK((scores,), 9000, (mask,))])
         assert torch.equal(mask, by_sort(scores, 9000))
     assert found_in_window(selector) == (-8192 <= move <= 8191)
 
@@ -200,10 +217,10 @@ def test_the_window_is_used_where_it_holds_and_left_where_it_does_not(move, apar
 def test_the_window_stops_at_the_ends_of_the_numbers(extreme, signed):
     scores = torch.full((40_000,), extreme)
     scores[::2] *= -1
-    selector = Selector(signed=signed)
+    selection = Selection(signed=signed)
     for kept in (1, 39_999, 20_000, 20_001):
         mask = torch.zeros_like(scores, dtype=torch.bool)
-        selector.select([Contest((scores,), kept, (mask,))])
+        select(selection, [TopK((scores,), kept, (mask,))])
         assert torch.equal(mask, by_sort(scores, kept, signed=signed))
 
 
@@ -215,47 +232,74 @@ def test_the_window_grows_with_the_moves_of_the_threshold_and_shrinks_again():
     expected = [1, 1, 0, 1, 1, 0, 0, 0, *[0] * 100, 1]
     for move, missed in zip(moves, expected, strict=True):
         keys += move
-        selector.select([Contest((keys.view(torch.float32),), 9000, (mask,))])
+        selector.select([TopK((keys.view(torch.float32),), 9000, (mask,))])
         assert torch.equal(mask, by_sort(keys.view(torch.float32), 9000))
         assert found_in_window(selector) != missed, move
 
 
 def test_a_selector_sees_that_tensors_are_others_or_lie_elsewhere():
     scores, masks = torch.randn(2, 300), torch.zeros(2, 300, dtype=torch.bool)
-    selector = Selector(signed=True)
+    selection = Selection(signed=True)
 
-    def check(*contests):
-        selector.select(contests)
-        for parts, kept, written, _ in [contest for contest in contests if contest.scores]:
+    def check(*problems):
+        select(selection, problems)
+        for parts, kept, written, _ in [problem for problem in problems if problem.scores]:
             together = torch.cat([part.reshape(-1) for part in parts])
             assert torch.equal(torch.cat([mask.reshape(-1) for mask in written]), by_sort(together, kept))
 
     for count in (100, 300, 50):  # at one address
-        check(Contest((scores[0, :count],), count // 3, (masks[0, :count],)))
+        check(TopK((scores[0, :count],), count // 3, (masks[0, :count],)))
     one, other = scores.unbind()
     mask, more = masks.unbind()
-    check(Contest((one, other), 100, (mask, more)))
-    check(Contest((one,), 50, (mask,)), Contest((other,), 70, (more,)))
+    check(TopK((one, other), 100, (mask, more)))
+    check(TopK((one,), 50, (mask,)), TopK((other,), 70, (more,)))
     one.data, mask.data = torch.randn(300), torch.ones(300, dtype=torch.bool)  # as when a model is moved
-    check(Contest((one,), 50, (mask,)), Contest((other,), 70, (more,)))
+    check(TopK((one,), 50, (mask,)), TopK((other,), 70, (more,)))
     for empty in (0, 1, 2):
-        asked = [Contest((one,), 50 + empty, (mask,)), Contest((other,), 70, (more,))]
+        asked = [TopK((one,), 50 + empty, (mask,)), TopK((other,), 70, (more,))]
         check(*asked)
-        check(*asked[:empty], Contest((), 0, ()), *asked[empty:])
+        check(*asked[:empty], TopK((), 0, ()), *asked[empty:])
 
 
 def test_a_nan_in_a_later_step_leaves_the_masks_as_they_were():
     scores, mask = torch.randn(50_000), torch.zeros(50_000, dtype=torch.bool)
-    selector = Selector(signed=False)
-    selector.select([Contest((scores,), 25_000, (mask,))])
+    selection = Selection(signed=False)
+    select(selection, [TopK((scores,), 25_000, (mask,))])
     before = mask.clone()
     for place in (0, 49_999):
         damaged = scores.clone()
         damaged[place] = math.nan
         with pytest.raises(SupermaskError, match="1 of 50000 scores are NaN"):
-            selector.select([Contest((damaged,), 25_000, (mask,))])
+            select(selection, [TopK((damaged,), 25_000, (mask,))])
         assert torch.equal(mask, before)
-        selector.select([Contest((scores,), 25_000, (mask,))])  # it is forgotten
+        select(selection, [TopK((scores,), 25_000, (mask,))])  # it is forgotten
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_nan_in_a_layer_with_a_floor_is_refused(signed):
+    """The largest of each layer are raised above all others, which must not hide what is no number."""
+    scores = {"a": torch.randn(200), "b": torch.randn(300)}
+    masks = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    selection, pool = Selection(signed=signed), Pool(("a", "b"), 40, floor=5)
+    selection.select([pool], scores, masks)
+    scores["b"][17] = math.nan
+    for _ in range(3):
+        with pytest.raises(SupermaskError, match="scores are NaN"):
+            selection.select([pool], scores, masks)
+    scores["b"][17] = 0.0
+    selection.select([pool], scores, masks)
+    assert sum(int(mask.sum()) for mask in masks.values()) == 40
+
+
+def test_a_floor_needs_no_new_tensors_at_later_steps():
+    scores = {"a": torch.randn(200), "b": torch.randn(300)}
+    masks = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    selection, pool = Selection(signed=True), Pool(("a", "b"), 40, floor=5)
+    places = []
+    for _ in range(3):
+        selection.select([pool], scores, masks)
+        places.append([tensor.data_ptr() for tensor in selection._largest._selector._plan.tensors])
+    assert places[0] == places[1] == places[2]
 
 
 @pytest.mark.gpu

@@ -10,8 +10,8 @@ from torch import nn
 from supermask import EdgePopup, Ticket, models
 from supermask.errors import SupermaskError
 from supermask.masking.budget import ERK, Global, named_scope
-from supermask.masking.competition import Competition
 from supermask.masking.schedule import CubicRamp
+from supermask.masking.selection import Selection
 from supermask.random.distributions import KaimingNormal, Uniform
 from supermask.random.weights import grow_all
 
@@ -196,8 +196,8 @@ def test_all_equal_scores_and_one_weight():
 def test_masks_are_selected_once_a_step_however_often_the_model_runs(monkeypatch):
     search = EdgePopup(Small(), density=0.5)
     counted = []
-    select = Competition.select
-    monkeypatch.setattr(Competition, "select", lambda *arguments: counted.append(1) or select(*arguments))
+    select = Selection.select
+    monkeypatch.setattr(Selection, "select", lambda *arguments: counted.append(1) or select(*arguments))
     values = {name: layer.value for name, layer in search._layers.items()}
     versions = {name: value._version for name, value in values.items()}
     optimizer = sgd(search.parameters())

@@ -1,12 +1,36 @@
 """The inner loops of masking: compiled for the `cpu`, in Triton for the `gpu`, and `plain` torch for all the rest."""
 
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from supermask.masking.kernels import cpu, plain
 from supermask.masking.kernels.availability import available
+from supermask.masking.kernels.top_k import TopK
+
+
+class Selector(Protocol):
+    """What selects on some kind of device, again and again; `plain.PlainSelector` says what its attributes mean."""
+
+    nans: Tensor | None
+
+    def __init__(self, signed: bool) -> None: ...
+
+    def select(self, problems: Sequence[TopK]) -> None:
+        """Write the masks of all problems."""
+
+
+def selector_class(tensors: Sequence[Tensor]) -> type[Selector]:
+    """Return what selects among scores of these dtypes on these devices."""
+    modules = {_module(tensor) for tensor in tensors} or {cpu}
+    # the compiled loops rank by the bits of float32, and tensors on several devices have no loop in common
+    wide = any(tensor.dtype is torch.float64 for tensor in tensors)
+    chosen = plain if wide or len(modules) > 1 else modules.pop()
+    found: type[Selector] = chosen.SELECTOR
+    return found
 
 
 def mask_weights(frozen: Tensor, mask: Tensor, out: Tensor) -> None:
@@ -43,6 +67,11 @@ def _for(tensor: Tensor) -> ModuleType:
     # a compiler makes loops of its own out of plain operations, and a second derivative needs their formulas
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return plain
+    return _module(tensor)
+
+
+def _module(tensor: Tensor) -> ModuleType:
+    """Return the inner loops for the device of a tensor."""
     if tensor.is_cpu:
         return cpu
     if tensor.is_cuda and available():

@@ -5,7 +5,7 @@ which scores are ranked (`_key`). Arrays are given by their addresses, in a tabl
 dozen of them at every step would take as long as the loops. What is on the way of each step is written so that the
 compiler can turn it into vector instructions. Every loop is exact.
 
-The threshold of a contest, the key of its last kept entry, is found in one pass when it lies near the one of the step
+The threshold of a problem, the key of its last kept entry, is found in one pass when it lies near the one of the step
 before: the keys in a window around that are counted one by one, those above it together. The window is as wide as the
 threshold has lately moved, twice over. Where it misses, three passes find the threshold digit by digit.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 # columns of the table of tensors
 SCORES, SIZE, MASK, FROZEN, VALUE, ROW_MAJOR, COLUMNS = range(7)
 MEMORY = 3
-# what became of a contest
+# what became of a problem
 DONE, HAS_NAN, SCATTERED_TIES = range(3)
 
 WIDEST = 1 << 17  # keys from the middle of a window to its end
@@ -224,7 +224,7 @@ def _write_piece(row: Any, signed: bool, start: int, stop: int, limit: np.int32)
 
 @_compiled
 def _write_all(rows: Any, signed: bool, key: int, rank: int, equal: int) -> int:
-    """Write the masks of a contest; return what became of it."""
+    """Write the masks of a problem; return what became of it."""
     if rank < equal:
         for row in rows:
             if not row[ROW_MAJOR]:
@@ -240,7 +240,7 @@ def _write_all(rows: Any, signed: bool, key: int, rank: int, equal: int) -> int:
 
 @_compiled
 def _select(rows: Any, signed: bool, kept: int, memory: Any, window: Any) -> int:
-    """Write the masks of one contest; return what became of it.
+    """Write the masks of one problem; return what became of it.
 
     `memory` is its last key, how far from it this one is looked for, or 0, and whether the last one was found there.
     """
@@ -279,17 +279,17 @@ def select(
     window: NDArray[np.int32],
     outcomes: NDArray[np.int64],
 ) -> bool:
-    """Write the masks of all contests, and the masked weights that follow them; return whether all are DONE.
+    """Write the masks of all problems, and the masked weights that follow them; return whether all are DONE.
 
     Args:
-        rows: (tensors, COLUMNS), contest by contest: addresses of float32 scores, of the mask, and of the float32
+        rows: (tensors, COLUMNS), problem by problem: addresses of float32 scores, of the mask, and of the float32
             frozen and masked weights, or 0, with their common size; whether their common order is row-major.
-        ends: (contests,), the row after the last of each.
-        kept: (contests,), how many entries each keeps.
+        ends: (problems,), the row after the last of each.
+        kept: (problems,), how many entries each keeps.
         signed: whether scores are ranked with their sign or by magnitude.
-        memories: (contests, MEMORY), zero at first.
+        memories: (problems, MEMORY), zero at first.
         window: (2 WIDEST,), scratch.
-        outcomes: (contests,), written: DONE; HAS_NAN or SCATTERED_TIES, which leave the masks as they were.
+        outcomes: (problems,), written: DONE; HAS_NAN or SCATTERED_TIES, which leave the masks as they were.
 
     """
     first, done = 0, True

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting, plain
-from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.cpu_plan import Plan, plan
 from supermask.masking.kernels.layout import in_memory_order, lie_alike
+from supermask.masking.kernels.top_k import TopK
 
 Integers = NDArray[np.int64]
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -23,7 +23,7 @@ class CpuSelector:
     change only the time that a selection takes.
     """
 
-    def __init__(self, *, signed: bool) -> None:
+    def __init__(self, signed: bool) -> None:
         self.signed = signed
         self.nans: Tensor | None = None
         self._plan = plan([])
@@ -31,32 +31,32 @@ class CpuSelector:
         self._window = np.zeros(2 * counting.WIDEST, np.int32)
 
     @torch.no_grad()
-    def select(self, contests: Sequence[Contest]) -> None:
-        """Write the masks of all contests; one with a NaN leaves its masks as they were."""
-        if not self._plan.holds_for(contests):
-            self._plan = plan(contests)
-        if len(contests) != len(self._memories):
-            self._memories = _memories(len(contests))
+    def select(self, problems: Sequence[TopK]) -> None:
+        """Write the masks of all problems; one with a NaN leaves its masks as they were."""
+        if not self._plan.holds_for(problems):
+            self._plan = plan(problems)
+        if len(problems) != len(self._memories):
+            self._memories = _memories(len(problems))
         self.nans = None
-        outcomes = np.empty(len(contests), np.int64)
-        if not self._run(self._plan, contests, self._memories, outcomes):
-            self._see_to(contests, outcomes)
+        outcomes = np.empty(len(problems), np.int64)
+        if not self._run(self._plan, problems, self._memories, outcomes):
+            self._see_to(problems, outcomes)
 
-    def _see_to(self, contests: Sequence[Contest], outcomes: Integers) -> None:
+    def _see_to(self, problems: Sequence[TopK], outcomes: Integers) -> None:
         """Select again where ties lie scattered, and count NaN."""
-        scattered = [contests[i] for i in _where(outcomes, counting.SCATTERED_TIES)]
+        scattered = [problems[i] for i in _where(outcomes, counting.SCATTERED_TIES)]
         if scattered:
             again = np.empty(len(scattered), np.int64)
             self._run(plan(scattered, row_major=True), scattered, _memories(len(scattered)), again)
-        self.nans = torch.zeros(len(contests), dtype=torch.int64)
+        self.nans = torch.zeros(len(problems), dtype=torch.int64)
         for i in _where(outcomes, counting.HAS_NAN):
-            self.nans[i] = sum(int(scores.isnan().sum().item()) for scores in contests[i].scores)
+            self.nans[i] = sum(int(scores.isnan().sum().item()) for scores in problems[i].scores)
 
-    def _run(self, plan: Plan, contests: Sequence[Contest], memories: Integers, outcomes: Integers) -> bool:
-        """Write what the plan says; return whether every contest is done."""
+    def _run(self, plan: Plan, problems: Sequence[TopK], memories: Integers, outcomes: Integers) -> bool:
+        """Write what the plan says; return whether every problem is done."""
         for copy, tensor in plan.before:
             copy.copy_(tensor)
-        kept = np.array([contest.kept for contest in contests], np.int64)
+        kept = np.array([problem.kept for problem in problems], np.int64)
         done = counting.select(plan.rows, plan.ends, kept, self.signed, memories, self._window, outcomes)
         for mask, written in plan.after:
             mask.copy_(written)
@@ -67,8 +67,8 @@ class CpuSelector:
         return bool(done)
 
 
-def _memories(contests: int) -> Integers:
-    return np.zeros((contests, counting.MEMORY), np.int64)
+def _memories(problems: int) -> Integers:
+    return np.zeros((problems, counting.MEMORY), np.int64)
 
 
 def _where(outcomes: Integers, outcome: int) -> list[int]:
@@ -106,3 +106,6 @@ def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
         return
     counting.write_signs(bits.numpy(), np.float32(magnitude.item()), out.view(-1).numpy())
     torch.autograd.graph.increment_version(out)
+
+
+SELECTOR = CpuSelector

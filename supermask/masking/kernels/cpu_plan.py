@@ -1,4 +1,4 @@
-"""Where the tensors of contests lie on the CPU: the table that the compiled loops read."""
+"""Where the tensors of problems lie on the CPU: the table that the compiled loops read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting
-from supermask.masking.kernels.contest import Contest, Weights
 from supermask.masking.kernels.layout import lie_alike
+from supermask.masking.kernels.top_k import TopK, Weights
 
 Copy = tuple[Tensor, Tensor]
 """What is written, and what it is a copy of."""
@@ -21,9 +21,9 @@ class Plan:
     """The table of tensors, and the copies that stand for tensors which the loops cannot read or write in place.
 
     Attributes:
-        tensors: all of the contests, kept alive so that no others come to be in their place.
+        tensors: all of the problems, kept alive so that no others come to be in their place.
         identities, addresses: of them.
-        sizes: how many scores each contest has.
+        sizes: how many scores each problem has.
         values: the masked weights among them.
         rows, ends: as `counting.select` has them.
         before: copies of scores and masks to be made first.
@@ -43,44 +43,44 @@ class Plan:
     after: Sequence[Copy]
     followers: Sequence[tuple[Tensor, Weights]]
 
-    def holds_for(self, contests: Sequence[Contest]) -> bool:
-        """Return whether these contests are of the same tensors in the same places."""
-        tensors = _tensors(contests)
+    def holds_for(self, problems: Sequence[TopK]) -> bool:
+        """Return whether these problems are of the same tensors in the same places."""
+        tensors = _tensors(problems)
         return (
             [*map(id, tensors)] == self.identities
             and [*map(Tensor.data_ptr, tensors)] == self.addresses
-            and [len(contest.scores) for contest in contests] == self.sizes
+            and [len(problem.scores) for problem in problems] == self.sizes
         )
 
 
-def _tensors(contests: Sequence[Contest]) -> list[Tensor]:
+def _tensors(problems: Sequence[TopK]) -> list[Tensor]:
     tensors: list[Tensor] = []
-    for contest in contests:
-        tensors += contest.scores
-        tensors += contest.masks
-        for pair in contest.weights:
+    for problem in problems:
+        tensors += problem.scores
+        tensors += problem.masks
+        for pair in problem.weights:
             tensors += pair
     return tensors
 
 
-def plan(contests: Sequence[Contest], *, row_major: bool = False) -> Plan:
-    """Return the plan of some contests.
+def plan(problems: Sequence[TopK], *, row_major: bool = False) -> Plan:
+    """Return the plan of some problems.
 
     Args:
-        contests: on the CPU.
+        problems: on the CPU.
         row_major: copy what does not lie in row-major order, as ties at the threshold want it.
 
     """
     made = _Maker(row_major)
-    for contest in contests:
-        for place, (scores, mask) in enumerate(zip(contest.scores, contest.masks, strict=True)):
-            made.add(scores, mask, contest.weights[place] if contest.weights else None)
+    for problem in problems:
+        for place, (scores, mask) in enumerate(zip(problem.scores, problem.masks, strict=True)):
+            made.add(scores, mask, problem.weights[place] if problem.weights else None)
         made.ends.append(len(made.rows))
     rows = np.array(made.rows, np.int64).reshape(-1, counting.COLUMNS)
-    tensors = _tensors(contests)
+    tensors = _tensors(problems)
     identities, addresses = [*map(id, tensors)], [*map(Tensor.data_ptr, tensors)]
-    sizes = [len(contest.scores) for contest in contests]
-    values = [pair.value for contest in contests for pair in contest.weights]
+    sizes = [len(problem.scores) for problem in problems]
+    values = [pair.value for problem in problems for pair in problem.weights]
     return Plan(
         tensors,
         identities,

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from supermask.masking.kernels import gpu_kernels, plain
-from supermask.masking.kernels.contest import Contest
 from supermask.masking.kernels.gpu_plan import DTYPES, Plan, digits, have_equal_strides, plan_for, signature_of
+from supermask.masking.kernels.top_k import TopK
 
 _BLOCK = 4096
 # keys counted one by one around the last threshold: +-0.4 % of it in float32, of which a step moves it by about 0.1 %
 _WINDOW = 1 << 16
-# below this a contest's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
+# below this a problem's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
 _LARGE = 1 << 18
 _ELEMENTWISE_BLOCK = 4096
 # keys counted one by one around the last threshold: +-0.4 % of it in float32, of which a step moves it by about 0.1 %
 _WINDOW = 1 << 16
-# below this a contest's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
+# below this a problem's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
 _LARGE = 1 << 18
 # there is nothing to fuse in these kernels, and to leave that unsaid draws a warning from some versions of Triton
 _OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
@@ -32,7 +32,7 @@ _SELECT_OPTIONS = {**_OPTIONS, "maxnreg": 64}
 
 
 class GpuSelector:
-    """Select the largest scores of contests, exactly; ties go to the lowest flat index.
+    """Select the largest scores of problems, exactly; ties go to the lowest flat index.
 
     What a selection needs on the device (tables, counters, copies of tensors that are not dense) is made by the first
     call and kept for as long as the tensors stay the same, so that later calls neither allocate nor wait. A CUDA graph
@@ -43,10 +43,10 @@ class GpuSelector:
         signed: whether scores are ranked with their sign or by magnitude; -0.0 equals +0.0.
         block: scores per program, a power of two from 16.
         window: keys that are counted one by one around the last threshold, a power of two from 256.
-        large: scores from which a contest has such a window.
+        large: scores from which a problem has such a window.
 
     Attributes:
-        nans: int64 device tensor, for each contest how many NaN the last selection met; its masks are then arbitrary.
+        nans: int64 device tensor, for each problem how many NaN the last selection met; its masks are then arbitrary.
 
     """
 
@@ -58,25 +58,25 @@ class GpuSelector:
         self._plan: Plan | None = None
 
     @torch.no_grad()
-    def select(self, contests: Sequence[Contest]) -> None:
-        """Write the masks of all contests.
+    def select(self, problems: Sequence[TopK]) -> None:
+        """Write the masks of all problems.
 
         Args:
-            contests: their scores are float32, bfloat16 or float16, and all on one device.
+            problems: their scores are float32, bfloat16 or float16, and all on one device.
 
         Raises:
-            SupermaskError: a contest has 2^31 entries or more, or keeps more than it has; tensors are on several
+            SupermaskError: a problem has 2^31 entries or more, or keeps more than it has; tensors are on several
                 devices; or the tensors are new while a CUDA graph is captured.
 
         """
-        signature = signature_of(contests)
+        signature = signature_of(problems)
         if self._plan is None or self._plan.signature != signature:
-            self._plan = plan_for(contests, self._block, signature, window=self._window, large=self._large)
+            self._plan = plan_for(problems, self._block, signature, window=self._window, large=self._large)
         plan = self._plan
         self.nans = plan.nans
-        plan.keep([contest.kept for contest in contests])
+        plan.keep([problem.kept for problem in problems])
         for staged in plan.scores:
-            staged.buffer.copy_(contests[staged.contest].scores[staged.index])
+            staged.buffer.copy_(problems[staged.problem].scores[staged.index])
         try:
             if plan.blocks.numel():
                 self._launch(plan)
@@ -86,27 +86,27 @@ class GpuSelector:
         if plan.values:
             torch.autograd.graph.increment_version(plan.values)
         for staged in plan.masks:
-            contests[staged.contest].masks[staged.index].copy_(staged.buffer)
-        for contest, index in plan.followers:
-            weights = contests[contest].weights[index]
-            mask_weights(weights.frozen, contests[contest].masks[index], weights.value)
+            problems[staged.problem].masks[staged.index].copy_(staged.buffer)
+        for problem, index in plan.followers:
+            weights = problems[problem].weights[index]
+            mask_weights(weights.frozen, problems[problem].masks[index], weights.value)
 
     def _launch(self, plan: Plan) -> None:
         constants = {"SIGNED": self._signed, "DTYPE": plan.dtype, "BLOCK": self._block, **_SELECT_OPTIONS}
         window = {"WINDOW": self._window}
         known = (plan.kept, plan.states, plan.histograms, plan.ties)
-        all_blocks, all_contests = (len(plan.blocks),), (len(plan.kept),)
+        all_blocks, all_problems = (len(plan.blocks),), (len(plan.kept),)
         with _on(plan.kept.device):
             if len(plan.fine):
                 counts = (plan.windows, plan.coarse, plan.fine)
                 gpu_kernels.count_window[all_blocks](plan.blocks, *counts, plan.nan_counts, **constants, **window)
-                gpu_kernels.decide[all_contests](plan.kept, plan.states, *counts, plan.hits, **window, **_OPTIONS)
+                gpu_kernels.decide[all_problems](plan.kept, plan.states, *counts, plan.hits, **window, **_OPTIONS)
             for byte in range(gpu_kernels.BYTES.value):
                 gpu_kernels.histogram[all_blocks](
                     plan.blocks, *known, plan.nan_counts, plan.windows, plan.hits, BYTE=byte, **constants
                 )
             gpu_kernels.count_ties[all_blocks](plan.blocks, *known, plan.layouts, plan.hits, **constants)
-            gpu_kernels.find_cut[all_contests](
+            gpu_kernels.find_cut[all_problems](
                 plan.blocks,
                 plan.runs,
                 *known[1:],
@@ -195,3 +195,6 @@ def _are_alike(first: Tensor, *others: Tensor) -> bool:
 
 def _grid(tensor: Tensor) -> tuple[int]:
     return (math.ceil(tensor.numel() / _ELEMENTWISE_BLOCK),)
+
+
+SELECTOR = GpuSelector

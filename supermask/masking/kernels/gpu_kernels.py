@@ -1,17 +1,17 @@
 """The Triton kernels behind `gpu`: a radix select over bit patterns, and the elementwise ones.
 
-One grid covers the tensors of all contests: its table has a row for every run of BLOCK neighbours in a tensor's memory.
+One grid covers the tensors of all problems: its table has a row for every run of BLOCK neighbours in a tensor's memory.
 
-    count_window    large contests: how many keys lie above a window around the last threshold, and each key inside it
-    decide          one program per contest: the threshold, if it still lies in the window
+    count_window    large problems: how many keys lie above a window around the last threshold, and each key inside it
+    decide          one program per problem: the threshold, if it still lies in the window
     histogram x 4   the others: 256 bins of their keys' next byte, among the keys that begin with the bytes known so far
     count_ties      if the threshold's ties must be cut: how many of them each block has, blocks in row-major order
-    find_cut        one program per contest: the flat index of the last tie that is kept; leaves the scratch at zero
+    find_cut        one program per problem: the flat index of the last tie that is kept; leaves the scratch at zero
     write           the masks where they changed, and the masked weights that follow them
 
-A threshold moves little from one training step to the next, so one reading of a large contest's scores mostly does;
+A threshold moves little from one training step to the next, so one reading of a large problem's scores mostly does;
 the launches for its bytes then end at once. No host takes part in this, so a CUDA graph replays it as it is. Every
-block finds the byte that the histogram before it decides by itself, which saves a launch per byte; the contest's first
+block finds the byte that the histogram before it decides by itself, which saves a launch per byte; the problem's first
 block notes it for the next kernel. All of it is exact integer arithmetic, so the order of atomics does not matter.
 """
 
@@ -22,9 +22,9 @@ import triton.language as tl
 SCORES = tl.constexpr(0)  # address of the block's first score; of the 16-byte alignment that lets loads be wide
 MASK = tl.constexpr(1)  # address of its first mask entry, aligned too
 LIVE = tl.constexpr(2)  # entries in the block, 1 to BLOCK
-CONTEST = tl.constexpr(3)
+PROBLEM = tl.constexpr(3)
 FIRST = tl.constexpr(4)  # the first entry's place in its tensor's memory, a multiple of BLOCK
-BASE = tl.constexpr(5)  # the tensor's place in its contest's flat index
+BASE = tl.constexpr(5)  # the tensor's place in its problem's flat index
 LAYOUT = tl.constexpr(6)  # row of the table of layouts, -1 for row-major
 FROZEN = tl.constexpr(7)  # address of the first frozen weight, 0 where no weights follow the mask in this launch
 VALUE = tl.constexpr(8)  # address of the first masked weight
@@ -114,25 +114,25 @@ def _part(
 
 
 @triton.jit
-def _state(states: tl.tensor, contest: tl.tensor, BYTE: tl.constexpr) -> tl.tensor:
+def _state(states: tl.tensor, problem: tl.tensor, BYTE: tl.constexpr) -> tl.tensor:
     """Point at what is known behind one byte: the key so far, the rank of the sought entry among its equals, these."""
-    return states + (contest * BYTES + BYTE) * 3
+    return states + (problem * BYTES + BYTE) * 3
 
 
 @triton.jit
 def _pick(
-    histograms: tl.tensor, states: tl.tensor, kept: tl.tensor, contest: tl.tensor, BYTE: tl.constexpr
+    histograms: tl.tensor, states: tl.tensor, kept: tl.tensor, problem: tl.tensor, BYTE: tl.constexpr
 ) -> tl.tensor:
     """Find the byte of the kept-th largest key from its histogram; return the state behind it."""
     if BYTE == 0:
         prefix = tl.full((), 0, tl.int64)
-        rank = tl.load(kept + contest).to(tl.int32)
+        rank = tl.load(kept + problem).to(tl.int32)
     else:
-        before = _state(states, contest, BYTE - 1)
+        before = _state(states, problem, BYTE - 1)
         prefix = tl.load(before)
         rank = tl.load(before + 1).to(tl.int32)
     bins = tl.arange(0, BINS)
-    counts = tl.load(histograms + (contest * BYTES + BYTE) * BINS + bins)
+    counts = tl.load(histograms + (problem * BYTES + BYTE) * BINS + bins)
     larger = tl.sum(counts) - tl.cumsum(counts)
     here = (larger < rank) & (rank <= larger + counts)
     # no bin is right when nothing is kept; the last then leads to a key that only a NaN has
@@ -146,9 +146,9 @@ def _pick(
 def _note(
     states: tl.tensor, row: tl.tensor, prefix: tl.tensor, rank: tl.tensor, equal: tl.tensor, BYTE: tl.constexpr
 ) -> None:
-    """Store a state, if this is the first block of its contest."""
+    """Store a state, if this is the first block of its problem."""
     if tl.load(row + BASE) + tl.load(row + FIRST) == 0:
-        state = _state(states, tl.load(row + CONTEST), BYTE)
+        state = _state(states, tl.load(row + PROBLEM), BYTE)
         tl.store(state, prefix)
         tl.store(state + 1, rank.to(tl.int64))
         tl.store(state + 2, equal.to(tl.int64))
@@ -166,25 +166,25 @@ def count_window(
     BLOCK: tl.constexpr,
     WINDOW: tl.constexpr,
 ) -> None:
-    """Count the keys above the window of their contest, and one by one those inside it.
+    """Count the keys above the window of their problem, and one by one those inside it.
 
-    `windows` has for each contest the lowest key of its window, -1 for none, and its row in `fine`. `coarse` has for
-    each contest GROUPS counts of neighbouring keys, then how many lie above, then how many blocks were too crowded.
+    `windows` has for each problem the lowest key of its window, -1 for none, and its row in `fine`. `coarse` has for
+    each problem GROUPS counts of neighbouring keys, then how many lie above, then how many blocks were too crowded.
     """
     row = blocks + tl.program_id(0).to(tl.int64) * COLUMNS
-    contest = tl.load(row + CONTEST)
-    low = tl.load(windows + contest * 2)
+    problem = tl.load(row + PROBLEM)
+    low = tl.load(windows + problem * 2)
     if low >= 0:
         bits = _block_bits(row, DTYPE, BLOCK, False)
         keys = _keys(bits, SIGNED)
         live = tl.arange(0, BLOCK) < tl.load(row + LIVE)
         strange = tl.sum((live & ((bits & 0x7FFFFFFF) > 0x7F800000)).to(tl.int32))
         if strange > 0:
-            tl.atomic_add(nans + contest, strange, sem="relaxed")
+            tl.atomic_add(nans + problem, strange, sem="relaxed")
         offsets = keys - low.to(tl.uint32)
         reached = live & (keys >= low.to(tl.uint32))
         inside = reached & (offsets < WINDOW)
-        counts = coarse + contest * (GROUPS + 2)
+        counts = coarse + problem * (GROUPS + 2)
         above = tl.sum((reached & (offsets >= WINDOW)).to(tl.int32))
         if above > 0:
             tl.atomic_add(counts + GROUPS, above, sem="relaxed")
@@ -193,7 +193,7 @@ def count_window(
             tl.atomic_add(counts + GROUPS + 1, 1, sem="relaxed")
         elif found > 0:
             places = tl.where(inside, offsets, 0).to(tl.int32)
-            bins = fine + tl.load(windows + contest * 2 + 1) * WINDOW
+            bins = fine + tl.load(windows + problem * 2 + 1) * WINDOW
             tl.atomic_add(bins + places, 1, mask=inside, sem="relaxed")
             tl.atomic_add(counts + places // (WINDOW // GROUPS), 1, mask=inside, sem="relaxed")
 
@@ -221,23 +221,23 @@ def decide(
     hits: tl.tensor,
     WINDOW: tl.constexpr,
 ) -> None:
-    """Find the threshold in its contest's window, or note in `hits` that it lies elsewhere; empty the coarse counts."""
-    contest = tl.program_id(0).to(tl.int64)
-    low = tl.load(windows + contest * 2)
+    """Find the threshold in its problem's window, or note in `hits` that it lies elsewhere; empty the coarse counts."""
+    problem = tl.program_id(0).to(tl.int64)
+    low = tl.load(windows + problem * 2)
     span: tl.constexpr = WINDOW // GROUPS
     hit = 0
     if low >= 0:
-        counts = coarse + contest * (GROUPS + 2)
+        counts = coarse + problem * (GROUPS + 2)
         crowded = tl.load(counts + GROUPS + 1)
         groups = tl.load(counts + tl.arange(0, GROUPS))
-        wanted = tl.load(kept + contest).to(tl.int32)
+        wanted = tl.load(kept + problem).to(tl.int32)
         group, rank, _, found = _rank_in(groups, tl.load(counts + GROUPS), wanted)
         if (found == 1) & (crowded == 0):
             places = tl.arange(0, GROUPS)
-            bins = fine + tl.load(windows + contest * 2 + 1) * WINDOW + group * span
+            bins = fine + tl.load(windows + problem * 2 + 1) * WINDOW + group * span
             within = tl.load(bins + places, mask=places < span, other=0)
             place, rank, equal, _ = _rank_in(within, 0, rank)
-            state = _state(states, contest, BYTES - 1)
+            state = _state(states, problem, BYTES - 1)
             tl.store(state, low + group * span + place)
             tl.store(state + 1, rank.to(tl.int64))
             tl.store(state + 2, equal.to(tl.int64))
@@ -245,7 +245,7 @@ def decide(
         tl.store(counts + tl.arange(0, GROUPS), tl.zeros((GROUPS,), tl.int32))
         tl.store(counts + GROUPS, 0)
         tl.store(counts + GROUPS + 1, 0)
-    tl.store(hits + contest, hit)
+    tl.store(hits + problem, hit)
 
 
 @triton.jit
@@ -266,17 +266,17 @@ def histogram(
     """Count a byte of the keys that begin with the bytes picked so far, where no window held the threshold."""
     block = tl.program_id(0)
     row = blocks + block.to(tl.int64) * COLUMNS
-    contest = tl.load(row + CONTEST)
+    problem = tl.load(row + PROBLEM)
     if BYTE == 0:
         tl.store(ties + block, 0)
-    if tl.load(hits + contest) == 0:
-        _count_byte(row, contest, kept, states, histograms, nans, windows, SIGNED, DTYPE, BYTE, BLOCK)
+    if tl.load(hits + problem) == 0:
+        _count_byte(row, problem, kept, states, histograms, nans, windows, SIGNED, DTYPE, BYTE, BLOCK)
 
 
 @triton.jit
 def _count_byte(
     row: tl.tensor,
-    contest: tl.tensor,
+    problem: tl.tensor,
     kept: tl.tensor,
     states: tl.tensor,
     histograms: tl.tensor,
@@ -291,15 +291,15 @@ def _count_byte(
     bits = _block_bits(row, DTYPE, BLOCK, BYTE == 0)
     keys = _keys(bits, SIGNED)
     counted = tl.arange(0, BLOCK) < tl.load(row + LIVE)
-    bins = histograms + (contest * BYTES + BYTE) * BINS
+    bins = histograms + (problem * BYTES + BYTE) * BINS
     bytes_ = ((keys >> (24 - 8 * BYTE)) & 0xFF).to(tl.int32)
     if BYTE == 0:
         strange = tl.sum((counted & ((bits & 0x7FFFFFFF) > 0x7F800000)).to(tl.int32))
-        if (strange > 0) & (tl.load(windows + contest * 2) < 0):  # else the window's pass counted them
-            tl.atomic_add(nans + contest, strange, sem="relaxed")
+        if (strange > 0) & (tl.load(windows + problem * 2) < 0):  # else the window's pass counted them
+            tl.atomic_add(nans + problem, strange, sem="relaxed")
         found = BLOCK
     else:
-        prefix, rank, equal = _pick(histograms, states, kept, contest, BYTE - 1)
+        prefix, rank, equal = _pick(histograms, states, kept, problem, BYTE - 1)
         _note(states, row, prefix, rank, equal, BYTE - 1)
         counted = counted & ((keys >> (32 - 8 * BYTE)) == prefix.to(tl.uint32))
         found = tl.sum(counted.to(tl.int32))
@@ -328,12 +328,12 @@ def count_ties(
     """Count the ties at the threshold in each run of BLOCK row-major neighbours, where some of them must go."""
     block = tl.program_id(0)
     row = blocks + block.to(tl.int64) * COLUMNS
-    contest = tl.load(row + CONTEST)
-    if tl.load(hits + contest) == 0:
-        key, rank, equal = _pick(histograms, states, kept, contest, BYTES - 1)
+    problem = tl.load(row + PROBLEM)
+    if tl.load(hits + problem) == 0:
+        key, rank, equal = _pick(histograms, states, kept, problem, BYTES - 1)
         _note(states, row, key, rank, equal, BYTES - 1)
     else:
-        state = _state(states, contest, BYTES - 1)
+        state = _state(states, problem, BYTES - 1)
         key = tl.load(state)
         rank = tl.load(state + 1).to(tl.int32)
         equal = tl.load(state + 2).to(tl.int32)
@@ -356,7 +356,7 @@ def count_ties(
 
 @triton.jit
 def _find_block(ties: tl.tensor, start: tl.tensor, count: tl.tensor, rank: tl.tensor) -> tl.tensor:
-    """Return which of a contest's blocks holds the tie of this rank, and how many ties come before it."""
+    """Return which of a problem's blocks holds the tie of this rank, and how many ties come before it."""
     target = tl.full((), 0, tl.int32)
     before = tl.full((), 0, tl.int32)
     seen = tl.full((), 0, tl.int32)
@@ -391,17 +391,17 @@ def find_cut(
     BLOCK: tl.constexpr,
     WINDOW: tl.constexpr,
 ) -> None:
-    """Find the flat index of a contest's last kept tie; hand out its count of NaN; prepare the next selection.
+    """Find the flat index of a problem's last kept tie; hand out its count of NaN; prepare the next selection.
 
     That is: zero the counters, and lay the window around the threshold.
     """
-    contest = tl.program_id(0).to(tl.int64)
-    state = _state(states, contest, BYTES - 1)
+    problem = tl.program_id(0).to(tl.int64)
+    state = _state(states, problem, BYTES - 1)
     rank = tl.load(state + 1).to(tl.int32)
     cut = tl.full((), UNCUT, tl.int32)
     if rank < tl.load(state + 2).to(tl.int32):
         threshold = tl.load(state).to(tl.uint32)
-        run = runs + contest * 2
+        run = runs + problem * 2
         block, before = _find_block(ties, tl.load(run).to(tl.int32), tl.load(run + 1).to(tl.int32), rank)
         row = blocks + block.to(tl.int64) * COLUMNS
         first = tl.load(row + FIRST).to(tl.int32)
@@ -422,14 +422,14 @@ def find_cut(
             tied = ((_keys(_bits(scores), SIGNED) == threshold) & (lanes < live)).to(tl.int32)
             cut += tl.sum(tl.where((tied > 0) & (seen + tl.cumsum(tied) == rank), places, 0))
             seen += tl.sum(tied)
-    tl.store(cuts + contest, cut)
-    tl.store(nans + contest, tl.load(nan_counts + contest).to(tl.int64))
-    tl.store(nan_counts + contest, 0)
-    if tl.load(hits + contest) == 0:
-        tl.store(histograms + contest * BYTES * BINS + tl.arange(0, BYTES * BINS), tl.zeros((BYTES * BINS,), tl.int32))
-    if tl.load(windows + contest * 2 + 1) >= 0:
+    tl.store(cuts + problem, cut)
+    tl.store(nans + problem, tl.load(nan_counts + problem).to(tl.int64))
+    tl.store(nan_counts + problem, 0)
+    if tl.load(hits + problem) == 0:
+        tl.store(histograms + problem * BYTES * BINS + tl.arange(0, BYTES * BINS), tl.zeros((BYTES * BINS,), tl.int32))
+    if tl.load(windows + problem * 2 + 1) >= 0:
         low = tl.maximum(tl.load(state) - WINDOW // 2, 0)
-        tl.store(windows + contest * 2, tl.minimum(low, 0xFFFFFFFF - WINDOW))
+        tl.store(windows + problem * 2, tl.minimum(low, 0xFFFFFFFF - WINDOW))
 
 
 @triton.jit
@@ -459,11 +459,11 @@ def write(
     """Write the masks where they changed and the weights that follow them; empty the window's bins for next time."""
     block = tl.program_id(0)
     row = blocks + block.to(tl.int64) * COLUMNS
-    contest = tl.load(row + CONTEST)
+    problem = tl.load(row + PROBLEM)
     live = tl.load(row + LIVE)
     keys = _keys(_block_bits(row, DTYPE, BLOCK, True), SIGNED)
-    threshold = tl.load(_state(states, contest, BYTES - 1)).to(tl.uint32)
-    cut = tl.load(cuts + contest)
+    threshold = tl.load(_state(states, problem, BYTES - 1)).to(tl.uint32)
+    cut = tl.load(cuts + problem)
     # the tensor's own cut, so that no sum of places needs more than 32 bits
     last = cut - tl.load(row + BASE).to(tl.int32)
     tied = keys == threshold
@@ -490,13 +490,13 @@ def write(
         if tl.sum(changed.to(tl.int32)) > 0:
             _store(tl.multiple_of(pointer, 16), kept.to(tl.int8), live, BLOCK)
             _follow(row, lanes, kept, changed, WEIGHT)
-    if tl.load(windows + contest * 2 + 1) >= 0:
-        _empty(runs + contest * 2, block, fine + tl.load(windows + contest * 2 + 1) * WINDOW, WINDOW)
+    if tl.load(windows + problem * 2 + 1) >= 0:
+        _empty(runs + problem * 2, block, fine + tl.load(windows + problem * 2 + 1) * WINDOW, WINDOW)
 
 
 @triton.jit
 def _empty(run: tl.tensor, block: tl.tensor, bins: tl.tensor, WINDOW: tl.constexpr) -> None:
-    """Zero this block's share of its contest's bins."""
+    """Zero this block's share of its problem's bins."""
     count = tl.load(run + 1).to(tl.int32)
     share: tl.constexpr = min(CHUNK, WINDOW)
     start = (block - tl.load(run).to(tl.int32)) * share

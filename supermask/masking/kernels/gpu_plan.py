@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.kernels import gpu_kernels
-from supermask.masking.kernels.contest import Contest, Weights
+from supermask.masking.kernels.top_k import TopK, Weights
 
 _ALIGNMENT = 16  # bytes; torch's own allocations have it, odd views into them may not
 _INTEGERS = {0: tl.int32, 2: tl.int16, 4: tl.int32}  # by the bytes of a weight; 0 where none follow
@@ -21,7 +21,7 @@ DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16:
 class Staged:
     """A copy that stands for a tensor which the kernels cannot read or write in place."""
 
-    contest: int
+    problem: int
     index: int
     buffer: Tensor
 
@@ -37,22 +37,22 @@ class Plan:
     scores: list[Staged]
     masks: list[Staged]
     weight: Any  # an integer type as wide as the weights that the kernels write
-    followers: list[tuple[int, int]]  # contest and place of the weights that they do not
+    followers: list[tuple[int, int]]  # problem and place of the weights that they do not
     values: list[Tensor]  # masked weights that they write, past autograd, which must see it
     blocks: Tensor  # int64 [blocks, 9]
-    runs: Tensor  # int64 [contests, 2]: a contest's first block and how many it has
+    runs: Tensor  # int64 [problems, 2]: a problem's first block and how many it has
     layouts: Tensor  # int64 [layouts, 3, 5]
-    kept: Tensor  # int64 [contests]
-    states: Tensor  # int64 [contests, 4, 3]
-    histograms: Tensor  # int32 [contests, 4, 256]; zero between selections
+    kept: Tensor  # int64 [problems]
+    states: Tensor  # int64 [problems, 4, 3]
+    histograms: Tensor  # int32 [problems, 4, 256]; zero between selections
     ties: Tensor  # int32 [blocks]
-    cuts: Tensor  # int32 [contests]
-    nan_counts: Tensor  # int32 [contests]; zero between selections
-    nans: Tensor  # int64 [contests]
-    windows: Tensor  # int64 [contests, 2]: the lowest key of a contest's window or -1, its row in fine or -1
-    coarse: Tensor  # int32 [contests, 258]; zero between selections
-    fine: Tensor  # int32 [large contests, window]; zero between selections
-    hits: Tensor  # int32 [contests]
+    cuts: Tensor  # int32 [problems]
+    nan_counts: Tensor  # int32 [problems]; zero between selections
+    nans: Tensor  # int64 [problems]
+    windows: Tensor  # int64 [problems, 2]: the lowest key of a problem's window or -1, its row in fine or -1
+    coarse: Tensor  # int32 [problems, 258]; zero between selections
+    fine: Tensor  # int32 [large problems, window]; zero between selections
+    hits: Tensor  # int32 [problems]
 
     def keep(self, kept: list[int]) -> None:
         """Bring the device's counts up to date."""
@@ -70,47 +70,47 @@ class Plan:
         self.kept_before[:] = kept
 
 
-def signature_of(contests: Sequence[Contest]) -> tuple[Any, ...]:
+def signature_of(problems: Sequence[TopK]) -> tuple[Any, ...]:
     """Return what the addresses and shapes in the tables depend on."""
     return tuple(
         tuple((tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in _tensors(one))
-        for one in contests
+        for one in problems
     )
 
 
-def _tensors(contest: Contest) -> list[Tensor]:
-    followers = [tensor for pair in contest.weights for tensor in pair]
-    return [*contest.scores, *contest.masks, *followers]
+def _tensors(problem: TopK) -> list[Tensor]:
+    followers = [tensor for pair in problem.weights for tensor in pair]
+    return [*problem.scores, *problem.masks, *followers]
 
 
-def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...], *, window: int, large: int) -> Plan:
-    """Return the plan of contests whose `signature_of` is given.
+def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *, window: int, large: int) -> Plan:
+    """Return the plan of problems whose `signature_of` is given.
 
     Args:
-        contests: all on one device.
+        problems: all on one device.
         block: scores per program.
-        signature: what `signature_of` says of the contests.
+        signature: what `signature_of` says of the problems.
         window: keys that are counted one by one around the last threshold.
-        large: scores from which a contest has a window.
+        large: scores from which a problem has a window.
 
     Raises:
         SupermaskError: as `GpuSelector.select`.
 
     """
-    device = _device(contests)
-    totals = [_total(contest) for contest in contests]
-    dtype = _common_dtype(contests)
+    device = _device(problems)
+    totals = [_total(problem) for problem in problems]
+    dtype = _common_dtype(problems)
     tables = _Tables(dtype, block)
-    for number, contest in enumerate(contests):
-        tables.add(number, contest)
+    for number, problem in enumerate(problems):
+        tables.add(number, problem)
 
     def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    count = len(contests)
+    count = len(problems)
     rows = [-1] * count
-    for row, contest in enumerate(number for number, total in enumerate(totals) if total >= large):
-        rows[contest] = row
+    for row, problem in enumerate(number for number, total in enumerate(totals) if total >= large):
+        rows[problem] = row
     blocks = torch.cat([torch.empty(0, gpu_kernels.COLUMNS.value, dtype=torch.int64), *tables.blocks])
     return Plan(
         signature=signature,
@@ -139,8 +139,8 @@ def plan_for(contests: Sequence[Contest], block: int, signature: tuple[Any, ...]
     )
 
 
-def _device(contests: Sequence[Contest]) -> torch.device:
-    devices = {tensor.device for contest in contests for tensor in _tensors(contest)}
+def _device(problems: Sequence[TopK]) -> torch.device:
+    devices = {tensor.device for problem in problems for tensor in _tensors(problem)}
     if len(devices) > 1:
         names = ", ".join(sorted(map(str, devices)))
         raise SupermaskError(f"Cannot select among tensors on {names} at once; put scores and masks on one device.")
@@ -150,16 +150,16 @@ def _device(contests: Sequence[Contest]) -> torch.device:
     return device
 
 
-def _total(contest: Contest) -> int:
-    total = sum(scores.numel() for scores in contest.scores)
+def _total(problem: TopK) -> int:
+    total = sum(scores.numel() for scores in problem.scores)
     if total >= 2**31:
         raise SupermaskError(f"Cannot select among {total} scores at once; a GPU counts fewer than 2^31 of them.")
     return total
 
 
-def _common_dtype(contests: Sequence[Contest]) -> torch.dtype:
+def _common_dtype(problems: Sequence[TopK]) -> torch.dtype:
     """Return the dtype that the kernels read; float32 holds the numbers of both others."""
-    dtypes = {scores.dtype for contest in contests for scores in contest.scores}
+    dtypes = {scores.dtype for problem in problems for scores in problem.scores}
     return dtypes.pop() if len(dtypes) == 1 else torch.float32
 
 
@@ -178,12 +178,12 @@ class _Tables:
         self._dtype = dtype
         self._block = block
 
-    def add(self, number: int, contest: Contest) -> None:
+    def add(self, number: int, problem: TopK) -> None:
         start = sum(map(len, self.blocks))
         base = 0
-        for index, (scores, mask) in enumerate(zip(contest.scores, contest.masks, strict=True)):
+        for index, (scores, mask) in enumerate(zip(problem.scores, problem.masks, strict=True)):
             if scores.numel():
-                weights = contest.weights[index] if contest.weights else None
+                weights = problem.weights[index] if problem.weights else None
                 asked = mask
                 scores, mask = self._in_place_or_staged(scores, mask, number, index)
                 if weights is not None and not (mask is asked and self._follow(scores, weights)):
@@ -221,7 +221,7 @@ class _Tables:
         columns[:, gpu_kernels.SCORES.value] = scores.data_ptr() + first * scores.element_size()
         columns[:, gpu_kernels.MASK.value] = mask.data_ptr() + first
         columns[:, gpu_kernels.LIVE.value] = (scores.numel() - first).clamp(max=self._block)
-        columns[:, gpu_kernels.CONTEST.value] = number
+        columns[:, gpu_kernels.PROBLEM.value] = number
         columns[:, gpu_kernels.FIRST.value] = first
         columns[:, gpu_kernels.BASE.value] = base
         columns[:, gpu_kernels.LAYOUT.value] = self._layout(scores)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from supermask.masking.kernels.contest import Contest
+from supermask.masking.kernels.top_k import TopK
 
 
 class PlainSelector:
@@ -15,33 +15,33 @@ class PlainSelector:
         signed: whether scores are ranked with their sign or by magnitude.
 
     Attributes:
-        nans: int64 (contests,), how many NaN each contest had in the last selection, its masks being arbitrary then;
+        nans: int64 (problems,), how many NaN each problem had in the last selection, its masks being arbitrary then;
             or None for none.
 
     """
 
-    def __init__(self, *, signed: bool) -> None:
+    def __init__(self, signed: bool) -> None:
         self.signed = signed
         self.nans: Tensor | None = None
 
     @torch.no_grad()
-    def select(self, contests: Sequence[Contest]) -> None:
-        """Write the masks of all contests."""
-        counts = [self._select(contest) for contest in contests if contest.size]
+    def select(self, problems: Sequence[TopK]) -> None:
+        """Write the masks of all problems."""
+        counts = [self._select(problem) for problem in problems if problem.size]
         self.nans = torch.stack(counts) if counts else None
-        for contest in contests:
-            for mask, weights in zip(contest.masks, contest.weights, strict=False):
+        for problem in problems:
+            for mask, weights in zip(problem.masks, problem.weights, strict=False):
                 mask_weights(weights.frozen, mask, weights.value)
 
-    def _select(self, contest: Contest) -> Tensor:
-        together = torch.cat([tensor.reshape(-1) for tensor in contest.scores])  # row-major whatever the memory format
+    def _select(self, problem: TopK) -> Tensor:
+        together = torch.cat([tensor.reshape(-1) for tensor in problem.scores])  # row-major whatever the memory format
         # adding zero makes -0.0 equal 0.0 in its bits too
         ranked = together + 0.0 if self.signed else together.abs()
         order = torch.sort(ranked, descending=True, stable=True).indices
         kept = torch.zeros_like(together, dtype=torch.bool)
-        kept[order[: contest.kept]] = True
-        parts = kept.split([mask.numel() for mask in contest.masks])
-        for mask, part in zip(contest.masks, parts, strict=True):
+        kept[order[: problem.kept]] = True
+        parts = kept.split([mask.numel() for mask in problem.masks])
+        for mask, part in zip(problem.masks, parts, strict=True):
             mask.copy_(part.view(mask.shape))
         return ranked.isnan().sum()
 
@@ -62,3 +62,6 @@ def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
     places = torch.arange(8, dtype=torch.uint8, device=bits.device)
     positive = (bits[:, None] >> places).bitwise_and(1).view(-1)[: out.numel()].view(out.shape)
     out.copy_((2 * positive.to(out.dtype) - 1) * magnitude)
+
+
+SELECTOR = PlainSelector

@@ -18,7 +18,7 @@ class Weights(NamedTuple):
     value: Tensor
 
 
-class Contest(NamedTuple):
+class TopK(NamedTuple):
     """Tensors whose entries compete for a number of places.
 
     The flat index that breaks ties runs through the tensors in their order, in each row-major whatever its memory
