@@ -7,7 +7,6 @@ from torch import Tensor
 
 from experiments.gpu.bench import Bench
 from supermask import models
-from supermask.masking.kernels.gpu import GpuSelector
 from supermask.masking.kernels.top_k import TopK, Weights
 
 _PROFILED = 5  # selections under the profiler
@@ -30,6 +29,8 @@ def run(bench: Bench) -> None:
 def _measure(
     bench: Bench, label: str, shapes: Sequence[tuple[int, ...]], *, followed: bool, together: bool = False
 ) -> None:
+    from supermask.masking.kernels.gpu import GpuSelector  # where Triton is
+
     scores = [torch.randn(shape, device=bench.device) for shape in shapes]
     velocity = [1e-3 * torch.randn_like(score) for score in scores]
     problems = _problems(scores, followed=followed, together=together)

@@ -30,7 +30,7 @@ def run(bench: Bench) -> None:
             bench.note(label, round(elapsed, 3), "ms a step")
             if bench.device.type == "cuda":
                 waits = _waits(_subject(name, way), data, recipe)
-                bench.note(f"{label}: waits", round(sum(waits.values()) / steps, 2), "a step", **waits)
+                bench.note(f"{label}: waits", round(sum(waits.values()) / steps, 2), "a step", calls=waits)
 
 
 def _subject(name: str, way: str) -> EdgePopup | Dense:

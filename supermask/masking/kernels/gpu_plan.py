@@ -109,8 +109,8 @@ def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *
 
     count = len(problems)
     rows = [-1] * count
-    for row, problem in enumerate(number for number, total in enumerate(totals) if total >= large):
-        rows[problem] = row
+    for row, number in enumerate(place for place, total in enumerate(totals) if total >= large):
+        rows[number] = row
     blocks = torch.cat([torch.empty(0, gpu_kernels.COLUMNS.value, dtype=torch.int64), *tables.blocks])
     return Plan(
         signature=signature,
