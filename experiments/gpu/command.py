@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.gpu.bench import Bench, Finding, read_findings
+from experiments.gpu.plot import plot_ratios
 from experiments.gpu.stages import STAGES, Stage
 
 _WIDTH = 118  # columns of a usual terminal
@@ -29,6 +30,7 @@ def gpu(arguments: Sequence[str]) -> int:
     status = _run_all(chosen, path, given.seconds, given.tiny)
     findings = read_findings(path)
     (given.out / "gpu.md").write_text(as_markdown(findings))
+    plot_ratios(findings, given.out / "gpu.png")
     print(as_table(findings))
     return status
 

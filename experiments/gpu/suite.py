@@ -1,11 +1,11 @@
 """S2: the tests under the marker `gpu`."""
 
 import os
-import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 
 from experiments.gpu.bench import Bench
 from experiments.gpu.environment import WHEELS
@@ -24,7 +24,7 @@ def run(bench: Bench) -> None:
         bench.note("tests", "none found; run from a checkout")
         return
     report = bench.path.with_name("gpu_tests.xml")
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short", "-rfE"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short", "-rfE"]
     if bench.device.type != "cuda":
         command.append("--collect-only")
     elif find_spec("xdist"):
@@ -45,7 +45,14 @@ def run(bench: Bench) -> None:
     for line in done.stdout.splitlines():
         if line.startswith(("FAILED", "ERROR")):
             bench.note(line[:200], "failed", right=False)
-    counts = re.findall(r"(\d+) (passed|failed|skipped|error|errors|deselected)", done.stdout.replace("\n", " "))
-    summary = ", ".join(f"{count} {what}" for count, what in counts[-5:]) or f"exit {done.returncode}"
-    # exit 5: nothing collected, which is what a machine without a GPU may say of some files
-    bench.note("tests", summary, right=done.returncode in ((0,) if bench.device.type == "cuda" else (0, 2, 5)))
+    # exit 2 and 5: files that a machine without a GPU skips as a whole, and nothing collected
+    right = done.returncode in ((0,) if bench.device.type == "cuda" else (0, 2, 5))
+    bench.note("tests", _summary(report) or f"exit {done.returncode}", right=right)
+
+
+def _summary(report: Path) -> str:
+    """Return the counts of pytest's report."""
+    if not report.exists():
+        return ""
+    counts = next(ElementTree.parse(report).getroot().iter("testsuite")).attrib
+    return ", ".join(f"{counts[what]} {what}" for what in ("tests", "failures", "errors", "skipped"))
