@@ -2,8 +2,8 @@
 
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
+from supermask.judge.paired import Paired, paired
 from supermask.judge.report import Judged, judge
-from supermask.judge.statistics import Paired, paired
 from supermask.judge.verdicts import Verdict, verdicts
 
 __all__ = [

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
 from supermask.random.keyed import keyed_bits
+from supermask.training.batch_norm import BATCHES, reestimate
 from supermask.training.batches import Batches, Prepared, on_device
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.dropout import dropping
@@ -25,7 +26,6 @@ from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
-from supermask.training.statistics import BATCHES, reestimate
 from supermask.training.subject import Intervening, Outcome, Subject, equal_tensors, is_complete
 
 CHECKPOINT = "run.checkpoint"
