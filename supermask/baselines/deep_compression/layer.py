@@ -7,7 +7,6 @@ to 2^b.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -121,21 +120,3 @@ class CodedLayer:
         weight = self.codebook.new_zeros(size)
         weight[places] = self.codebook[torch.from_numpy(indices[~fillers])]
         return weight.reshape(self.shape)
-
-    def facts(self, kept: int, bits: int) -> dict[str, Any]:
-        """Return what the paper's tables 2 to 5 say about a layer, as plain values.
-
-        Args:
-            kept: its kept weights.
-            bits: of an index before Huffman coding.
-
-        """
-        entries = max(1, self.entries)
-        return {
-            "shape": list(self.shape),
-            "kept": kept,
-            "entries": self.entries,
-            "clusters": len(self.codebook),
-            "index_bits": [bits, 8 * len(self.indices.data) / entries],
-            "gap_bits": [self.gap_bits, 8 * len(self.gaps.data) / entries],
-        }

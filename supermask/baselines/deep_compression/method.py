@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
+from supermask.baselines.deep_compression.account import dense_bytes, layer_facts, pruned_bytes, quantised_bytes
 from supermask.baselines.deep_compression.file import Compressed, decode, encode, load, parts, restored
 from supermask.baselines.deep_compression.layer import MOST_BITS, to_gaps
 from supermask.baselines.deep_compression.pruning import Pruning
@@ -16,7 +17,6 @@ from supermask.baselines.sparse import Sparse
 from supermask.data import Examples
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
-from supermask.parameters.parameters import saved_tensors
 from supermask.training import Outcome, Recipe
 from supermask.training.batches import Prepared, on_device
 from supermask.training.evaluation import Score, evaluate
@@ -144,9 +144,9 @@ class DeepCompression(Method):
         sizes = parts(contents)
         total = sum(sizes.values())
         stages = {
-            "dense": (_bytes(saved_tensors(network.model)), pruned.details["rounds"][0]["test_accuracy"]),
-            "pruned": (_pruned_bytes(contents, kept), pruned.outcome.test.accuracy),
-            "quantised": (_quantised_bytes(contents, bits), trained.test.accuracy),
+            "dense": (dense_bytes(network.model), pruned.details["rounds"][0]["test_accuracy"]),
+            "pruned": (pruned_bytes(contents, kept), pruned.outcome.test.accuracy),
+            "quantised": (quantised_bytes(contents, bits), trained.test.accuracy),
             "huffman": (total, read_back.test.accuracy),
         }
         return {
@@ -155,25 +155,8 @@ class DeepCompression(Method):
             "parts": sizes,
             "stages": {stage: {"bytes": size, "test_accuracy": accuracy} for stage, (size, accuracy) in stages.items()},
             "validation_before_centroids_were_trained": trained.history[0]["validation_accuracy"],
-            "layers": {name: layer.facts(kept[name], bits[name]) for name, layer in contents.layers.items()},
+            "layers": {name: layer_facts(layer, kept[name], bits[name]) for name, layer in contents.layers.items()},
         }
-
-
-def _pruned_bytes(contents: Compressed, kept: Mapping[str, int]) -> int:
-    """Return the bytes in CSR format: 2 kept + rows + 1 numbers of 32 bits a layer (section 2)."""
-    rows = {name: layer.shape[0] if layer.shape else 1 for name, layer in contents.layers.items()}
-    return _bytes(contents.rest) + sum(4 * (2 * kept[name] + rows[name] + 1) for name in rows)
-
-
-def _quantised_bytes(contents: Compressed, bits: Mapping[str, int]) -> int:
-    """Return the bytes of codebooks and of entries before Huffman coding: an index and a difference of fixed length."""
-    layers = contents.layers
-    entries = [-(-layer.entries * (bits[name] + layer.gap_bits) // 8) for name, layer in layers.items()]
-    return _bytes(contents.rest) + _bytes({name: layer.codebook for name, layer in layers.items()}) + sum(entries)
-
-
-def _bytes(tensors: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _written(contents: Compressed, work: Work) -> nn.Module:
