@@ -1,4 +1,4 @@
-"""Judging a ticket: controls that take one thing from it, paired comparisons, and a verdict per claim."""
+"""Judging a ticket: controls that change one thing in it, paired comparisons, and a verdict per claim."""
 
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control

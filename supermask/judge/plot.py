@@ -1,4 +1,4 @@
-"""The picture of a trial: what each control leaves of the accuracy."""
+"""The accuracy of a ticket, of its controls and of the dense networks, as bars."""
 
 from collections.abc import Mapping
 from pathlib import Path
