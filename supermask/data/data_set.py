@@ -1,4 +1,4 @@
-"""What a data set is: labelled pixels in three parts, of which the test part is only read when asked for."""
+"""What a data set is: labelled pixels in three parts; the test part is only read when asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

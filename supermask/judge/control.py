@@ -15,10 +15,10 @@ from supermask.ticket import Ticket
 
 @dataclass(frozen=True)
 class Control(ABC):
-    """One way to take something from a ticket: any ticket, strong or weak, from anywhere.
+    """One way to change something in a ticket, strong or weak, whatever found it.
 
     What a ticket stores besides its seed and masks (learned tensors, batch-norm statistics, constants) stays as it is;
-    whoever measures a control estimates the statistics again.
+    the statistics are estimated again when a control is measured.
 
     A new control is such a class, and a line in `supermask.judge.controls`.
     """

@@ -80,8 +80,8 @@ def fit_constant(
 
     It is the largest over points of the constant at which the bound equals the failure probability. The interval comes
     from Clopper-Pearson intervals of all points at once (Bonferroni: each misses with its share of 1 - confidence), so
-    it holds that smallest constant for the true probabilities with at least the confidence. It says nothing of points
-    that were not measured, so a theorem's universal constant can be larger.
+    it holds that smallest constant for the true probabilities with at least the confidence. It says nothing about
+    points that were not measured, so a theorem's universal constant can be larger.
 
     Args:
         bound: failure probability not exceeded at (point, constant); must not fall as the constant grows. For example

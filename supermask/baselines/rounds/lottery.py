@@ -66,8 +66,8 @@ class IMPRewind(GlobalRounds):
 
     Attributes:
         rate: fraction of the weights left that a round removes.
-        rewind_to: optimizer step of the dense training; by default 2 % of its steps, for which the paper's ResNet-20 on
-            CIFAR-10, stable from about 500 to 2,000 of 63,000 on, speaks.
+        rewind_to: optimizer step of the dense training; by default 2 % of its steps: the paper's ResNet-20 on CIFAR-10
+            becomes stable after 500 to 2,000 of 63,000 steps.
 
     """
 
