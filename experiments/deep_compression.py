@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.training import trainings
 from supermask.baselines.deep_compression import DeepCompression
-from supermask.baselines.deep_compression.published import LENET5_CAFFE, LENET_300_100, density_of
+from supermask.baselines.deep_compression.pruning import LENET5_CAFFE, LENET_300_100, density_of
 from supermask.report import Mean, mean
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Job, Result, SearchOptions

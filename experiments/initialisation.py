@@ -13,12 +13,12 @@ from torch import Tensor
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.baselines import (
+    SNIP,
     GraSP,
     MagnitudeAtInitialisation,
     RandomERK,
     RandomSmartRatio,
     RandomUniform,
-    Snip,
     SynFlow,
 )
 from supermask.baselines.at_initialisation import AtInitialisation
@@ -140,7 +140,7 @@ def _fractions(result: Result, ratio: int) -> list[float]:
 
 
 _METHODS: Mapping[str, AtInitialisation] = {
-    "snip": Snip(),
+    "snip": SNIP(),
     "grasp": GraSP(),
     "synflow": SynFlow(),
     "synflow, no floor": SynFlow(floor=0),

@@ -19,3 +19,8 @@ class DataError(SupermaskError):
 
 class RunError(SupermaskError):
     """A folder of a run, or a checkpoint in it, is not what it should be."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, without its full stop, to be put into a sentence; else its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,19 +1,21 @@
 """What tickets are compared with."""
 
 from supermask.baselines.at_initialisation import (
+    SNIP,
     GraSP,
     MagnitudeAtInitialisation,
     RandomERK,
     RandomSmartRatio,
     RandomUniform,
-    Snip,
     SynFlow,
 )
 from supermask.baselines.dense import Dense
 from supermask.baselines.random_mask import RandomMask
 from supermask.baselines.sparse import Sparse
 
+Snip = SNIP  # the name by which others import it from here
 __all__ = [
+    "SNIP",
     "Dense",
     "GraSP",
     "MagnitudeAtInitialisation",

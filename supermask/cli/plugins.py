@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
 
 Command = Callable[[], None]
 GROUP = "supermask.commands"
@@ -34,9 +34,9 @@ def _load(entry: EntryPoint) -> type[Command]:
     try:
         kind: type[Command] = entry.load()
     except Exception as error:  # the import runs anyone's code
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise SupermaskError(
-            f"The command {entry.name} cannot be loaded from {entry.value} ({reason}); install its package again."
+            f"The command {entry.name} cannot be loaded from {entry.value} ({first_line(error)}); install its package"
+            " again."
         ) from error
     sound = isinstance(kind, type) and is_dataclass(kind)
     if not sound:

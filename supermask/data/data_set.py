@@ -1,4 +1,4 @@
-"""What a data set is: labelled pixels in three parts, of which the test part is only read when asked for."""
+"""What a data set is: labelled pixels in three parts; the test part is only read when asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,9 @@ class Examples:
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
             raise DataError(f"labels are {_describe(self.labels)}; they must be int64 of shape (n,).")
         if len(self.images) != len(self.labels):
-            raise DataError(f"{len(self.images)} images came with {len(self.labels)} labels; one each is right.")
+            raise DataError(
+                f"{len(self.images)} images came with {len(self.labels)} labels; expected one label per image."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,8 +81,8 @@ class DataSet:
         channels = self.input_shape[0]
         if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0 or self.scale <= 0:
             raise DataError(
-                f"{self.name} has mean {self.mean}, std {self.std} and scale {self.scale}; right are "
-                f"{channels} means, as many positive deviations, and a positive scale."
+                f"{self.name} has mean {self.mean}, std {self.std} and scale {self.scale}; expected "
+                f"{channels} means, {channels} positive deviations and a positive scale."
             )
         self._check("training", self.train)
         self._check("validation", self.validation)
@@ -91,7 +93,7 @@ class DataSet:
         Raises:
             DataError: a test file is damaged, or was removed since the data set was loaded.
         """
-        self.reads.count += 1  # before the read: one that fails halfway was a look at the test set too
+        self.reads.count += 1  # before the read: one that fails halfway has looked at the test set too
         examples = self.read_test()
         self._check("test", examples)
         return examples
@@ -123,11 +125,11 @@ class DataSet:
     def _check(self, part: str, examples: Examples) -> None:
         if tuple(examples.images.shape[1:]) != self.input_shape:
             shape = tuple(examples.images.shape[1:])
-            raise DataError(f"{part} images of {self.name} are {shape}; {self.input_shape} is right.")
+            raise DataError(f"{part} images of {self.name} are {shape}; expected {self.input_shape}.")
         labels = examples.labels
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             span = f"{int(labels.min())} to {int(labels.max())}"
-            raise DataError(f"{part} labels of {self.name} run from {span}; right is 0 to {self.classes - 1}.")
+            raise DataError(f"{part} labels of {self.name} run from {span}; expected 0 to {self.classes - 1}.")
 
 
 def _describe(tensor: Tensor) -> str:

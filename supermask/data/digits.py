@@ -5,8 +5,8 @@ import torch
 from supermask.data.data_set import DataSet, Examples
 from supermask.data.split import divide, nothing_of, pixel_statistics
 
-TEST_EXAMPLES = 360
-WHITE = 16.0
+TEST_EXAMPLES = 360  # a fifth
+WHITE = 16.0  # a pixel counts the dark ones of 4 x 4
 
 
 def read_digits() -> DataSet:

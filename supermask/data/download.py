@@ -4,39 +4,43 @@ import io
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from supermask.data.vision_sets import VisionSet
 from supermask.errors import DataError
 from supermask.torchvision_import import import_torchvision
 
-TIMEOUT = 5.0  # seconds that a server may stay silent
+TIMEOUT = 5.0  # seconds that a server may stay silent; more, and a machine without a network seems to hang
 
 
-def ensure_files(facts: VisionSet, folder: Path) -> None:
-    """Download what is missing of a set into the data folder; do nothing if all of it is there.
+def fetch(missing: Sequence[str], folder: Path, name: str, torchvision_name: str) -> None:
+    """Download missing files of a set into the data folder.
+
+    Args:
+        missing: the files, relative to the data folder.
+        folder: the data folder; it need not exist.
+        name: of the set, for the message.
+        torchvision_name: the class in torchvision.datasets that fetches it.
 
     Raises:
-        DataError: something is missing and the download failed; the folder is as it was before.
+        DataError: the download failed; the folder is as it was before.
+        SupermaskError: torchvision cannot be imported.
+
     """
-    missing = facts.missing(folder)
-    if not missing:
-        return
     torchvision = import_torchvision()
     try:
-        _download(getattr(torchvision.datasets, facts.torchvision_name), missing, folder)
+        _download(getattr(torchvision.datasets, torchvision_name), missing, folder)
     except Exception as error:  # whatever server, archive or disk did, the way out is the same
         raise DataError(
-            f"{folder} lacks {', '.join(missing)} of {facts.name} and the download failed "
+            f"{folder} lacks {', '.join(missing)} of {name} and the download failed "
             f"({type(error).__name__}): put {'it' if len(missing) == 1 else 'them'} there, or name the "
             "folder that has them with SUPERMASK_DATA or --data-folder."
         ) from error
 
 
-def _download(dataset: type, names: tuple[str, ...], folder: Path) -> None:
+def _download(dataset: type, names: Sequence[str], folder: Path) -> None:
     """Fetch into a temporary folder beside the goal, which always vanishes, then move what is needed."""
     place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     with TemporaryDirectory(prefix=".download-", dir=place) as temporary:

@@ -26,7 +26,7 @@ def _existing(folder: str | Path, origin: str) -> Path:
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise DataError(
-            f"The data folder {path} {origin} but is no existing folder; create it, or name another with "
+            f"The data folder {path} {origin} but is not an existing folder; create it, or name another with "
             f"{VARIABLE} or --data-folder."
         )
     return path

@@ -1,4 +1,4 @@
-"""Every data set by name."""
+"""Every data set by name. A new one is a file that reads it, and a line in `DATA_SETS`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,40 +10,51 @@ from supermask.data.digits import read_digits
 from supermask.data.folder import data_folder
 from supermask.data.split import hold_out
 from supermask.data.synthetic import read_synthetic
-from supermask.data.vision import read_vision
-from supermask.data.vision_sets import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, VisionSet
+from supermask.data.vision import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, VisionSet
 from supermask.errors import DataError
 
 
 @dataclass(frozen=True)
 class Source:
-    """How a set is read, given the `folder` argument of `load`, and how many examples validate by default."""
+    """Where a data set comes from.
+
+    Attributes:
+        read: returns the set with an empty validation part, given the `folder` argument of `load`.
+        validation: how many training examples validate by default.
+
+    """
 
     read: Callable[[str | Path | None], DataSet]
     validation: int
 
 
 def _vision(facts: VisionSet) -> Source:
-    return Source(lambda folder: read_vision(facts, data_folder(folder)), validation=5000)
+    return Source(lambda folder: facts.read(data_folder(folder)), validation=5000)
 
 
-# digits and synthetic have no files, so a folder that does not exist is no reason to refuse them
-_SOURCES: Mapping[str, Source] = MappingProxyType(
+DATA_SETS: Mapping[str, Source] = MappingProxyType(
     {
+        # these two have no files, so a folder that does not exist is not a reason to refuse them
         "digits": Source(lambda folder: read_digits(), validation=144),
         "synthetic": Source(lambda folder: read_synthetic(), validation=100),
+        "mnist": _vision(MNIST),
+        "fashion_mnist": _vision(FASHION_MNIST),
+        "cifar10": _vision(CIFAR10),
+        "cifar100": _vision(CIFAR100),
     }
-    | {facts.name: _vision(facts) for facts in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 )
+"""Name to source; every list of data sets is read from here, by `known`."""
 
 
 def known() -> tuple[str, ...]:
     """Return the names that `load` takes."""
-    return tuple(_SOURCES)
+    return tuple(DATA_SETS)
 
 
 def load(name: str, *, folder: str | Path | None = None, validation: int | None = None, seed: int = 0) -> DataSet:
-    """Read a data set's training files and hold out its validation part; the test files are only looked for.
+    """Read a data set's training files and hold out its validation part.
+
+    The test files are compared with their checksums but not decoded: `DataSet.test` reads them.
 
     Args:
         name: one of `known()`.
@@ -54,9 +65,10 @@ def load(name: str, *, folder: str | Path | None = None, validation: int | None 
 
     Raises:
         DataError: the name is unknown, a file is missing or damaged, or validation does not fit.
-        SupermaskError: torchvision is needed and cannot be imported.
+        SupermaskError: torchvision is needed for a download and cannot be imported.
     """
-    if name not in _SOURCES:
+    if name not in DATA_SETS:
         raise DataError(f"There is no data set {name!r}; known are {', '.join(known())}.")
-    source = _SOURCES[name]
-    return hold_out(source.read(folder), source.validation if validation is None else validation, seed=seed)
+    source = DATA_SETS[name]
+    data = source.read(folder)
+    return hold_out(data, source.validation if validation is None else validation, seed=seed)

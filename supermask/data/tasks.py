@@ -1,8 +1,8 @@
-"""Many tasks out of one data set: its pixels permuted, its images turned, or its classes in groups.
+"""Many tasks made from one data set: its pixels permuted, its images turned, or its classes in groups.
 
 The sets of continual learning, as Wortsman et al. 2020, "Supermasks in superposition", section 4, have them. Each is a
-`DataSet` with the statistics (mean, std) of the one it was made of, whose test files are read when it is asked for its
-own test examples.
+`DataSet` with the statistics (mean, std) of the one it was made from, whose test files are read when it is asked for
+its own test examples.
 """
 
 import math
@@ -42,11 +42,11 @@ def rotated(data: DataSet, degrees: float) -> DataSet:
     place, so that 90 degrees turn a square image exactly.
 
     Raises:
-        DataError: degrees is no finite number.
+        DataError: degrees is not finite.
 
     """
     if not math.isfinite(degrees):
-        raise DataError(f"degrees={degrees} is no angle; give a finite number.")
+        raise DataError(f"degrees={degrees} is not an angle; give a finite number.")
     _, height, width = data.input_shape
     order = _turned(height, width, math.radians(degrees))
     return _changed(data, f"{data.name} turned by {degrees:g} degrees", lambda images: _gathered(images, order))
@@ -61,8 +61,8 @@ def split(data: DataSet, group: Sequence[int]) -> DataSet:
     """
     if not group or len(set(group)) != len(group) or not all(0 <= label < data.classes for label in group):
         raise DataError(
-            f"The group {list(group)} is no group of classes of {data.name}; name some of 0 to {data.classes - 1}, each"
-            " once."
+            f"The group {list(group)} is not a group of classes of {data.name}; name some of 0 to {data.classes - 1},"
+            " each once."
         )
     labels = torch.full((data.classes,), -1, dtype=torch.int64)
     labels[list(group)] = torch.arange(len(group))
@@ -98,7 +98,7 @@ def class_groups(classes: int, size: int, *, seed: int | None = None) -> list[tu
 
 
 def without_test(data: DataSet) -> DataSet:
-    """Return the set with no test examples, for a training whose end is no time to read them."""
+    """Return the set with no test examples, so that a training does not touch the test set at its end."""
     return replace(data, read_test=lambda: nothing_of(data.train))
 
 

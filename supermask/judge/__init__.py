@@ -1,9 +1,9 @@
-"""Judging a ticket: controls that take one thing from it, paired comparisons, and a verdict per claim."""
+"""Judging a ticket: controls that change one thing in it, paired comparisons, and a verdict per claim."""
 
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
+from supermask.judge.paired import Paired, paired
 from supermask.judge.report import Judged, judge
-from supermask.judge.statistics import Paired, paired
 from supermask.judge.verdicts import Verdict, verdicts
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a control changed of a ticket, counted, and held to what the control says of itself.
+"""What a control changed in a ticket: counted, and compared with what the control says.
 
 A control that changes nothing passes every check that it stands for: a published code's shuffle binds its result to a
 local name and leaves the mask as it was. So what moved is counted each time.
@@ -37,7 +37,7 @@ class Changed:
 
 
 def changed(before: Ticket, after: Ticket) -> Changed:
-    """Return how a ticket differs from the one that it was made of.
+    """Return how a ticket differs from the one that it was made from.
 
     Raises:
         TicketError: they have other layers.
@@ -49,8 +49,8 @@ def changed(before: Ticket, after: Ticket) -> Changed:
     return Changed(moved, before.digest != after.digest)
 
 
-def held_to(name: str, kept: Kept, before: Ticket, after: Ticket) -> Ticket:
-    """Return what a control made if it kept what it says, and changed the rest.
+def check_control(name: str, kept: Kept, before: Ticket, after: Ticket) -> Ticket:
+    """Return what a control made, if it kept what it says and changed the rest.
 
     Args:
         name: of the control.
@@ -60,16 +60,20 @@ def held_to(name: str, kept: Kept, before: Ticket, after: Ticket) -> Ticket:
         after: what the control made of it.
 
     Raises:
-        TicketError: it did not.
+        TicketError: it did not; the message says what it kept or changed.
 
     """
     differs = changed(before, after)
     counts, now = _counts(before.masks), _counts(after.masks)
     if kept == "masks":
-        _require(not differs.total, name, f"moved {differs.total:,} mask entries, and must leave the masks alone")
-        _require(differs.weights, name, "drew the weights that were there before; give it another seed")
+        _require(not differs.total, name, f"moved {differs.total:,} mask entries, but must leave the masks alone")
+        _require(differs.weights, name, "drew the same weights again; give it another seed")
         return after
-    _require(sum(now.values()) == sum(counts.values()), name, f"keeps {sum(now.values()):,} weights of {before.kept:,}")
+    _require(
+        sum(now.values()) == sum(counts.values()),
+        name,
+        f"keeps {sum(now.values()):,} weights instead of {before.kept:,}",
+    )
     if kept == "layers":
         other = [layer for layer in counts if counts[layer] != now[layer]]
         _require(not other, name, f"keeps another number of weights in {', '.join(other)}")

@@ -1,4 +1,4 @@
-"""What a control is: one thing about a ticket drawn anew, and held to what it says of itself."""
+"""What a control is: one thing about a ticket is drawn again, and the change is checked."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from supermask.errors import TicketError
-from supermask.judge.changes import Kept, held_to
+from supermask.judge.changes import Kept, check_control
 from supermask.random.weights import checked_seed
 from supermask.ticket import Ticket
 
 
 @dataclass(frozen=True)
 class Control(ABC):
-    """One way to take something from a ticket: any ticket, strong or weak, from anywhere.
+    """One way to change something in a ticket, strong or weak, whatever found it.
 
     What a ticket stores besides its seed and masks (learned tensors, batch-norm statistics, constants) stays as it is;
-    whoever measures a control estimates the statistics anew.
+    the statistics are estimated again when a control is measured.
 
     A new control is such a class, and a line in `supermask.judge.controls`.
     """
@@ -39,14 +39,14 @@ class Control(ABC):
             scores: that chose the ticket's masks, by parameter name.
 
         Raises:
-            TicketError: it needs scores that are not there or not the ticket's, or it did not change what it says.
+            TicketError: the scores that it needs are missing or not the ticket's, or it did not change what it says.
 
         """
         if self.scored and scores is None:
             raise TicketError(f"The control {self.name} needs the scores that chose the ticket's masks; give them.")
         made = self.make(ticket, checked_seed(seed), scores or {})
-        return held_to(self.name, self.kept, ticket, made)
+        return check_control(self.name, self.kept, ticket, made)
 
     @abstractmethod
     def make(self, ticket: Ticket, seed: int, scores: Mapping[str, Tensor]) -> Ticket:
-        """Return the control's ticket, which is then held to what the control says."""
+        """Return the control's ticket, whose changes are then checked."""

@@ -24,7 +24,7 @@ Scores = Mapping[str, Tensor]
 class Reinitialised(Control):
     """The same masks over weights of another seed, with the same distributions, fans and scales.
 
-    Frankle & Carbin 2019, section 2, "random reinitialization". Random tensors without a mask are drawn anew too.
+    Frankle & Carbin 2019, section 2, "random reinitialization". Random tensors without a mask are drawn again too.
     """
 
     name: ClassVar[str] = "reinitialised"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from supermask.judge.statistics import Paired, paired
+from supermask.judge.paired import Paired, paired
 
 Runs = Sequence[Mapping[str, Any]]
 Results = Mapping[str, Runs]

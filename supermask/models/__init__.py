@@ -1,7 +1,7 @@
 """The networks of the papers, by name: `build("conv4")`.
 
 The weights are PyTorch's default initialisation, drawn from its global generator; a search or a baseline
-redraws them from its own seed. To add a network, write its module in a file here and a line in `RECIPES`.
+redraws them from its own seed. A new network is a file with its module, and a line in `MODELS`.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from supermask.models.shape import InputShape, check_classes, check_input_shape,
 from supermask.models.small_conv import SmallConv
 from supermask.models.wide_resnet import WideResNet
 
-__all__ = ["RECIPES", "TORCHVISION_HINT", "InputShape", "Recipe", "build", "known"]
+__all__ = ["MODELS", "TORCHVISION_HINT", "InputShape", "ModelSpec", "build", "known"]
 
 TORCHVISION_PREFIX = "torchvision:"
 BINARY_PREFIX = "binary:"
@@ -40,7 +40,7 @@ class Maker(Protocol):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelSpec:
     """How one named network is made, and the input (channels, height, width) that its paper gives it."""
 
     make: Maker
@@ -53,34 +53,35 @@ class Recipe:
 MNIST: InputShape = (1, 28, 28)
 CIFAR: InputShape = (3, 32, 32)
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
     {
-        "lenet_300_100": Recipe(LeNet300100, MNIST),
-        "lenet5": Recipe(LeNet5, MNIST),
-        "lenet5_caffe": Recipe(LeNet5Caffe, MNIST),
-        "small_conv": Recipe(SmallConv, MNIST),
-        "fc_500": Recipe(FullyConnected, MNIST),
-        "linear_diamond_500": Recipe(partial(Diamond, relu=False), MNIST),
-        "relu_diamond_500": Recipe(partial(Diamond, relu=True), MNIST),
-        "conv2": Recipe(partial(ConvNet, 2), CIFAR),
-        "conv4": Recipe(partial(ConvNet, 4), CIFAR),
-        "conv6": Recipe(partial(ConvNet, 6), CIFAR),
-        "conv8": Recipe(partial(ConvNet, 8), CIFAR),
-        "resnet20": Recipe(partial(ResNet, 20), CIFAR),
-        "resnet32": Recipe(partial(ResNet, 32), CIFAR),
-        "resnet56": Recipe(partial(ResNet, 56), CIFAR),
-        "wide_resnet_16_8": Recipe(partial(WideResNet, 16, 8), CIFAR),
-        "wide_resnet_22_2": Recipe(partial(WideResNet, 22, 2), CIFAR),
-        "wide_resnet_28_2": Recipe(partial(WideResNet, 28, 2), CIFAR),
-        "wide_resnet_28_10": Recipe(partial(WideResNet, 28, 10), CIFAR),
-        "wide_resnet_40_2": Recipe(partial(WideResNet, 40, 2), CIFAR),
+        "lenet_300_100": ModelSpec(LeNet300100, MNIST),
+        "lenet5": ModelSpec(LeNet5, MNIST),
+        "lenet5_caffe": ModelSpec(LeNet5Caffe, MNIST),
+        "small_conv": ModelSpec(SmallConv, MNIST),
+        "fc_500": ModelSpec(FullyConnected, MNIST),
+        "linear_diamond_500": ModelSpec(partial(Diamond, relu=False), MNIST),
+        "relu_diamond_500": ModelSpec(partial(Diamond, relu=True), MNIST),
+        "conv2": ModelSpec(partial(ConvNet, 2), CIFAR),
+        "conv4": ModelSpec(partial(ConvNet, 4), CIFAR),
+        "conv6": ModelSpec(partial(ConvNet, 6), CIFAR),
+        "conv8": ModelSpec(partial(ConvNet, 8), CIFAR),
+        "resnet20": ModelSpec(partial(ResNet, 20), CIFAR),
+        "resnet32": ModelSpec(partial(ResNet, 32), CIFAR),
+        "resnet56": ModelSpec(partial(ResNet, 56), CIFAR),
+        "wide_resnet_16_8": ModelSpec(partial(WideResNet, 16, 8), CIFAR),
+        "wide_resnet_22_2": ModelSpec(partial(WideResNet, 22, 2), CIFAR),
+        "wide_resnet_28_2": ModelSpec(partial(WideResNet, 28, 2), CIFAR),
+        "wide_resnet_28_10": ModelSpec(partial(WideResNet, 28, 10), CIFAR),
+        "wide_resnet_40_2": ModelSpec(partial(WideResNet, 40, 2), CIFAR),
     }
 )
+"""Name to network; every list of networks is read from here, by `known`."""
 
 
 def known() -> tuple[str, ...]:
     """Names of the networks that `build` makes; besides them it takes `torchvision:NAME` and `binary:NAME`."""
-    return tuple(RECIPES)
+    return tuple(MODELS)
 
 
 def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10, width: float = 1.0) -> nn.Module:
@@ -109,7 +110,7 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
     if name.startswith(BINARY_PREFIX):
         plain = name.removeprefix(BINARY_PREFIX)
         return binarized(build(plain, input_shape=input_shape, classes=classes, width=width))
-    if name not in RECIPES and not name.startswith(TORCHVISION_PREFIX):
+    if name not in MODELS and not name.startswith(TORCHVISION_PREFIX):
         raise SupermaskError(f"Unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
     try:
         return _build(name, input_shape, classes, width)
@@ -122,9 +123,9 @@ def _build(name: str, input_shape: InputShape | None, classes: int, width: float
     check_width(width)
     if input_shape is not None:
         check_input_shape(input_shape)
-    if name not in RECIPES:
+    if name not in MODELS:
         return from_torchvision(
             name.removeprefix(TORCHVISION_PREFIX), input_shape=input_shape, classes=classes, width=width
         )
-    recipe = RECIPES[name]
-    return recipe.make(input_shape=input_shape or recipe.input_shape, classes=classes, width=width)
+    spec = MODELS[name]
+    return spec.make(input_shape=input_shape or spec.input_shape, classes=classes, width=width)

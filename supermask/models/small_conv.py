@@ -1,4 +1,4 @@
-"""A small convolutional network for images of digits, of which nothing but the weights has to be kept."""
+"""A small convolutional network for images of digits, whose weights are all that has to be kept."""
 
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from torch import nn
 
-from supermask.parameters.parameters import NORMALIZATIONS
+from supermask.parameters.parameters import NORMALIZATIONS, saved_tensors
 
 Shape = tuple[int, ...]
 
@@ -36,12 +36,9 @@ def differences(
 
 
 def _shapes_of(model: nn.Module, bypassed: Collection[str]) -> dict[str, Shape]:
-    """Return the shapes of parameters and of buffers that are saved; tied parameters under their first name."""
-    saved = model.state_dict(keep_vars=True)
-    buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in saved]
+    """Return the shapes of all saved tensors but those of bypassed layers."""
     gone = tuple(f"{name}." for name in bypassed)
-    named = [*model.named_parameters(), *buffers]
-    return {name: tuple(tensor.shape) for name, tensor in named if not name.startswith(gone)}
+    return {name: tuple(tensor.shape) for name, tensor in saved_tensors(model).items() if not name.startswith(gone)}
 
 
 def _not_normalisations(model: nn.Module, bypassed: Collection[str]) -> list[str]:

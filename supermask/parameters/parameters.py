@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
@@ -59,6 +59,12 @@ def survey(model: nn.Module) -> dict[str, Slot]:
     """
     _refuse_unsuitable(model)
     return {name: _slot(name, parameter, _places(model, parameter)) for name, parameter in model.named_parameters()}
+
+
+def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and the buffers that are saved, by name; a tied one under its first name."""
+    saved = model.state_dict(keep_vars=True)
+    return {**dict(model.named_parameters()), **{name: b for name, b in model.named_buffers() if name in saved}}
 
 
 def normalizations(model: nn.Module) -> tuple[str, ...]:

@@ -187,7 +187,7 @@ class SignOf(Distribution):
     weights drawn, which is the same but for chance. A zero counts as plus.
 
     Attributes:
-        of: the other distribution, of which a stream draws the signs.
+        of: the other distribution, whose signs a stream draws.
 
     """
 

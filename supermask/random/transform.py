@@ -15,7 +15,7 @@ from supermask.random.stream import Stream
 
 @dataclass(frozen=True, eq=False)
 class Treatment:
-    """How the kept weights of one parameter come of its random ones: redrawn, moved, then multiplied.
+    """How the kept weights of one parameter are made from its random ones: redrawn, moved, then multiplied.
 
     Attributes:
         gain: factor on all of them, taken in the dtype of the network's weights.
@@ -60,7 +60,7 @@ class Treatment:
             raise TicketError(f"The redraws of {name} must be 0 where its mask prunes, and not negative.")
 
     def apply(self, mask: Tensor, grow: Callable[[int], Tensor], seed: int, name: str) -> Tensor:
-        """Return the weights of the network, of which the pruned ones are +0.
+        """Return the weights of the network; the pruned ones are +0.
 
         Args:
             mask: bool, True = kept.
@@ -96,7 +96,7 @@ class Fixed(NamedTuple):
 
     Attributes:
         free: entries that a search chooses.
-        locked: entries that are kept in any case; what is neither is pruned in any case.
+        locked: entries that are always kept; what is neither is always pruned.
 
     """
 
@@ -109,8 +109,8 @@ class Preset:
     """How many entries of a mask the seed fixes, so that a file need not hold them (Otsuka et al. 2025).
 
     Attributes:
-        pruned: entries that are pruned in any case.
-        locked: entries that are kept in any case.
+        pruned: entries that are always pruned.
+        locked: entries that are always kept.
 
     Raises:
         SupermaskError: a number is negative.

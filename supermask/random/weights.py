@@ -13,7 +13,7 @@ from supermask.errors import SupermaskError
 from supermask.random.distributions import Distribution, Fans, from_description
 from supermask.random.stream import Stream
 
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1  # fits the signed 64 bits of numpy and torch
 Purpose = Literal["weights", "scores"]
 
 

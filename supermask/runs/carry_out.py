@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from supermask import data, models
 from supermask.baselines.method import Found, Loop, Work
 from supermask.data import DataSet
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
 from supermask.files import locked, write_whole
 from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
@@ -151,8 +151,9 @@ def check_network(job: Job, data_set: DataSet) -> None:
         logits = model(data_set.normalize(data_set.train.images[:2]))
     except Exception as error:
         shape = "x".join(map(str, data_set.input_shape))
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SupermaskError(f"{job.model} does not take the {shape} images of {job.data}: {reason}.") from None
+        raise SupermaskError(
+            f"{job.model} does not take the {shape} images of {job.data}: {first_line(error)}."
+        ) from None
     if logits.shape[1:] != (data_set.classes,):
         raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
 

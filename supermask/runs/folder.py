@@ -115,7 +115,7 @@ class RunFolder:
 def _refuse_other(path: Path, there: Any, asked: dict[str, Any]) -> None:
     if there == asked:
         return
-    before, now = _flat(there), _flat(asked)
+    before, now = flat(there), flat(asked)
     changes = [
         f"{key} is {before.get(key)!r} there and {now.get(key)!r} now"
         for key in {**before, **now}
@@ -124,10 +124,11 @@ def _refuse_other(path: Path, there: Any, asked: dict[str, Any]) -> None:
     raise RunError(f"{path} holds another run: {'; '.join(changes[:3])}; give another --out.")
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested plain values by the dotted names of their places, e.g. "recipe.epochs"."""
     if not isinstance(value, dict):
         return {prefix: value}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, part in value.items():
-        flat |= _flat(part, f"{prefix}.{key}" if prefix else key)
-    return flat
+        found |= flat(part, f"{prefix}.{key}" if prefix else key)
+    return found

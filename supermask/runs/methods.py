@@ -3,24 +3,24 @@
 from difflib import get_close_matches
 
 from supermask.baselines.at_initialisation import (
+    SNIP,
     GraSP,
     MagnitudeAtInitialisation,
     RandomERK,
     RandomSmartRatio,
     RandomUniform,
-    Snip,
     SynFlow,
 )
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.dense import Trained
-from supermask.baselines.during_training import ADMM, Gradual, RigL, Set
+from supermask.baselines.during_training import ADMM, SET, Gradual, RigL
 from supermask.baselines.heuristic import Heuristic, HeuristicTrained
 from supermask.baselines.method import Method
 from supermask.baselines.rounds import (
+    IMP,
     FineTune,
     Han,
-    Imp,
-    ImpRewind,
+    IMPRewind,
     LearningRateRewind,
     OneShot,
     ScratchB,
@@ -56,13 +56,13 @@ _ALL: tuple[Method, ...] = (
     Multicoated(),
     Frozen(),
     Structured(),
-    Snip(),
+    SNIP(),
     GraSP(),
     SynFlow(),
     MagnitudeAtInitialisation(),
-    Imp(),
+    IMP(),
     OneShot(),
-    ImpRewind(),
+    IMPRewind(),
     LearningRateRewind(),
     FineTune(),
     Han(),
@@ -74,7 +74,7 @@ _ALL: tuple[Method, ...] = (
     RandomSmartRatio(),
     Gradual(),
     RigL(),
-    Set(),
+    SET(),
     ADMM(),
     FilterPruning(),
     EarlyBird(),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from supermask.baselines.rounds import Imp
+from supermask.baselines.rounds import IMP
 from supermask.errors import SupermaskError
 from supermask.masking.ladder import Ladder
 from supermask.report.table import table
@@ -53,7 +53,7 @@ class Protocol:
     @property
     def ladder(self) -> Ladder:
         """How many weights each round leaves."""
-        assert isinstance(self.job.way, Imp)
+        assert isinstance(self.job.way, IMP)
         return self.job.way.ladder
 
     def weights_remaining(self, shapes: Shapes, rounds: float) -> float:
@@ -133,7 +133,7 @@ class _Conv(NamedTuple):
 def _conv(net: _Conv) -> Protocol:
     recipe = _adam(float(net.rate), net.iterations)
     name = f"conv{net.depth}"
-    options = Imp(rate=0.2, conv_rate=net.conv_rate, output_rate=0.1)
+    options = IMP(rate=0.2, conv_rate=net.conv_rate, output_rate=0.1)
     job = Job("imp", name, data="cifar10", validation=5000, recipe=recipe, initial="xavier_normal", options=options)
     pruned = f"{net.conv_rate:.0%} of convolutions, 20 % of fully connected layers, 10 % of the output layer"
     return Protocol(
@@ -190,7 +190,7 @@ def _resnet20() -> Protocol:
         recipe=recipe,
         search=SearchOptions(dense=("*.shortcut.*.weight", "fc.weight")),
         initial="xavier_normal",
-        options=Imp(ranking="global"),
+        options=IMP(ranking="global"),
     )
     return Protocol(
         name="resnet20",

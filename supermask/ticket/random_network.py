@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Budget
-from supermask.parameters.parameters import Slot, bypass, normalizations, survey
+from supermask.parameters.parameters import Slot, bypass, normalizations, saved_tensors, survey
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution
 from supermask.random.transform import Preset, Treatment
@@ -123,14 +123,9 @@ class RandomNetwork:
     def _unmasked(self) -> dict[str, Tensor]:
         return {
             name: tensor
-            for name, tensor in [*self.model.named_parameters(), *_persistent_buffers(self.model)]
+            for name, tensor in saved_tensors(self.model).items()
             if ".parametrizations." not in name and not name.startswith("parametrizations.")
         }
-
-
-def _persistent_buffers(model: nn.Module) -> list[tuple[str, Tensor]]:
-    kept = model.state_dict(keep_vars=True).keys()
-    return [(name, buffer) for name, buffer in model.named_buffers() if name in kept]
 
 
 def _is_finite(tensor: Tensor) -> bool:

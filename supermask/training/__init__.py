@@ -1,9 +1,9 @@
 """The one training loop: progress, metrics, checkpoints, resuming, and a test set that is read once."""
 
+from supermask.training.batch_norm import reestimate
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Stopped
 from supermask.training.loop import Outcome, Subject, train
 from supermask.training.recipe import Recipe
-from supermask.training.statistics import reestimate
 
 __all__ = ["Outcome", "Recipe", "Score", "Stopped", "Subject", "evaluate", "reestimate", "train"]

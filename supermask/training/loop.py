@@ -17,6 +17,7 @@ from tqdm import tqdm
 from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
 from supermask.random.keyed import keyed_bits
+from supermask.training.batch_norm import BATCHES, reestimate
 from supermask.training.batches import Batches, Prepared, on_device
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.dropout import dropping
@@ -25,7 +26,6 @@ from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
-from supermask.training.statistics import BATCHES, reestimate
 from supermask.training.subject import Intervening, Outcome, Subject, equal_tensors, is_complete
 
 CHECKPOINT = "run.checkpoint"
@@ -50,11 +50,11 @@ def train(
     Under `torchrun`, or in a process group that is there already, all processes call this with the same arguments and
     train together: every step's batch is that of one process, of which each takes its share, and all of them end with
     the same parameters, masks and outcome. The first one alone writes files and shows a bar. In training, batch norm
-    normalises with the statistics of each process's own share, and dropout draws for each process anew.
+    normalises with the statistics of each process's own share, and dropout draws for each process separately.
 
     Args:
         subject: a search or a baseline over a model that takes the data's images.
-        data: of which the training part is trained on and the validation part chooses the step. Without validation
+        data: its training part is trained on, and its validation part chooses the step. Without validation
             examples the last step is taken.
         recipe: the optimizer, the schedule and the batches.
         seed: of the order of the examples, the augmentation and dropout.
@@ -62,7 +62,7 @@ def train(
         folder: takes metrics.jsonl and the checkpoint; None writes nothing.
         resume: go on from the folder's checkpoint where there is one. On the CPU the end is the same, bit for bit, as
             without the interruption. The number of processes may be another one. The checkpoint keeps the first one's
-            dropout; where several go on, the others draw theirs anew from (seed, rank, step).
+            dropout; where several go on, the others draw theirs again from (seed, rank, step).
         start: optimizer step of the recipe to begin at, for a network that is rewound to it: the batches and the
             learning rates are those of the steps from there on.
         title: what the progress bar is called; the subject's name by default.
@@ -113,7 +113,7 @@ class _Run:
         self.validation = Prepared(data, on_device(data.validation, device), recipe, processes)
         self.steps, self.start = recipe.steps(len(data.train)), start
         if not 0 <= start <= self.steps:
-            raise SupermaskError(f"start={start} is not one of the recipe's steps, of which there are {self.steps}.")
+            raise SupermaskError(f"start={start} is not one of the recipe's {self.steps} steps.")
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = recipe.make_optimizer(subject.parameters()) if self.steps else None
         self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start, **asdict(recipe)}

@@ -1,6 +1,6 @@
 """Training over several processes: who takes part, and what they tell each other.
 
-Each process holds the whole model and draws the same batches, of which it takes its share; `torchrun` starts them.
+Each process holds the whole model and draws the same batches and takes its share of each; `torchrun` starts them.
 Values and decisions go over a gloo group on the CPU, gradients over gloo or, on CUDA, over nccl.
 """
 
@@ -26,7 +26,7 @@ _GROUPS = itertools.count()  # made so far; the same in all processes
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together; by default this one alone, which tells nobody anything.
+    """The processes that train together; by default a single process without communication.
 
     All of them must call the same methods in the same order, but for `share` and `parallel`.
 
@@ -210,7 +210,7 @@ def own_device(device: str | torch.device) -> torch.device:
     local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if local >= there:
         raise SupermaskError(
-            f"Process {local} on this machine has no GPU, of which PyTorch sees {there}; start no more processes than"
+            f"Process {local} on this machine has no GPU: PyTorch sees {there}; start no more processes than"
             " GPUs, or train on the CPU."
         )
     return torch.device("cuda", local)

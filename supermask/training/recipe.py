@@ -34,7 +34,7 @@ class Recipe:
         warm_up: optimizer steps over which the rate first rises linearly.
         dropout: fraction of the inputs of every linear layer but a first one that a training step drops.
         augment: random crops of padded images, and random flips.
-        padding: black pixels on each side of an image before a crop, by as many of which it may be shifted.
+        padding: black pixels on each side of an image before a crop: the most by which it may be shifted.
         flips: whether augmented images are mirrored at random too; digits and letters should not be.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last.

@@ -1,4 +1,4 @@
-"""What the loop trains, and what comes of it."""
+"""What the loop trains, and what it returns."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -13,12 +13,12 @@ from torch.nn.functional import cross_entropy
 
 from supermask import SupermaskError, data
 from supermask.baselines import (
+    SNIP,
     GraSP,
     MagnitudeAtInitialisation,
     RandomERK,
     RandomSmartRatio,
     RandomUniform,
-    Snip,
     SynFlow,
 )
 from supermask.baselines.at_initialisation.examples import Given
@@ -27,7 +27,7 @@ from supermask.masking.budget import ERK, PerLayer, SmartRatio
 from supermask.runs import METHODS, Job, SearchOptions, run
 from supermask.training import Recipe
 
-ALL = [Snip(), GraSP(), SynFlow(iterations=4), MagnitudeAtInitialisation()]
+ALL = [SNIP(), GraSP(), SynFlow(iterations=4), MagnitudeAtInitialisation()]
 ALL += [RandomUniform(), RandomERK(), RandomSmartRatio()]
 NAMES = [method.name for method in ALL]
 
@@ -68,7 +68,7 @@ def test_snip_is_the_sensitivity_to_a_factor_on_each_weight():
     network = sparse(with_norm().double())
     model, loss = loss_of(network)
     slopes = by_differences(model, network.prunable, loss)
-    same(Snip().scores(network, Given(0, DOUBLES)), {name: slope.abs() for name, slope in slopes.items()})
+    same(SNIP().scores(network, Given(0, DOUBLES)), {name: slope.abs() for name, slope in slopes.items()})
     assert any((slope < 0).any() for slope in slopes.values())
 
 
@@ -202,7 +202,7 @@ def test_the_network_is_left_as_it_was(method):
 def test_modes_come_back_after_a_failure():
     network = sparse(with_norm())
     with pytest.raises(RuntimeError):
-        Snip().scores(network, Given(0, (torch.zeros(2, 1, 9, 9), torch.zeros(2).long())))
+        SNIP().scores(network, Given(0, (torch.zeros(2, 1, 9, 9), torch.zeros(2).long())))
     assert all(module.training for module in network.model.modules())
 
 
@@ -237,7 +237,7 @@ def test_a_ticket_takes_other_weights_and_other_prunable_parameters():
     assert ticket.weights["0.weight"].distribution.describe()["name"] == "signed_constant"
 
 
-@pytest.mark.parametrize("method", [Snip(), GraSP(), SynFlow()])
+@pytest.mark.parametrize("method", [SNIP(), GraSP(), SynFlow()])
 def test_examples_that_are_missing_are_asked_for(method):
     with pytest.raises(SupermaskError, match=r"give it some as examples=\(images, labels\)"):
         method.ticket(with_norm(), density=0.5)
@@ -262,8 +262,8 @@ def test_methods_draw_as_many_examples_as_their_options_say():
     sample = Sample(digits, 0, torch.device("cpu"))
     network = sparse(chain(64, 5, 10))
     for drawn, given in (
-        (Snip(batch=7), sample.batch(7)),
-        (Snip(), sample.batch(100)),
+        (SNIP(batch=7), sample.batch(7)),
+        (SNIP(), sample.batch(100)),
         (GraSP(per_class=2), sample.per_class(2)),
         (GraSP(), sample.per_class(10)),
     ):

@@ -12,14 +12,14 @@ from supermask import Ticket, data
 from supermask.baselines.during_training.admm import ADMM
 from supermask.baselines.during_training.gradual import Gradual
 from supermask.baselines.during_training.rigl import RigL
-from supermask.baselines.during_training.set import Set
+from supermask.baselines.during_training.set import SET
 from supermask.runs import Job, SearchOptions, run
 from supermask.training import Recipe, Stopped
 
 ALL = (
     Gradual(interval=7, begin=0.25, end=0.8),
     RigL(interval=6, alpha=0.4, end=0.8),
-    Set(zeta=0.25, interval=9),
+    SET(zeta=0.25, interval=9),
     ADMM(rho=0.3, interval=5, warm=0.25, penalised=0.5),
 )
 EACH = pytest.mark.parametrize("method", ALL, ids=[method.name for method in ALL])

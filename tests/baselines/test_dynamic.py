@@ -12,13 +12,13 @@ from torch import nn
 from supermask import SupermaskError, data
 from supermask.baselines.during_training.dynamic import drawn
 from supermask.baselines.during_training.rigl import RigL
-from supermask.baselines.during_training.set import Set
+from supermask.baselines.during_training.set import SET
 from supermask.masking.budget import ERK
 from supermask.random.keyed import keyed_permutation
 
-RIGL = RigL(interval=6, alpha=0.4, end=0.8)
-SET = Set(zeta=0.25, interval=9)
-BOTH = pytest.mark.parametrize("method", [RIGL, SET], ids=["rigl", "set"])
+SOME_RIGL = RigL(interval=6, alpha=0.4, end=0.8)
+SOME_SET = SET(zeta=0.25, interval=9)
+BOTH = pytest.mark.parametrize("method", [SOME_RIGL, SOME_SET], ids=["rigl", "set"])
 
 
 def rewired(seen):
@@ -43,7 +43,7 @@ def rewire_plainly(plain, name, staying, growing):
 
 
 def rigl_plainly(plain, step, gradients):
-    if step % RIGL.interval or step >= 45:  # 0.8 of 56 steps
+    if step % SOME_RIGL.interval or step >= 45:  # 0.8 of 56 steps
         return False
     for name in plain.masks:
         weights, slopes, left = flat(plain.parameters[name]), flat(gradients[name]), flat(plain.masks[name])
@@ -56,7 +56,7 @@ def rigl_plainly(plain, step, gradients):
 
 
 def set_plainly(plain, step, gradients):
-    if step == 0 or step % SET.interval:
+    if step == 0 or step % SOME_SET.interval:
         return False
     for name in plain.masks:
         weights, left = flat(plain.parameters[name]), flat(plain.masks[name])
@@ -70,7 +70,9 @@ def set_plainly(plain, step, gradients):
 
 
 @OPTIMIZERS
-@pytest.mark.parametrize(("method", "plainly"), [(RIGL, rigl_plainly), (SET, set_plainly)], ids=["rigl", "set"])
+@pytest.mark.parametrize(
+    ("method", "plainly"), [(SOME_RIGL, rigl_plainly), (SOME_SET, set_plainly)], ids=["rigl", "set"]
+)
 def test_it_is_what_its_plain_version_is_at_every_step(method, plainly, recipe):
     task = work(recipe)
     network = method.network(task)
@@ -85,7 +87,7 @@ def test_it_is_what_its_plain_version_is_at_every_step(method, plainly, recipe):
         else:
             plain.update(step, gradients)
         assert_as_plain(seen, plain, step)
-    assert rewirings == (8 if method is RIGL else 6)
+    assert rewirings == (8 if method is SOME_RIGL else 6)
 
 
 @BOTH
@@ -150,7 +152,7 @@ def test_a_rewiring_takes_the_place_of_a_step(method):
     network.step = lambda: (step(), biases.append(network.model[1].bias.detach().clone()))[0]
     task.train(network)
     still = [step for step, (a, b) in enumerate(pairwise(biases), 1) if torch.equal(a, b)]
-    assert still == (list(range(6, 45, 6)) if method is RIGL else list(range(9, 56, 9)))
+    assert still == (list(range(6, 45, 6)) if method is SOME_RIGL else list(range(9, 56, 9)))
     changed = [
         step
         for step, (a, b) in enumerate(pairwise(seen), 1)
@@ -199,7 +201,7 @@ def test_by_default_rigl_rewires_every_hundred_steps_from_the_first():
 
 def test_by_default_set_rewires_after_each_epoch_but_the_last():
     task = work()
-    network = Set().network(task)
+    network = SET().network(task)
     seen = watched(network)
     task.train(network)
     changed = [
@@ -211,7 +213,7 @@ def test_by_default_set_rewires_after_each_epoch_but_the_last():
 
 
 def test_set_drops_what_is_exactly_zero_whatever_zeta_is():
-    network = Set(zeta=0.0).network(work())
+    network = SET(zeta=0.0).network(work())
     mask = network.masks()["1.weight"]
     weight = network.weights()["1.weight"]
     places = mask.nonzero()[:7]
@@ -222,7 +224,7 @@ def test_set_drops_what_is_exactly_zero_whatever_zeta_is():
 
 
 def test_the_first_mask_is_the_same_for_both_and_another_for_another_seed():
-    one, other, third = RIGL.network(work()), SET.network(work()), RIGL.network(work(seed=1))
+    one, other, third = SOME_RIGL.network(work()), SOME_SET.network(work()), SOME_RIGL.network(work(seed=1))
     for name, mask in one.masks().items():
         assert torch.equal(mask, other.masks()[name])
         assert not torch.equal(mask, third.masks()[name])
@@ -240,7 +242,7 @@ def test_draws_are_spread_over_the_candidates_and_keyed():
 
 
 def test_a_parameter_without_a_gradient_is_rewired_too():
-    network = RIGL.network(work())
+    network = SOME_RIGL.network(work())
     optimizer = SGD.make_optimizer(network.parameters())
     first = counts(network.masks())
     network.before_step(optimizer)
@@ -256,9 +258,9 @@ def test_filters_are_rewired_alike_in_any_memory_format(channels_last):
 
     recipe = replace(SGD, epochs=1, channels_last=channels_last)
     task = work(recipe, build=network, data_set=data.load("synthetic", seed=0))
-    subject = SET.network(task)
+    subject = SOME_SET.network(task)
     task.train(subject)
-    expected = SET.network(task)
+    expected = SOME_SET.network(task)
     shapes = {name: tuple(mask.shape) for name, mask in expected.masks().items()}
     assert counts(subject.masks()) == {pool.names[0]: pool.kept for pool in ERK().pools(shapes, 0.3)}
     weights = subject.weights()
@@ -272,9 +274,9 @@ def test_filters_are_rewired_alike_in_any_memory_format(channels_last):
         (lambda: RigL(alpha=1.5), "rigl: alpha=1.5 is out of range"),
         (lambda: RigL(end=-1.0), "rigl: end=-1.0 is out of range"),
         (lambda: RigL(scope="global"), "rigl: unknown scope 'global'; known are erk, layer"),
-        (lambda: Set(zeta=2.0), "set: zeta=2.0 is out of range"),
-        (lambda: Set(interval=-1), "set: interval=-1 is too small"),
-        (lambda: Set(scope="global"), "set: unknown scope 'global'"),
+        (lambda: SET(zeta=2.0), "set: zeta=2.0 is out of range"),
+        (lambda: SET(interval=-1), "set: interval=-1 is too small"),
+        (lambda: SET(scope="global"), "set: unknown scope 'global'"),
     ],
 )
 def test_options_out_of_range_are_refused(make, says):

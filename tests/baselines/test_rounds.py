@@ -16,10 +16,10 @@ from supermask.training import Recipe, Stopped, train
 
 RECIPE = Recipe(iterations=12, batch_size=100, optimizer="adam", learning_rate=3e-3, evaluate_every=4)
 METHODS = [
-    ways.Imp(),
-    ways.Imp(ranking="global"),
+    ways.IMP(),
+    ways.IMP(ranking="global"),
     ways.OneShot(),
-    ways.ImpRewind(rewind_to=5),
+    ways.IMPRewind(rewind_to=5),
     ways.LearningRateRewind(rewind_to=3),
     ways.FineTune(),
     ways.Han(),
@@ -71,7 +71,7 @@ def work(trainings, density, folder=None):
 
 def test_resetting_layer_by_layer_is_what_a_slow_loop_finds(synthetic):
     trainings = Trainings(synthetic)
-    found = ways.Imp().find(work(trainings, density=0.45))
+    found = ways.IMP().find(work(trainings, density=0.45))
     initial = trainings.calls[0][0]
     sizes, rates = {"1.weight": 768, "3.weight": 120}, {"1.weight": 0.2, "3.weight": 0.1}
     left = {name: torch.ones(initial[name].shape, dtype=torch.bool) for name in sizes}
@@ -133,7 +133,7 @@ def same(found, expected):
 
 
 def test_rewinding_goes_back_to_the_weights_and_the_schedule_of_the_step(synthetic):
-    dense, _, (begun, masks, recipe, start, outcome) = last_two(synthetic, ways.ImpRewind(rewind_to=5))
+    dense, _, (begun, masks, recipe, start, outcome) = last_two(synthetic, ways.IMPRewind(rewind_to=5))
     early = engine.Rewindable(network(), work(Trainings(synthetic), 1.0).whole, keep_at=5)
     states = []
 
@@ -151,7 +151,7 @@ def test_rewinding_goes_back_to_the_weights_and_the_schedule_of_the_step(synthet
 
 def test_by_default_two_per_cent_of_the_steps_are_rewound_to(synthetic):
     asked = replace(work(Trainings(synthetic), 0.5), recipe=replace(RECIPE, iterations=149))
-    assert ways.ImpRewind().keeps_step(asked) == 3
+    assert ways.IMPRewind().keeps_step(asked) == 3
 
 
 def test_learning_rate_rewinding_keeps_the_weights_and_repeats_the_schedule(synthetic):
@@ -198,33 +198,33 @@ def test_scratch_b_takes_twice_the_steps_at_most(synthetic):
 
 def test_a_stopped_ladder_goes_on_to_the_same_end(synthetic, tmp_path):
     whole = Trainings(synthetic)
-    expected = ways.ImpRewind(rewind_to=5).find(work(whole, 0.5))
+    expected = ways.IMPRewind(rewind_to=5).find(work(whole, 0.5))
     with pytest.raises(Stopped):
-        ways.ImpRewind(rewind_to=5).find(work(Trainings(synthetic, stop_at=2), 0.5, tmp_path))
-    found = ways.ImpRewind(rewind_to=5).find(work(Trainings(synthetic), 0.5, tmp_path))
+        ways.IMPRewind(rewind_to=5).find(work(Trainings(synthetic, stop_at=2), 0.5, tmp_path))
+    found = ways.IMPRewind(rewind_to=5).find(work(Trainings(synthetic), 0.5, tmp_path))
     assert same(found.subject.model.state_dict(), expected.subject.model.state_dict())
     assert found.subject.masks()["1.weight"].equal(expected.subject.masks()["1.weight"])
     assert found.outcome.test == expected.outcome.test
 
 
 def test_whole_rounds_are_trained_once_for_all_densities(synthetic, tmp_path):
-    ways.Imp().find(work(Trainings(synthetic), 0.5, tmp_path))
+    ways.IMP().find(work(Trainings(synthetic), 0.5, tmp_path))
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("round-0?/metrics.jsonl")}
-    ways.Imp().find(work(Trainings(synthetic), 0.3, tmp_path))
+    ways.IMP().find(work(Trainings(synthetic), 0.3, tmp_path))
     assert len(stamps) == 4
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
 def test_all_weights_kept_is_the_dense_network(synthetic):
     trainings = Trainings(synthetic)
-    found = ways.Imp().find(work(trainings, 1.0))
+    found = ways.IMP().find(work(trainings, 1.0))
     assert len(trainings.calls) == 1
     assert found.subject.ticket().density == 1.0
 
 
 def test_a_step_beyond_the_training_cannot_be_rewound_to(synthetic):
     with pytest.raises(SupermaskError, match="rewind to step 13: the training has 12 steps"):
-        ways.ImpRewind(rewind_to=13).find(work(Trainings(synthetic), 0.5))
+        ways.IMPRewind(rewind_to=13).find(work(Trainings(synthetic), 0.5))
 
 
 class Reviving(Trainings):
@@ -239,7 +239,7 @@ class Reviving(Trainings):
 
 def test_what_was_pruned_does_not_come_back_whatever_its_weight(synthetic):
     trainings = Reviving(synthetic)
-    ways.Imp().find(work(trainings, 0.5))
+    ways.IMP().find(work(trainings, 0.5))
     for before, after in pairwise(masks for _, masks, *_ in trainings.calls):
         assert not any(bool((after[name] & ~before[name]).any()) for name in after)
 

@@ -60,7 +60,7 @@ def test_examples_refuse_what_is_none(images, labels, message):
     [
         ({"input_shape": (1, 3, 2)}, "training images of numbers are"),
         ({"classes": 9}, "training labels of numbers run from 0 to 9"),
-        ({"mean": (0.5, 0.5)}, "right are 1 means"),
+        ({"mean": (0.5, 0.5)}, "expected 1 means"),
         ({"std": (0.0,)}, "positive deviations"),
         ({"scale": 0.0}, "positive scale"),
         ({"validation": numbered(3, channels=3)}, "validation images of numbers are"),

@@ -108,7 +108,7 @@ def test_a_folder_that_was_named_must_exist(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="gone is named by SUPERMASK_DATA"):
         load("mnist")
     (tmp_path / "gone").touch()  # a file is no folder
-    with pytest.raises(DataError, match="no existing folder"):
+    with pytest.raises(DataError, match="not an existing folder"):
         load("mnist")
 
 

@@ -104,7 +104,7 @@ def test_groups_hold_every_class_once():
     [
         (lambda: permuted(data(), -1), "counted from 0"),
         (lambda: rotated(data(), float("inf")), "finite number"),
-        (lambda: split(data(), ()), "no group of classes"),
+        (lambda: split(data(), ()), "not a group of classes"),
         (lambda: split(data(), (1, 1)), "each once"),
         (lambda: split(data(), (10,)), "0 to 9"),
         (lambda: split(data(), (-1,)), "0 to 9"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from experiments.deep_compression import EXPERIMENT, JOBS, SEEDS
 from experiments.framework.training import Training
-from supermask.baselines.deep_compression.published import fractions_of
+from supermask.baselines.deep_compression.pruning import fractions_of
 from supermask.models import build
 from supermask.training import Recipe
 

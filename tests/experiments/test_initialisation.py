@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from experiments.initialisation import EXPERIMENT, Pruning, _range
-from supermask.baselines import MagnitudeAtInitialisation, RandomUniform, Snip, SynFlow
+from supermask.baselines import SNIP, MagnitudeAtInitialisation, RandomUniform, SynFlow
 
 
 def cells(shown, label):
@@ -14,7 +14,7 @@ def test_a_tiny_version_has_its_rows_and_its_plot(report):
     chosen = {
         "lenet_300_100, synflow": Pruning(SynFlow(iterations=2), "lenet_300_100", "synthetic", critical=False),
         "lenet_300_100, magnitude_init": Pruning(MagnitudeAtInitialisation(), "lenet_300_100", "synthetic"),
-        "resnet20, snip": Pruning(Snip(batch=5), "lenet_300_100", "synthetic"),
+        "resnet20, snip": Pruning(SNIP(batch=5), "lenet_300_100", "synthetic"),
         "resnet20, random_uniform": Pruning(RandomUniform(), "lenet_300_100", "synthetic"),
     }
     groups = tuple(group for group in EXPERIMENT.groups if group.label in chosen)

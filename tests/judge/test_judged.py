@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from trials import trial
+from made_up_runs import trial
 
 from supermask import RunError
 from supermask.judge import judge

@@ -27,7 +27,7 @@ def test_no_network_is_wider_than_the_whole_or_narrower_than_one_unit():
 
 @pytest.mark.parametrize("name", models.known())
 def test_every_network_has_its_widths(name):
-    shape = models.RECIPES[name].input_shape
+    shape = models.MODELS[name].input_shape
     whole = {"name": name, "input_shape": list(shape), "classes": 10, "width": 1.0}
     with torch.device("meta"):
         wanted = size(whole, 1.0) // 10

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from trials import by_name, result, trial
+from made_up_runs import by_name, result, trial
 
 from supermask.judge import verdicts
 

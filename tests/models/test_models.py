@@ -169,7 +169,7 @@ def test_small_conv_does_not_read_how_strong_an_image_is():
 )
 def test_logits_have_the_shape_asked_for(name, input_shape, classes, width):
     model = models.build(name, input_shape=input_shape, classes=classes, width=width)
-    logits = model(images(input_shape or models.RECIPES[name].input_shape, batch=3))
+    logits = model(images(input_shape or models.MODELS[name].input_shape, batch=3))
     assert logits.shape == (3, classes)
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
@@ -237,7 +237,7 @@ def test_layers_are_registered_in_the_order_that_they_run(name):
     ran = []
     for leaf in leaves:
         leaf.register_forward_hook(lambda module, *_: ran.append(module))
-    model(images(models.RECIPES[name].input_shape, batch=1))
+    model(images(models.MODELS[name].input_shape, batch=1))
     # each exactly once: no module is shared, none is left out
     assert [id(leaf) for leaf in ran] == [id(leaf) for leaf in leaves]
 
@@ -255,7 +255,7 @@ def test_biases_everywhere_but_in_convolutions_beside_batch_norm(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_evaluation_is_deterministic_and_reads_each_image_alone(name):
-    shape = models.RECIPES[name].input_shape
+    shape = models.MODELS[name].input_shape
     model = models.build(name, width=SMALL).eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     batch = images(shape, batch=3)
@@ -283,7 +283,7 @@ def test_the_gradient_reaches_every_parameter(name):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = models.build(name, width=SMALL)
-    model(images(models.RECIPES[name].input_shape, batch=4)).square().sum().backward()
+    model(images(models.MODELS[name].input_shape, batch=4)).square().sum().backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.abs().sum() > 0, parameter_name
@@ -295,7 +295,7 @@ def test_the_gradient_reaches_every_parameter(name):
 )
 def test_exported_network_computes_the_same(name):
     model = models.build(name, width=SMALL).eval()
-    batch = images(models.RECIPES[name].input_shape)
+    batch = images(models.MODELS[name].input_shape)
     exported = torch.export.export(model, (batch,)).module()
     torch.testing.assert_close(exported(batch), model(batch))
 
@@ -447,11 +447,11 @@ def test_a_small_input_names_the_stages():
     )
 
 
-def test_a_recipe_with_a_bad_shape_cannot_exist():
+def test_a_spec_with_a_bad_shape_cannot_exist():
     with pytest.raises(SupermaskError, match="three positive integers"):
-        models.Recipe(models.RECIPES["conv2"].make, (3, 32))
+        models.ModelSpec(models.MODELS["conv2"].make, (3, 32))
 
 
 def test_the_registry_cannot_be_changed():
     with pytest.raises(TypeError):
-        models.RECIPES["mine"] = models.RECIPES["conv2"]
+        models.MODELS["mine"] = models.MODELS["conv2"]

@@ -291,7 +291,7 @@ def test_targets_are_read(build, shape, types):
 @pytest.mark.parametrize("name", ["lenet_300_100", "lenet5", "conv2", "conv4", "conv6", "conv8"])
 def test_networks_of_the_papers_are_read(name):
     model = supermask.models.build(name, width=0.125)
-    assert_chain(trained(model), supermask.models.RECIPES[name].input_shape)
+    assert_chain(trained(model), supermask.models.MODELS[name].input_shape)
 
 
 def test_torchvision_networks_are_read():

@@ -395,7 +395,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     assert own_device("cuda") == torch.device("cuda:1")
     assert [own_device("cpu"), own_device("cuda:0")] == [CPU, torch.device("cuda:0")]
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(SupermaskError, match="Process 2 on this machine has no GPU, of which PyTorch sees 2"):
+    with pytest.raises(SupermaskError, match="Process 2 on this machine has no GPU: PyTorch sees 2"):
         own_device("cuda")
 
 

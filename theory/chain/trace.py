@@ -14,7 +14,7 @@ from einops.layers.torch import Rearrange, Reduce
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
 from theory.chain.calls import BATCH, CALLS, flatten_by
 from theory.chain.checks import CHAIN_HINT, refusal
 from theory.chain.modules import is_known
@@ -59,7 +59,7 @@ def _copy(target: nn.Module) -> nn.Module:
     try:
         return deepcopy(target).cpu().double().eval()
     except (RuntimeError, TypeError) as error:
-        raise SupermaskError(f"The target cannot be copied ({_first_line(error)}); give plain modules.") from error
+        raise SupermaskError(f"The target cannot be copied ({first_line(error)}); give plain modules.") from error
 
 
 def _trace(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
@@ -70,13 +70,9 @@ def _trace(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
         return tracer.trace(module, concrete_args=defaults or None)
     except Exception as error:  # the forward is anyone's code, run with symbols for tensors
         raise SupermaskError(
-            f"The target's forward cannot be followed ({_first_line(error)}); only one that does the same "
+            f"The target's forward cannot be followed ({first_line(error)}); only one that does the same "
             "for each input, without a choice that depends on it, can be built."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _path(graph: fx.Graph) -> list[fx.Node]:

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
 
 State = Mapping[str, Tensor]
 Layers = dict[str, dict[str, Tensor]]
@@ -40,7 +40,7 @@ def _safetensors(path: Path) -> State:
     try:
         state: State = safetensors.torch.load(_bytes(path))
     except (SafetensorError, KeyError, ValueError) as error:
-        raise SupermaskError(f"{path} is damaged, or no safetensors file ({_first_line(error)}).") from None
+        raise SupermaskError(f"{path} is damaged, or no safetensors file ({first_line(error)}).") from None
     return {name: state[name] for name in sorted(state, key=_natural)}  # the file does not keep their order
 
 
@@ -61,7 +61,7 @@ def _pickled(path: Path) -> Any:
             " torch.save(network.state_dict(), FILE)."
         ) from None
     except Exception as error:  # what a damaged pickle raises depends on the place of the damage
-        raise SupermaskError(f"{path} is damaged, or no file of torch.save ({_first_line(error)}).") from None
+        raise SupermaskError(f"{path} is damaged, or no file of torch.save ({first_line(error)}).") from None
 
 
 def _bytes(path: Path) -> bytes:
@@ -69,10 +69,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SupermaskError(f"Cannot read {path}: {error.strerror}.") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def fully_connected(state: State, path: Path) -> nn.Sequential:

@@ -52,8 +52,8 @@ class Architecture:
     @property
     def images(self) -> InputShape | None:
         """Shape of the images that the network takes, where it is known."""
-        recipe = models.RECIPES.get(self.model or "")
-        return self.input_shape or (recipe.input_shape if recipe else None)
+        spec = models.MODELS.get(self.model or "")
+        return self.input_shape or (spec.input_shape if spec else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import binom
 
 from theory.constructions.layout import Mask
 from theory.constructions.prune import Choices
@@ -55,6 +54,8 @@ def subset_width(layer: Layer, error: float, halves: int) -> int:
         halves: signs of the input that are served.
 
     """
+    from scipy.stats import binom  # scipy.stats takes a third of a second to import
+
     items = min(math.ceil(math.log2(max(2.0, layer.kernel.size / error))) + 3, 2 * MOST_ITEMS)
     blocks = layer.inputs * halves + 1
     width = items

@@ -1,16 +1,7 @@
 """How the optimal error is distributed, and the statistics that check it and the bounds."""
 
 from theory.laws.fits import fit_constant, median_slope, slope
-from theory.laws.optimum import (
-    asymptotic_median_ratio,
-    closest_pair_median,
-    covering_radius,
-    predicted_failure,
-    rate,
-    uniformized,
-)
-from theory.laws.plot import plot_failures, plot_slopes
-from theory.laws.statistics import (
+from theory.laws.intervals import (
     Estimate,
     KolmogorovSmirnov,
     Proportion,
@@ -20,6 +11,15 @@ from theory.laws.statistics import (
     median,
     median_ratio,
 )
+from theory.laws.optimum import (
+    asymptotic_median_ratio,
+    closest_pair_median,
+    covering_radius,
+    predicted_failure,
+    rate,
+    uniformized,
+)
+from theory.laws.plot import plot_failures, plot_slopes
 
 __all__ = [
     "Estimate",

@@ -5,12 +5,10 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import linregress
-from scipy.stats import t as student
 
 from supermask.errors import SupermaskError
 from theory.bounds.arguments import check_between_0_and_1, check_positive, checked_count
-from theory.laws.statistics import Estimate, Floats, Proportion, checked_sample, clopper_pearson
+from theory.laws.intervals import Estimate, Floats, Proportion, checked_sample, clopper_pearson
 
 Point = TypeVar("Point")
 
@@ -27,6 +25,9 @@ def slope(x: ArrayLike, y: ArrayLike, *, confidence: float = 0.95) -> Estimate:
         confidence: of the interval.
 
     """
+    from scipy.stats import linregress  # scipy.stats takes a third of a second to import
+    from scipy.stats import t as student
+
     places, values = checked_sample(x), checked_sample(y)
     _check_line(places, values.size, least=3)
     check_between_0_and_1(confidence, "confidence")
@@ -79,8 +80,8 @@ def fit_constant(
 
     It is the largest over points of the constant at which the bound equals the failure probability. The interval comes
     from Clopper-Pearson intervals of all points at once (Bonferroni: each misses with its share of 1 - confidence), so
-    it holds that smallest constant for the true probabilities with at least the confidence. It says nothing of points
-    that were not measured, so a theorem's universal constant can be larger.
+    it holds that smallest constant for the true probabilities with at least the confidence. It says nothing about
+    points that were not measured, so a theorem's universal constant can be larger.
 
     Args:
         bound: failure probability not exceeded at (point, constant); must not fall as the constant grows. For example
@@ -107,7 +108,7 @@ def _smallest(bound: Callable[[Point, float], float], point: Point, probability:
     if bound(point, largest) < probability:
         raise SupermaskError(f"The bound at {point} stays below the measured {probability:.3g} up to {largest=}.")
     low, high = 0.0, largest
-    for _ in range(60):
+    for _ in range(60):  # 100 / 2^60 is less than the last bit of a constant of 1
         middle = (low + high) / 2
         low, high = (low, middle) if bound(point, middle) >= probability else (middle, high)
     return high

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from supermask.report.plot import COLORS, new_figure, save_figure
 from theory.laws.fits import median_slope
-from theory.laws.statistics import Proportion, median
+from theory.laws.intervals import Proportion, median
 
 
 def plot_failures(

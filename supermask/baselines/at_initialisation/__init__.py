@@ -5,10 +5,11 @@ from supermask.baselines.at_initialisation.base import AtInitialisation
 from supermask.baselines.at_initialisation.examples import Examples
 from supermask.baselines.at_initialisation.grasp import GraSP
 from supermask.baselines.at_initialisation.magnitude import MagnitudeAtInitialisation
-from supermask.baselines.at_initialisation.snip import Snip
+from supermask.baselines.at_initialisation.snip import SNIP
 from supermask.baselines.at_initialisation.synflow import SynFlow
 
 __all__ = [
+    "SNIP",
     "AtInitialisation",
     "Examples",
     "GraSP",
@@ -16,6 +17,5 @@ __all__ = [
     "RandomERK",
     "RandomSmartRatio",
     "RandomUniform",
-    "Snip",
     "SynFlow",
 ]

@@ -75,7 +75,7 @@ class AtInitialisation(Method):
         """Return the ticket that this method finds for a model of your own; `Ticket.apply` makes its network.
 
         Args:
-            model: any module that maps images to logits; left as it was, the weights are drawn anew.
+            model: any module that maps images to logits; left as it was; the weights are drawn again.
             density: fraction of the prunable weights that is kept, in [0, 1].
             seed: of the weights, and of random masks.
             examples: images, as the model takes them, and labels, int64 (count,), on the model's device. All of them

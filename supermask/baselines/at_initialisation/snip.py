@@ -13,7 +13,7 @@ from supermask.baselines.sparse import Sparse
 
 
 @dataclass(frozen=True)
-class Snip(AtInitialisation):
+class SNIP(AtInitialisation):
     """Single-shot network pruning by connection sensitivity (Lee, Ajanthan & Torr 2019, section 4).
 
     The sensitivity of weight j is |dL(c * w) / dc_j| at c = 1, which is |w_j dL/dw_j|, of one minibatch; the largest of

@@ -25,7 +25,7 @@ class SynFlow(AtInitialisation):
 
     R is the sum of the outputs when the input is all ones and every parameter is replaced by its magnitude; the score
     of a weight is its magnitude times dR by it. Step k of n keeps the largest density^(k/n) of the whole network, and
-    scores are taken anew, of what is left, before each.
+    scores of what is left are computed again before each.
 
     The network is in evaluation mode: at initialisation the running mean of batch norm is 0 and its variance 1, so that
     it passes on what it gets; biases start at 0 and add nothing. All is computed in float64, on copies: R grows by a

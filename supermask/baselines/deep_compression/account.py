@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from supermask.baselines.deep_compression.file import Compressed
 from supermask.baselines.deep_compression.layer import CodedLayer
-from supermask.baselines.deep_compression.network import tensors_of
+from supermask.parameters.parameters import saved_tensors
 
 
 def dense_bytes(model: nn.Module) -> int:
     """Return the bytes of all tensors of a network as they are in memory."""
-    return sum(map(_bytes, tensors_of(model).values()))
+    return sum(map(_bytes, saved_tensors(model).values()))
 
 
 def pruned_bytes(contents: Compressed, kept: Mapping[str, int]) -> int:
@@ -41,7 +41,7 @@ def quantised_bytes(contents: Compressed, bits: Mapping[str, int]) -> int:
 
 
 def layer_facts(layer: CodedLayer, kept: int, bits: int) -> dict[str, Any]:
-    """Return what the paper's tables 2 to 5 say of a layer, as plain values.
+    """Return what the paper's tables 2 to 5 say about a layer, as plain values.
 
     Args:
         layer: as its file has it.

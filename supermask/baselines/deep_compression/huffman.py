@@ -1,30 +1,76 @@
 """Canonical Huffman codes: a table of code lengths is all that a reader needs.
 
-Huffman 1952; the canonical assignment as in RFC 1951, section 3.2.2: shorter codes come first, codes of one length in
-the order of their symbols. A symbol that stands alone needs no bits: the number of symbols is kept elsewhere.
+Huffman 1952; the canonical assignment is that of RFC 1951, section 3.2.2: shorter codes come first, codes of one length
+in the order of their symbols. A symbol that stands alone needs no bits: the number of symbols is kept elsewhere.
 """
 
 import heapq
-from typing import Any
+import struct
+from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from supermask.errors import SupermaskError
 
 LONGEST = 62
-"""Bits of the longest code that fits; a longer one needs more than 10^12 symbols."""
+"""Bits of the longest code that fits in int64; a longer one needs more than 10^12 symbols."""
 
 Integers = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
+
+_TABLE = struct.Struct("<BH")  # bits of a length, number of lengths
+
+
+@dataclass(frozen=True)
+class CodedSymbols:
+    """Symbols of one kind.
+
+    Attributes:
+        lengths: of the codes in bits, by symbol, int64 (symbols,); 0 where a symbol does not occur.
+        data: the codes.
+
+    """
+
+    lengths: Integers
+    data: bytes
+
+    @classmethod
+    def of(cls, symbols: Integers, alphabet: int) -> "CodedSymbols":
+        """Return symbols from 0 to alphabet - 1 in the code that is best for them."""
+        lengths = code_lengths(np.bincount(symbols, minlength=alphabet))
+        return cls(lengths, encode(symbols, lengths))
+
+    @property
+    def table(self) -> bytes:
+        """The lengths as a file has them: with the bits that the longest needs, up to the last that is not zero."""
+        count = int(np.flatnonzero(self.lengths)[-1]) + 1 if self.lengths.any() else 0
+        width = int(self.lengths.max(initial=0)).bit_length()
+        bits = self.lengths[:count, None] >> np.arange(width) & 1
+        return _TABLE.pack(width, count) + np.packbits(bits.astype(np.uint8)).tobytes()
+
+    @staticmethod
+    def read_table(data: bytes, alphabet: int) -> tuple[Integers, int]:
+        """Return the lengths at the beginning of some bytes, and the number of bytes that they take.
+
+        Raises:
+            SupermaskError: they are cut short, or are more than the alphabet has.
+
+        """
+        width, count = _TABLE.unpack_from(data) if len(data) >= _TABLE.size else (0, alphabet + 1)
+        end = _TABLE.size + -(-width * count // 8)
+        if count > alphabet or width > 8 or end > len(data):
+            raise SupermaskError("a table of its codes is cut short or longer than its alphabet.")
+        bits = np.unpackbits(np.frombuffer(data[_TABLE.size : end], np.uint8), count=width * count)
+        lengths = np.zeros(alphabet, np.int64)
+        lengths[:count] = bits.reshape(count, width).astype(np.int64) @ (1 << np.arange(width))
+        return lengths, end
 
 
 def code_lengths(counts: Integers) -> Integers:
     """Return the lengths of an optimal prefix code, in bits.
 
     Args:
-        counts: of each symbol, int64 (symbols,); a symbol that does not occur has none and gets no code.
+        counts: of each symbol, int64 (symbols,); a symbol that does not occur gets no code.
 
     Returns:
         int64 (symbols,), 0 where there is no code; 1 for a symbol that stands alone. Equal counts give equal lengths.
@@ -53,47 +99,47 @@ def encode(symbols: Integers, lengths: Integers) -> bytes:
     """
     if np.count_nonzero(lengths) < 2:
         return b""
-    data = np.zeros(-(-int(lengths[symbols].sum()) // 8), np.uint8)
-    _encode(symbols, _codes(lengths), lengths, data)
-    return data.tobytes()
+    places = np.arange(lengths.max() - 1, -1, -1)
+    bits = (_codes(lengths)[:, None] >> places & 1).astype(np.uint8)
+    return np.packbits(bits[symbols][(places < lengths[:, None])[symbols]]).tobytes()
 
 
 def decode(data: bytes, lengths: Integers, count: int) -> Integers:
     """Return `count` symbols, int64 (count,).
 
     Raises:
-        SupermaskError: the lengths are of no complete code, or the bytes are not those of so many symbols.
+        SupermaskError: the lengths do not make a complete code, or the bytes do not hold exactly so many symbols.
 
     """
-    check_complete(lengths, count)
+    _check_complete(lengths, count)
     used = np.flatnonzero(lengths)
     if len(used) < 2:
         _refuse_unless(not data)
         return np.full(count, used[0] if len(used) else 0, np.int64)
-    ordered = used[np.argsort(lengths[used], kind="stable")]
+    codes = _codes(lengths)
+    symbol_of = {1 << int(lengths[symbol]) | int(codes[symbol]): int(symbol) for symbol in used}
+    bits, place = np.unpackbits(np.frombuffer(data, np.uint8)).tolist(), 0
     symbols = np.empty(count, np.int64)
-    bits = _decode(np.frombuffer(data, np.uint8), np.bincount(lengths[used], minlength=LONGEST + 1), ordered, symbols)
-    _refuse_unless(-(-bits // 8) == len(data))
-    _refuse_unless(bits % 8 == 0 or data[-1] << bits % 8 & 255 == 0)
+    for number in range(count):
+        word = 1  # a 1 before each code, so that 0 and 00 are different words
+        while word not in symbol_of:
+            _refuse_unless(place < len(bits))
+            word = word << 1 | bits[place]
+            place += 1
+        symbols[number] = symbol_of[word]
+    _refuse_unless(len(bits) - place < 8 and not any(bits[place:]))
     return symbols
 
 
-def check_complete(lengths: Integers, count: int) -> None:
-    """Refuse lengths that leave a bit pattern without a symbol, or give it two.
-
-    Raises:
-        SupermaskError: they do, or there are symbols and no code.
-
-    """
+def _check_complete(lengths: Integers, count: int) -> None:
+    """Refuse lengths that leave a bit pattern without a symbol or give it two, and symbols without any code."""
     used = lengths[lengths > 0]
-    if len(used) == 0:
-        sound = count == 0
-    elif len(used) == 1:
-        sound = bool(used[0] == 1)
+    if len(used) < 2:
+        sound = bool(used[0] == 1) if len(used) else count == 0
     else:
         sound = bool(used.max() <= LONGEST) and sum(1 << LONGEST - int(length) for length in used) == 1 << LONGEST
     if not sound:
-        raise SupermaskError("the lengths of its codes are those of no Huffman code.")
+        raise SupermaskError("the lengths of its codes do not make a Huffman code.")
 
 
 def _codes(lengths: Integers) -> Integers:
@@ -112,40 +158,3 @@ def _codes(lengths: Integers) -> Integers:
 def _refuse_unless(sound: bool) -> None:
     if not sound:
         raise SupermaskError("a stream of its codes does not hold as many symbols as it should.")
-
-
-def _compiled(function: Any) -> Any:
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:  # nowhere to keep what was compiled
-        return numba.njit(function)
-
-
-@_compiled
-def _encode(symbols: Integers, codes: Integers, lengths: Integers, data: Bytes) -> None:
-    """Write the codes of the symbols into bytes that are zero."""
-    place = 0
-    for symbol in symbols:
-        for bit in range(lengths[symbol] - 1, -1, -1):
-            data[place >> 3] |= np.uint8((codes[symbol] >> bit & 1) << (7 - (place & 7)))
-            place += 1
-
-
-@_compiled
-def _decode(data: Bytes, per_length: Integers, ordered: Integers, symbols: Integers) -> int:
-    """Fill the symbols, and return the number of bits read; -8 where they run out."""
-    place, bits = 0, 8 * len(data)
-    for i in range(len(symbols)):
-        code, first, index = 0, 0, 0
-        for length in range(1, len(per_length)):
-            if place >= bits:
-                return -8
-            code = code << 1 | (data[place >> 3] >> (7 - (place & 7)) & 1)
-            first <<= 1
-            place += 1
-            if code - first < per_length[length]:
-                symbols[i] = ordered[index + code - first]
-                break
-            index += per_length[length]
-            first += per_length[length]
-    return place

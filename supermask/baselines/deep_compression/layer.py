@@ -1,7 +1,11 @@
-"""One layer as its file has it: a codebook, two Huffman tables, and the coded entries of its kept weights."""
+"""One layer as its file has it: a codebook, and coded entries that say where its kept weights lie and which they are.
+
+Han, Mao & Dally 2016, section 2 and figure 2: places are stored as differences. A difference that is larger than `b`
+bits can say is bridged by filler zeros, entries of value zero at the largest difference. `b` bits say the differences 1
+to 2^b.
+"""
 
 import math
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,61 +13,63 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from supermask.baselines.deep_compression import huffman
-from supermask.baselines.deep_compression.gaps import Gaps, to_gaps, to_places
+from supermask.baselines.deep_compression.huffman import CodedSymbols, Integers, decode
 from supermask.baselines.deep_compression.shared import Sharing
 from supermask.errors import SupermaskError
 
-Integers = NDArray[np.int64]
 MOST_BITS = 15
-"""Of an index or a difference: a table then counts its symbols in two bytes."""
-
-_TABLE = struct.Struct("<BH")  # bits of a length, number of lengths
+"""Of an index or a difference: a table of codes counts its symbols in two bytes."""
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Symbols of one kind.
+class Gaps:
+    """The entries of one layer in row-major order.
 
     Attributes:
-        lengths: of the Huffman codes in bits, by symbol, int64 (symbols,).
-        data: the codes.
+        steps: int64 (entries,), from 0 to 2^bits - 1: one less than the difference to the entry before. The first is
+            counted from before the first weight.
+        fillers: bool (entries,), True where the entry is a filler zero.
 
     """
 
-    lengths: Integers
-    data: bytes
+    steps: Integers
+    fillers: NDArray[np.bool_]
 
-    @classmethod
-    def of(cls, symbols: Integers, alphabet: int) -> "Stream":
-        """Return symbols from 0 to alphabet - 1 in the code that is best for them."""
-        lengths = huffman.code_lengths(np.bincount(symbols, minlength=alphabet))
-        return cls(lengths, huffman.encode(symbols, lengths))
 
-    @property
-    def table(self) -> bytes:
-        """The lengths as a file has them: as few bits for each as the longest needs, without the last zeros."""
-        count = int(np.flatnonzero(self.lengths)[-1]) + 1 if self.lengths.any() else 0
-        width = int(self.lengths.max(initial=0)).bit_length()
-        bits = self.lengths[:count, None] >> np.arange(width) & 1
-        return _TABLE.pack(width, count) + np.packbits(bits.astype(np.uint8)).tobytes()
+def to_gaps(places: Integers, bits: int) -> Gaps:
+    """Return the entries of kept weights.
 
-    @staticmethod
-    def read_table(data: bytes, alphabet: int) -> tuple[Integers, int]:
-        """Return the lengths at the beginning of some bytes, and the number of bytes that they take.
+    Args:
+        places: flat indices of the kept weights, int64 (n,), rising.
+        bits: of a difference.
 
-        Raises:
-            SupermaskError: they are cut short, or are more than the alphabet has.
+    """
+    steps = np.diff(places, prepend=-1) - 1
+    bridges = steps >> bits
+    counts = bridges + 1
+    last = np.cumsum(counts) - 1
+    every = np.full(int(counts.sum()), (1 << bits) - 1, np.int64)
+    every[last] = steps - (bridges << bits)
+    fillers = np.ones(len(every), bool)
+    fillers[last] = False
+    return Gaps(every, fillers)
 
-        """
-        width, count = _TABLE.unpack_from(data) if len(data) >= _TABLE.size else (0, alphabet + 1)
-        end = _TABLE.size + -(-width * count // 8)
-        if count > alphabet or width > 8 or end > len(data):
-            raise SupermaskError("a table of its codes is not one.")
-        bits = np.unpackbits(np.frombuffer(data[_TABLE.size : end], np.uint8), count=width * count)
-        lengths = np.zeros(alphabet, np.int64)
-        lengths[:count] = bits.reshape(count, width).astype(np.int64) @ (1 << np.arange(width))
-        return lengths, end
+
+def to_places(gaps: Gaps, size: int) -> Integers:
+    """Return the flat indices of the kept weights, int64 (n,).
+
+    Args:
+        gaps: the entries of a layer.
+        size: weights of the layer.
+
+    Raises:
+        SupermaskError: the last entry lies outside the layer.
+
+    """
+    places = np.cumsum(gaps.steps + 1) - 1
+    if len(places) and places[-1] >= size:
+        raise SupermaskError(f"its entries reach to weight {int(places[-1]) + 1:,} of a layer of {size:,}.")
+    return places[~gaps.fillers]
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ class CodedLayer:
     gap_bits: int
     entries: int
     codebook: Tensor
-    indices: Stream
-    gaps: Stream
+    indices: CodedSymbols
+    gaps: CodedSymbols
 
     @classmethod
     def of(cls, shape: tuple[int, ...], sharing: Sharing, gap_bits: int) -> "CodedLayer":
@@ -94,21 +100,21 @@ class CodedLayer:
         codebook = sharing.centroids.detach().cpu()
         indices = np.full(len(gaps.steps), len(codebook), np.int64)
         indices[~gaps.fillers] = sharing.indices.cpu().numpy()
-        streams = Stream.of(indices, len(codebook) + 1), Stream.of(gaps.steps, 1 << gap_bits)
-        return cls(shape, gap_bits, len(gaps.steps), codebook, *streams)
+        coded = CodedSymbols.of(indices, len(codebook) + 1), CodedSymbols.of(gaps.steps, 1 << gap_bits)
+        return cls(shape, gap_bits, len(gaps.steps), codebook, *coded)
 
     def weight(self) -> Tensor:
         """Return the weight decoded; what is pruned is +0.
 
         Raises:
-            SupermaskError: the streams are not those of such a layer.
+            SupermaskError: the codes are not those of such a layer.
 
         """
         size = math.prod(self.shape)
         if self.entries > size:
             raise SupermaskError(f"it has {self.entries:,} entries for a layer of {size:,} weights.")
-        indices = huffman.decode(self.indices.data, self.indices.lengths, self.entries)
-        steps = huffman.decode(self.gaps.data, self.gaps.lengths, self.entries)
+        indices = decode(self.indices.data, self.indices.lengths, self.entries)
+        steps = decode(self.gaps.data, self.gaps.lengths, self.entries)
         fillers = indices == len(self.codebook)
         places = torch.from_numpy(to_places(Gaps(steps, fillers), size))
         weight = self.codebook.new_zeros(size)

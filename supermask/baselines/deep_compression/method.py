@@ -8,10 +8,8 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from supermask.baselines.deep_compression.account import dense_bytes, layer_facts, pruned_bytes, quantised_bytes
-from supermask.baselines.deep_compression.file import Compressed, decode, encode, parts
-from supermask.baselines.deep_compression.gaps import to_gaps
-from supermask.baselines.deep_compression.layer import MOST_BITS
-from supermask.baselines.deep_compression.network import compressed, load, restored
+from supermask.baselines.deep_compression.file import Compressed, decode, encode, load, parts, restored
+from supermask.baselines.deep_compression.layer import MOST_BITS, to_gaps
 from supermask.baselines.deep_compression.pruning import Pruning
 from supermask.baselines.deep_compression.shared import Shared
 from supermask.baselines.method import Found, Method, Work
@@ -102,7 +100,7 @@ class DeepCompression(Method):
         assert isinstance(pruned.subject, Sparse)
         network = self.clustered(work, pruned.subject)
         outcome = work.train(network, recipe=self.recipe(work, pruned.subject.ticket().density))
-        contents = compressed(network, self._per_layer(network, self.conv_gap_bits, self.fc_gap_bits))
+        contents = Compressed.of(network, self._per_layer(network, self.conv_gap_bits, self.fc_gap_bits))
         read_back = _written(contents, work)
         measured = replace(
             outcome,

@@ -5,12 +5,53 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supermask.baselines.deep_compression.clustering import kmeans, linear_centroids
 from supermask.baselines.sparse import Sparse
+from supermask.errors import SupermaskError
 from supermask.ticket import Ticket
+
+Reals = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_ROUNDS = 10_000  # far more than Lloyd's iterations take; sums that round could go in circles
+
+
+def kmeans(values: Reals, count: int) -> tuple[Reals, Integers]:
+    """Return the centroids that Lloyd's iterations end with, and the index of each value's centroid.
+
+    Centroids begin evenly from the least to the largest value: of the three ways of Han, Mao & Dally 2016, section 3.2,
+    it served best, because it keeps the few large weights apart. A value goes to its nearest centroid, the lower one of
+    two; a cluster without values stays where it is until it gets some, and is left out in the end. (scikit-learn moves
+    it to the value farthest from any centroid instead, which would fill all `count`.)
+
+    Args:
+        values: float64 (n,), finite.
+        count: the most clusters, at least 1.
+
+    Returns:
+        Centroids float64 (clusters,), rising, each the mean of its values; indices int64 (n,).
+
+    Raises:
+        SupermaskError: a value is not finite.
+
+    """
+    if not np.isfinite(values).all():
+        raise SupermaskError("A weight that is to share its value is not finite; lower the learning rate.")
+    if not len(values):
+        return np.empty(0), np.empty(0, np.int64)
+    centroids = np.linspace(values.min(), values.max(), count)
+    for _ in range(_ROUNDS):
+        nearest = np.searchsorted(centroids[:-1] + 0.5 * np.diff(centroids), values)
+        counts, sums = np.bincount(nearest, minlength=count), np.bincount(nearest, values, count)
+        before, centroids = centroids, np.where(counts > 0, sums / np.maximum(counts, 1), centroids)
+        if np.array_equal(before, centroids):
+            break
+    used, indices = np.unique(nearest, return_inverse=True)
+    return centroids[used], indices
 
 
 @dataclass(frozen=True)
@@ -35,7 +76,7 @@ class Sharing:
 
     @classmethod
     def of(cls, weight: Tensor, mask: Tensor, clusters: int) -> "Sharing":
-        """Return what k-means of the kept weights comes to, begun with `clusters` centroids evenly on [min, max].
+        """Return the clusters that k-means finds among the kept weights of one layer.
 
         Args:
             weight: of one layer.
@@ -47,7 +88,7 @@ class Sharing:
 
         """
         values = weight.detach()[mask].cpu().double().numpy()
-        centroids, indices = kmeans(values, linear_centroids(values, clusters))
+        centroids, indices = kmeans(values, clusters)
         shared = torch.from_numpy(centroids).to(weight.dtype).to(weight.device)
         return cls(shared, torch.from_numpy(indices).to(weight.device), mask.reshape(-1).nonzero().reshape(-1))
 
@@ -128,7 +169,7 @@ class Shared(Sparse):
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned for a network that was made with the same arguments."""
+        """Continue from what `state_dict` returned for a network that was made with the same arguments."""
         super().load_state_dict(state)
         for name, centroids in state["centroids"].items():
             self._centroids[name].copy_(centroids)

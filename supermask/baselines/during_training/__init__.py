@@ -3,6 +3,6 @@
 from supermask.baselines.during_training.admm import ADMM
 from supermask.baselines.during_training.gradual import Gradual
 from supermask.baselines.during_training.rigl import RigL
-from supermask.baselines.during_training.set import Set
+from supermask.baselines.during_training.set import SET
 
-__all__ = ["ADMM", "Gradual", "RigL", "Set"]
+__all__ = ["ADMM", "SET", "Gradual", "RigL"]

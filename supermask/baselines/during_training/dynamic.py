@@ -80,7 +80,7 @@ def randomly_pruned(work: Work, scope: str) -> Ticket:
     """Return the network at its initialisation, with masks drawn at random by the work's seed.
 
     Args:
-        work: of which network, with which density.
+        work: names the network and the density.
         scope: how the layers share it: "erk" or "layer".
 
     """

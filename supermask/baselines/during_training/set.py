@@ -48,7 +48,7 @@ class Evolving(Rewired):
 
 
 @dataclass(frozen=True)
-class Set(DuringTraining):
+class SET(DuringTraining):
     """Sparse evolutionary training (SET, Mocanu et al. 2018): drop next to zero, grow at random, after each epoch.
 
     Each layer drops the fraction zeta of its positive weights that are smallest and the fraction zeta of its negative

@@ -1,4 +1,4 @@
-"""What becomes of kept and of pruned weights before the network is run or trained again: mask-1 and mask-0 actions.
+"""What kept and pruned weights become before the network is run or trained again: mask-1 and mask-0 actions.
 
 Zhou et al. 2019, "mask-1 actions" and "mask-0 actions"; where they leave something open, the authors'
 train_lottery.py (github.com/uber-research/deconstructing-lottery-tickets). The result is a ticket: all of its weights
@@ -34,7 +34,7 @@ class Actions:
             their initial values in another order within the layer. "constant": the standard deviation of the layer's
             distribution, with a sign.
         keep_sign: give each kept weight the sign that it had at first. Otherwise the sign is that of the other draw or
-            of the value that came there; where nothing else changes ("rewind", "constant") it is drawn anew. The
+            of the value that came there; where nothing else changes ("rewind", "constant") it is drawn at random. The
             paper has all but rewinding in both ways.
         mask_0: of the weights that the criterion prunes. "zero"; "freeze": they stay at their initial value, and are
             not trained; "variant_1": zero where training moved the weight toward zero, |w_f| < |w_i|, else frozen at

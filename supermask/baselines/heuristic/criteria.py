@@ -44,7 +44,7 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Criterion:
-    """A score of each weight, of which the largest are kept.
+    """A score for each weight; the largest are kept.
 
     Attributes:
         formula: of the scores, float64.
@@ -73,7 +73,7 @@ class Criterion:
         return torch.where(same if sign == "same" else ~same, scores, made_up)
 
 
-_LAST = -1e300
+_LAST = -1e300  # below every score of float32 weights
 
 CRITERIA: Mapping[CriterionName, Criterion] = {
     "large_final": Criterion(lambda layer: layer.final.abs()),

@@ -56,7 +56,7 @@ class Heuristic(Method):
         mask_1: what kept weights become: their initial values ("rewind"), another draw ("reinitialise"), their initial
             values in another order within the layer ("reshuffle"), or the layer's standard deviation with a sign
             ("constant").
-        keep_sign: give each kept weight its initial sign; otherwise it is what the action brings, or drawn anew.
+        keep_sign: give each kept weight its initial sign; otherwise it is what the action gives, or drawn at random.
         mask_0: what pruned weights become: "zero", frozen at their initial value ("freeze"), zero if they moved toward
             zero and else frozen ("variant_1"), or so, with kept ones that moved toward zero at zero ("variant_2").
         rate: fraction of a layer's weights that a round of iterative pruning would remove, which says how dense the
@@ -84,7 +84,7 @@ class Heuristic(Method):
 
     @property
     def actions(self) -> Actions:
-        """What becomes of kept and of pruned weights."""
+        """What kept and pruned weights become."""
         return Actions(self.mask_1, self.keep_sign, self.mask_0)
 
     @property

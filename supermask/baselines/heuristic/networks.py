@@ -13,7 +13,7 @@ from supermask.versions import versions
 
 
 class Untrained(Sparse):
-    """A ticket's network, of which nothing is trained: only the statistics of batch norm are estimated.
+    """A ticket's network without training: only the statistics of batch norm are estimated.
 
     Args:
         model: freshly built, of the ticket's architecture; becomes the ticket's network, in place.
@@ -36,7 +36,7 @@ class Untrained(Sparse):
 
 
 class PartlyFrozen(Sparse):
-    """A ticket's network, of which the chosen weights are trained and the others stay where they are.
+    """A ticket's network whose chosen weights are trained while the others stay where they are.
 
     The others are zero or frozen at a value; each `step` puts them back there, whatever momentum or weight decay did.
     Where the chosen weights are those that the ticket keeps, it is trained as a `Sparse` is. Its masks are of the

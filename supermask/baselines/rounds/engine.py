@@ -1,6 +1,6 @@
 """Magnitude pruning after training, in one round or many: one engine for what differs only in its options.
 
-A round trains the network, prunes the weights that ended smallest among those left, and starts the others anew: from
+A round trains the network, prunes the weights that ended smallest among those left, and starts the others again: from
 their initial values, from those of an early step, or from where they are.
 """
 
@@ -59,7 +59,7 @@ class Rewindable(Sparse):
 
 @dataclass(frozen=True)
 class Again:
-    """How a pruned network is trained: with what weights, from which step of which recipe on.
+    """How a pruned network is trained: its first weights, its recipe and the step to begin at.
 
     Attributes:
         ticket: the pruned network at its initialisation.

@@ -11,7 +11,7 @@ from supermask.ticket import Ticket
 
 
 @dataclass(frozen=True)
-class Imp(Rounds):
+class IMP(Rounds):
     """Lottery tickets by iterative magnitude pruning, reset to their initial weights.
 
     Frankle & Carbin 2019, section 2 (strategy 1 of appendix B: iterative with resetting): each round removes 20 % of
@@ -46,7 +46,7 @@ class Imp(Rounds):
 
 
 @dataclass(frozen=True)
-class OneShot(Imp):
+class OneShot(IMP):
     """Lottery tickets by one round of pruning (Frankle & Carbin 2019, section 2 and appendix G)."""
 
     name: ClassVar[str] = "imp_one_shot"
@@ -58,7 +58,7 @@ class OneShot(Imp):
 
 
 @dataclass(frozen=True)
-class ImpRewind(GlobalRounds):
+class IMPRewind(GlobalRounds):
     """Iterative magnitude pruning with rewinding: weights go back to an early step, and so does the schedule.
 
     Frankle, Dziugaite, Roy & Carbin 2020, figure 1; the weight rewinding of Renda, Frankle & Carbin 2020, section 3.
@@ -66,8 +66,8 @@ class ImpRewind(GlobalRounds):
 
     Attributes:
         rate: fraction of the weights left that a round removes.
-        rewind_to: optimizer step of the dense training; by default 2 % of its steps, for which the paper's ResNet-20 on
-            CIFAR-10, stable from about 500 to 2,000 of 63,000 on, speaks.
+        rewind_to: optimizer step of the dense training; by default 2 % of its steps: the paper's ResNet-20 on CIFAR-10
+            becomes stable after 500 to 2,000 of 63,000 steps.
 
     """
 

@@ -14,7 +14,7 @@ from supermask.training import Recipe
 class ScratchE(Rounds):
     """The pruned architecture trained from other random weights, for as many steps (Liu et al. 2019, "Scratch-E").
 
-    The dense network is trained and pruned in one round over all layers; then weights are drawn anew.
+    The dense network is trained and pruned in one round over all layers; then weights are drawn again.
 
     Attributes:
         ranking: one over the whole network ("global", as theirs for unstructured pruning), or by "layer".

@@ -1,6 +1,6 @@
 """A published protocol as what the options of a comparison start from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from supermask.cli.grid import SearchBesidesDensity
 from supermask.cli.method_options import default_options
 from supermask.models import build
 from supermask.runs import Job
+from supermask.runs.folder import flat
 from supermask.runs.protocols import Protocol, named_protocol
 
 
@@ -57,16 +58,9 @@ def densities(protocol: Protocol) -> list[float]:
 def departures(protocol: Protocol, job: Job) -> list[str]:
     """Return in words how a job departs from the protocol's, but for its seed and density."""
     fixed = replace(protocol.job, seed=job.seed, search=replace(protocol.job.search, density=job.search.density))
-    published, here = _flat(fixed.config()), _flat(job.config())
+    published, here = flat(fixed.config()), flat(job.config())
     return [
         f"{key} is {here.get(key)}, not {published.get(key)}"
         for key in {**published, **here}
         if published.get(key) != here.get(key)
     ]
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= {f"{key}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {key: value}
-    return flat

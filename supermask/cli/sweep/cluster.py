@@ -14,7 +14,7 @@ import torch
 
 from supermask.cli.sweep.job import ClusterJob
 from supermask.cli.sweep.resources import Resources
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
 
 if TYPE_CHECKING:
     import submitit
@@ -51,8 +51,7 @@ class Slurm:
             with _deaf_to_ctrl_c():
                 return executor.submit_array(tasks)
         except FailedJobError as error:
-            reason = (str(error).strip() or "sbatch failed").splitlines()[0].rstrip(".")
-            raise SupermaskError(f"Slurm did not take the runs ({reason}); give other resources.") from None
+            raise SupermaskError(f"Slurm did not take the runs ({first_line(error)}); give other resources.") from None
 
     def stop(self, jobs: Sequence["submitit.Job[Any]"]) -> str:
         """Leave the jobs alone, and return what to tell of them."""

@@ -15,8 +15,7 @@ from torch import nn
 
 from supermask import SupermaskError, models
 from supermask.baselines.deep_compression import file, load
-from supermask.baselines.deep_compression.file import Compressed, decode, encode, parts
-from supermask.baselines.deep_compression.network import compressed, restored
+from supermask.baselines.deep_compression.file import Compressed, decode, encode, parts, restored
 
 LAYERS = st.tuples(
     st.lists(st.integers(0, 7), max_size=3),
@@ -59,7 +58,7 @@ def test_a_network_comes_back_bit_for_bit_with_statistics_and_tied_weights(tmp_p
     network.model[1].running_mean.fill_(0.25)
     network.model[1].num_batches_tracked.fill_(7)
     bits = {name: 2 for name in network.prunable}
-    (tmp_path / "a").write_bytes(encode(compressed(network, bits)))
+    (tmp_path / "a").write_bytes(encode(Compressed.of(network, bits)))
     back = load(tmp_path / "a", with_everything())
     for name, tensor in network.model.state_dict().items():
         assert bits_of(back.state_dict()[name]) == bits_of(tensor), name
@@ -74,7 +73,7 @@ def test_a_network_comes_back_bit_for_bit_with_statistics_and_tied_weights(tmp_p
 @pytest.mark.parametrize("density", [0.0, 0.01, 1.0])
 def test_other_models_come_back_at_any_density(tmp_path, name, density):
     network = shared(models.build(name, width=0.25), density, clusters=32)
-    (tmp_path / "a").write_bytes(encode(compressed(network, dict.fromkeys(network.prunable, 5))))
+    (tmp_path / "a").write_bytes(encode(Compressed.of(network, dict.fromkeys(network.prunable, 5))))
     back = load(tmp_path / "a", models.build(name, width=0.25).to(memory_format=torch.channels_last))
     assert all(bits_of(back.state_dict()[key]) == bits_of(t) for key, t in network.model.state_dict().items())
 
@@ -137,7 +136,7 @@ def small():
 @pytest.fixture(scope="module")
 def network_file():
     network = shared(small(), density=0.3)
-    return encode(compressed(network, dict.fromkeys(network.prunable, 2)))
+    return encode(Compressed.of(network, dict.fromkeys(network.prunable, 2)))
 
 
 def load_or_refuse(data):
@@ -227,7 +226,7 @@ def chain(*widths):
 )
 def test_another_architecture_is_refused_and_left_as_it_was(other, words):
     network = shared(chain(3, 5, 2))
-    contents = decode(encode(compressed(network, dict.fromkeys(network.prunable, 5))))
+    contents = decode(encode(Compressed.of(network, dict.fromkeys(network.prunable, 5))))
     model = other()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(SupermaskError, match=words):
@@ -237,7 +236,7 @@ def test_another_architecture_is_refused_and_left_as_it_was(other, words):
 
 def test_a_layer_that_cannot_be_decoded_leaves_the_model_as_it_was():
     network = shared(chain(3, 5, 2))
-    contents = compressed(network, dict.fromkeys(network.prunable, 5))
+    contents = Compressed.of(network, dict.fromkeys(network.prunable, 5))
     last = contents.layers["1.weight"]
     broken = dataclasses.replace(last, entries=last.entries + 1)
     model = chain(3, 5, 2)

@@ -12,7 +12,7 @@ from torch import nn
 
 from supermask import SupermaskError, data, models
 from supermask.baselines.deep_compression import FILE, DeepCompression, load
-from supermask.baselines.deep_compression.published import (
+from supermask.baselines.deep_compression.pruning import (
     LENET5_CAFFE,
     LENET_300_100,
     PublishedLadder,

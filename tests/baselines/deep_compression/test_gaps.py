@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supermask import SupermaskError
-from supermask.baselines.deep_compression.gaps import Gaps, to_gaps, to_places
+from supermask.baselines.deep_compression.layer import Gaps, to_gaps, to_places
 
 
 def walk(steps, fillers):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from supermask import SupermaskError
 from supermask.baselines.deep_compression import huffman
-from supermask.baselines.deep_compression.layer import Stream
+from supermask.baselines.deep_compression.huffman import CodedSymbols
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=40)
 
@@ -84,14 +84,14 @@ def slow_decode(data, lengths, count):
 @given(st.lists(st.integers(0, 20), max_size=200))
 def test_symbols_come_back(symbols):
     symbols = np.array(symbols, np.int64)
-    stream = Stream.of(symbols, 21)
+    stream = CodedSymbols.of(symbols, 21)
     assert huffman.decode(stream.data, stream.lengths, len(symbols)).tolist() == symbols.tolist()
     if len(set(symbols.tolist())) > 1:
         assert slow_decode(stream.data, stream.lengths, len(symbols)) == symbols.tolist()
         assert len(stream.data) == -(-int(stream.lengths[symbols].sum()) // 8)
     else:
         assert stream.data == b""  # one symbol needs no bits
-    lengths, taken = Stream.read_table(stream.table + b"more", 21)
+    lengths, taken = CodedSymbols.read_table(stream.table + b"more", 21)
     assert lengths.tolist() == stream.lengths.tolist()
     assert taken == len(stream.table)
 
@@ -101,7 +101,7 @@ def test_the_longest_codes_come_back():
     while len(fibonacci) < 24:
         fibonacci.append(sum(fibonacci[-2:]))
     symbols = np.repeat(np.arange(24), fibonacci)
-    stream = Stream.of(symbols, 24)
+    stream = CodedSymbols.of(symbols, 24)
     assert stream.lengths.max() == 23
     assert (huffman.decode(stream.data, stream.lengths, len(symbols)) == symbols).all()
 
@@ -127,11 +127,11 @@ def test_a_lone_symbol_has_no_bytes():
 
 @pytest.mark.parametrize("lengths", [[0, 0], [2], [1, 2], [1, 1, 1], [63] * 3, [2, 2, 2], [200, 1, 1]], ids=str)
 def test_lengths_of_no_code_are_refused(lengths):
-    with pytest.raises(SupermaskError, match="those of no Huffman code"):
+    with pytest.raises(SupermaskError, match="do not make a Huffman code"):
         huffman.decode(b"\x00" * 9, np.array(lengths), 2)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01", b"\x03\x16\x00", b"\x03\x01\x00", b"\x09\x00\x00"], ids=str)
 def test_a_table_that_is_cut_or_too_large_is_refused(data):
-    with pytest.raises(SupermaskError, match="a table of its codes is not one"):
-        Stream.read_table(data, 21)
+    with pytest.raises(SupermaskError, match="a table of its codes is cut short or longer"):
+        CodedSymbols.read_table(data, 21)

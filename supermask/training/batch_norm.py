@@ -1,4 +1,4 @@
-"""Running statistics of batch norm, estimated anew under the weights that are evaluated or stored."""
+"""Running statistics of batch norm, estimated again under the weights that are evaluated or stored."""
 
 from collections.abc import Iterable
 

@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import beta, binom, kstwo
 
 from supermask.errors import SupermaskError
 from theory.bounds.arguments import check_between_0_and_1, checked_count
@@ -76,34 +75,33 @@ def kolmogorov_smirnov(values: ArrayLike, *, false_alarm: float = 1e-3) -> Kolmo
         false_alarm: probability with which a sample that is uniform is rejected.
 
     """
+    from scipy.stats import kstest  # scipy.stats takes a third of a second to import
+
     sample = checked_sample(values)
     check_between_0_and_1(false_alarm, "false_alarm")
-    below = np.clip(np.sort(sample), 0, 1)  # the uniform distribution function
-    steps = np.arange(sample.size + 1) / sample.size
-    distance = float(max((steps[1:] - below).max(), (below - steps[:-1]).max()))
+    distance = float(kstest(sample, "uniform").statistic)
     return KolmogorovSmirnov(distance, _critical(sample.size, false_alarm), sample.size, false_alarm)
 
 
 def median(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     """Return a sample's median with its order-statistic interval, which holds for every continuous distribution.
 
-    The j-th smallest value lies above the true median when fewer than j values lie below it, a binomial event; j is the
-    largest for which that has at most half of the allowed probability.
-
     Args:
         values: the sample, independent draws.
         confidence: the least probability that the interval holds the true median.
 
+    Raises:
+        SupermaskError: the sample is empty, holds NaN, or is too small for the confidence.
+
     """
-    ordered = np.sort(checked_sample(values))
+    from scipy.stats import quantile_test
+
+    sample = checked_sample(values)
     check_between_0_and_1(confidence, "confidence")
-    tail = (1 - confidence) / 2
-    j = int(binom.ppf(tail, ordered.size, 0.5))
-    if binom.cdf(j, ordered.size, 0.5) > tail:  # ppf is the first whose cdf reaches the tail: one too many
-        j -= 1
-    if j < 0:
-        raise SupermaskError(f"{ordered.size} values are too few for an interval of confidence {confidence}.")
-    return Estimate(float(np.median(ordered)), float(ordered[j]), float(ordered[-1 - j]), confidence)
+    interval = quantile_test(sample, p=0.5).confidence_interval(confidence)
+    if np.isnan(interval.low):
+        raise SupermaskError(f"{sample.size} values are too few for an interval of confidence {confidence}.")
+    return Estimate(float(np.median(sample)), float(interval.low), float(interval.high), confidence)
 
 
 def median_ratio(errors: ArrayLike, items: int, *, confidence: float = 0.95) -> Estimate:
@@ -129,12 +127,15 @@ def clopper_pearson(failures: int, trials: int, *, confidence: float = 0.95) -> 
         confidence: the least probability that the interval holds the true probability.
 
     """
+    from scipy.stats import beta
+
     trials = checked_count(trials, "trials")
     failures = checked_count(failures, "failures", least=0)
     check_between_0_and_1(confidence, "confidence")
     if failures > trials:
         raise SupermaskError(f"failures={failures} cannot be more than trials={trials}.")
     tail = (1 - confidence) / 2
+    # the interval of scipy's binomtest too, which looks for its ends only to 2e-12: too coarse for one failure of 10^9
     low = beta.ppf(tail, failures, trials - failures + 1) if failures else 0.0
     high = beta.isf(tail, failures + 1, trials - failures) if failures < trials else 1.0
     return Proportion(failures / trials, float(low), float(high), confidence, failures, trials)
@@ -167,4 +168,6 @@ def checked_sample(values: ArrayLike) -> Floats:
 
 @cache  # exact, and slow beside the test itself
 def _critical(count: int, false_alarm: float) -> float:
+    from scipy.stats import kstwo
+
     return float(kstwo.isf(false_alarm, count))

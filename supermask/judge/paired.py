@@ -11,7 +11,9 @@ from supermask.errors import SupermaskError
 from supermask.report import Mean, mean
 
 MOST = 40
-"""Pairs up to which the exact test counts all 2^n signs, half of them against the other half."""
+"""Pairs up to which the exact test counts all 2^n signs: each half has at most 2^20 sums, which fit in memory.
+
+scipy's `permutation_test` finds the same p-values but visits the 2^n signs one by one: seconds for 16 pairs."""
 
 
 @dataclass(frozen=True)
