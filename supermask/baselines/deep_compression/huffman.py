@@ -5,12 +5,11 @@ the order of their symbols. A symbol that stands alone needs no bits: the number
 """
 
 import heapq
-from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from supermask.compiled import compiled
 from supermask.errors import SupermaskError
 
 LONGEST = 62
@@ -114,14 +113,7 @@ def _refuse_unless(sound: bool) -> None:
         raise SupermaskError("a stream of its codes does not hold as many symbols as it should.")
 
 
-def _compiled(function: Any) -> Any:
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:  # nowhere to keep what was compiled
-        return numba.njit(function)
-
-
-@_compiled
+@compiled
 def _encode(symbols: Integers, codes: Integers, lengths: Integers, data: Bytes) -> None:
     """Write the codes of the symbols into bytes that are zero."""
     place = 0
@@ -131,7 +123,7 @@ def _encode(symbols: Integers, codes: Integers, lengths: Integers, data: Bytes) 
             place += 1
 
 
-@_compiled
+@compiled
 def _decode(data: Bytes, per_length: Integers, ordered: Integers, symbols: Integers) -> int:
     """Fill the symbols, and return the number of bits read; -8 where they run out."""
     place, bits = 0, 8 * len(data)
