@@ -4,9 +4,12 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import safetensors.torch
+from torch import Tensor
 
 try:
     import fcntl
@@ -43,6 +46,12 @@ def write_whole(path: str | Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors by name as the bytes of a safetensors file; they may be views of each other, on any device."""
+    # copies, because safetensors refuses tensors that share memory
+    return safetensors.torch.save({name: each.detach().cpu().contiguous().clone() for name, each in tensors.items()})
 
 
 @contextlib.contextmanager

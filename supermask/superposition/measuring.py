@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
-from supermask.superposition.inference import Inference
-from supermask.superposition.superposition import Superposition
+from supermask.superposition.superposition import Inference, Superposition
 
 _SLICE = 1000
 """Examples that are run together."""
