@@ -1,4 +1,4 @@
-"""Supermasks in superposition: many tasks in one random network, a mask for each, told apart by entropy.
+"""Supermasks in superposition: many tasks in one random network, a mask for each, inferred by entropy.
 
 Wortsman, Ramanujan, Liu, Kembhavi, Rastegari, Yosinski, Farhadi, NeurIPS 2020, arXiv 2006.14769.
 """

@@ -45,7 +45,7 @@ class Start(ABC):
 
 @dataclass(frozen=True)
 class Fresh(Start):
-    """Drawn for each task anew, from (seed, task, parameter name) (Wortsman et al. 2020, section 3.2).
+    """Drawn for each task from (seed, task, parameter name) (Wortsman et al. 2020, section 3.2).
 
     Attributes:
         distribution: of the scores; the default is that of edge-popup.
@@ -67,7 +67,7 @@ class Fresh(Start):
 class RunningMean(Start):
     """The mean of all masks so far, "transfer" (Wortsman et al. 2020, section 3.2); fresh scores for the first task.
 
-    Weights that equally many tasks keep are told apart by fresh scores: a score of 0 would have no gradient, and ties
+    Fresh scores order the weights that equally many tasks keep: a score of 0 would have no gradient, and ties
     would fall to the first weights of the tensor. Scaled to the root mean square of fresh scores, so that a learning
     rate means the same for every task.
 
@@ -126,7 +126,7 @@ class _Learning:
 class Learner(_Learning):
     """Learns tasks that are given in training, one after another, in one random network (scenarios GG and GN).
 
-    Training a task leaves the others as they are, to the bit. Of the test set nothing is read: all tasks are tested
+    Training a task leaves the others as they are, to the bit. The test set is not read: all tasks are tested
     together at the end, with `measure`.
 
     Args:
@@ -182,7 +182,7 @@ class Seen:
 class TaskFreeLearner(_Learning):
     """Learns from a stream whose tasks nobody names (scenario NN, section 3.4).
 
-    A mask is allocated when none of those there is told from the others: with nu = softmax(-dH/dalpha) at alpha = 1/k,
+    A mask is allocated when no present mask stands out from the others: with nu = softmax(-dH/dalpha) at alpha = 1/k,
     data is new when k max nu < 1 + epsilon. Else the mask with the largest nu is trained on.
 
     With one mask k max nu is 1, and any data would be new. As in the authors' code, masks that were never trained fill
@@ -227,8 +227,8 @@ class TaskFreeLearner(_Learning):
         """Take some data of one task for a known or a new task, train that task's mask on it, and return which it was.
 
         Args:
-            data: of which the first batch of the training part is judged.
-            recipe: of the training; the optimizer begins anew.
+            data: of the task; the first batch of its training part is compared with the tasks so far.
+            recipe: of the training; the optimizer starts without state.
             seed: of the order of the examples.
             **options: of `supermask.training.train`, e.g. progress.
 

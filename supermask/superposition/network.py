@@ -42,7 +42,7 @@ ENTROPY = Entropy()
 
 @dataclass(frozen=True)
 class Superfluous(Objective):
-    """G, the log of the summed exponentials of all logits, of which only the superfluous ones pass a gradient.
+    """G, the log of the summed exponentials of all logits; only the superfluous ones pass a gradient.
 
     Superfluous outputs are those past the classes: the cross-entropy pushes them down in training, so that on data of
     its task the right mask has them low. The gradient in them is that of the cross-entropy, whatever the label
@@ -74,7 +74,7 @@ class Superfluous(Objective):
 
 
 def refuse_nan(values: Tensor) -> Tensor:
-    """Return the values, of which none may be NaN: NaN would be the smallest of all.
+    """Return the values unless one is NaN, which `argmin` would take for the smallest.
 
     Raises:
         SupermaskError: one is.

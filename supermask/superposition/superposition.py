@@ -1,4 +1,4 @@
-"""Many tasks in one random network: a ticket for each, of which one is in the model, or all are, weighed.
+"""Many tasks in one random network: a ticket for each, one of them in the model, or all of them weighed.
 
 Wortsman, Ramanujan, Liu, Kembhavi, Rastegari, Yosinski, Farhadi, "Supermasks in superposition", NeurIPS 2020. The task
 that data belongs to is inferred from one gradient for all tasks at once, by halving, or by every mask in turn; where
@@ -57,8 +57,8 @@ class OneShot(Inference):
 class Binary(Inference):
     """Rule out the half of the tasks in which the objective falls least, give the others equal shares, and again.
 
-    ceil(log2 k) gradients (section 3.3 and appendix A). Of an odd number the smaller half is ruled out. The authors'
-    code keeps all tasks that tie with the last one kept, and then never ends.
+    ceil(log2 k) gradients (section 3.3 and appendix A). Where their number is odd the smaller half is ruled out. The
+    authors' code keeps all tasks that tie with the last one kept, and then never ends.
 
     Attributes:
         objective: `Entropy`, or `Superfluous` in its place (section 3.6).

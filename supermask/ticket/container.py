@@ -5,7 +5,7 @@
     8   4  bytes of the header
     12  8  bytes of the coded masks
     20  8  bytes of the learned tensors
-    28  4  CRC-32 of the 28 bytes so far: a sound prefix tells a file that was cut from one that was changed
+    28  4  CRC-32 of the 28 bytes so far: by a sound prefix, a file that was cut is known from one that was changed
     32  32 SHA-256 of the whole file but these 32 bytes
 
 Numbers are little-endian; the sections follow in this order, and nothing follows them.

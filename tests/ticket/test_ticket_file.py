@@ -142,7 +142,11 @@ def test_a_ticket_is_encoded_once(tmp_path, monkeypatch):
 def test_what_the_seed_says_of_a_layer_is_made_once(monkeypatch):
     calls = counted_calls(monkeypatch, side_information, "make_side_information")
     ticket = supermask.EdgePopup(supermask.models.build("lenet_300_100", input_shape=(1, 8, 8)), density=0.3).ticket()
-    ticket.to_bytes()
+    # factors of two values, so that the code of each layer is two masks
+    signs = {name: torch.arange(mask.numel()).reshape(mask.shape) % 2 * 2 - 1 for name, mask in ticket.masks.items()}
+    factors = {name: (mask * signs[name]).to(torch.int8) for name, mask in ticket.masks.items()}
+    treatments = {name: Treatment(factors=each) for name, each in factors.items()}
+    dataclasses.replace(ticket, treatments=treatments).to_bytes()
     assert len(calls) == len(ticket.masks) == 3
 
 

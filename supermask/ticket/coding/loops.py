@@ -204,7 +204,7 @@ _LOG = np.array([min(i.bit_length(), 7) for i in range(256)])
 
 
 def counters_of_kinds(rows: int, columns: int) -> tuple[int, ...]:
-    """Return how many counters there are of each kind: as many as `_look` can tell contexts apart."""
+    """Return how many counters there are of each kind: one for each context that `_look` distinguishes."""
     return (
         *(64, 2 * rows, 2 * columns, 128, 128, 2 * _LEVELS**2, 2 * max(_LEVELS, columns), 512),
         *(256, 128, 4096, 32 * _LEVELS),
