@@ -22,7 +22,7 @@ from supermask.random.stream import Stream, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Job, Result, SearchOptions, recorded, run
 from supermask.ticket import Ticket
-from supermask.ticket.coding import Hints, make_hints
+from supermask.ticket.coding import SideInformation, make_side_information
 from supermask.training import Recipe
 
 _SHOWN = (*CODES, "constriction")
@@ -103,20 +103,20 @@ class Trained:
 def _cases(ticket: Ticket) -> list[Case]:
     weights = ticket.random_weights()
 
-    def hints(name: str) -> Hints:
+    def side_information(name: str) -> SideInformation:
         words = Stream(ticket.seed, name, "scores").words(weights[name].numel())
-        return lambda: make_hints(weights[name].numpy(), words)
+        return lambda: make_side_information(weights[name].numpy(), words)
 
-    return [Case(mask.numpy(), hints(name)) for name, mask in ticket.masks.items()]
+    return [Case(mask.numpy(), side_information(name)) for name, mask in ticket.masks.items()]
 
 
 def _compared(cases: Sequence[Case]) -> dict[str, Any]:
-    hinted = any(case.hints for case in cases)
-    codes: dict[str, Code] = {name: code for name, code in CODES.items() if hinted or name != "ours, seed known"}
+    seeded = any(case.side_information for case in cases)
+    codes: dict[str, Code] = {name: code for name, code in CODES.items() if seeded or name != "ours, seed known"}
     if constriction_version():
         codes["constriction"] = constriction_code()
     dice = np.random.Generator(philox(0, "mask_coding compiles"))
-    small = Case(dice.random((40, 40)) < 0.5, (lambda: np.ones((40, 40), np.uint16)) if hinted else None)
+    small = Case(dice.random((40, 40)) < 0.5, (lambda: np.ones((40, 40), np.uint16)) if seeded else None)
     for code in codes.values():
         measured([small], code)  # compiles
     return {

@@ -4,9 +4,12 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import safetensors.torch
+from torch import Tensor
 
 try:
     import fcntl
@@ -30,7 +33,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_HALF)
     except OSError as error:
-        raise SupermaskError(f"Cannot write {path}: {error.strerror}; give a folder that can be written.") from None
+        raise _unwritable(path, error) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -39,10 +42,20 @@ def write_whole(path: str | Path, data: bytes) -> None:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise SupermaskError(f"Cannot write {path}: {error.strerror}; give a folder that can be written.") from None
+        raise _unwritable(path, error) from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def _unwritable(path: Path, error: OSError) -> SupermaskError:
+    return SupermaskError(f"Cannot write {path}: {error.strerror}; give a folder that can be written.")
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors by name as the bytes of a safetensors file; they may be views of each other, on any device."""
+    # copies, because safetensors refuses tensors that share memory
+    return safetensors.torch.save({name: each.detach().cpu().contiguous().clone() for name, each in tensors.items()})
 
 
 @contextlib.contextmanager

@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import pytest
+import safetensors.torch
+import torch
 
 from supermask import files
 from supermask.errors import SupermaskError
-from supermask.files import make_folder, read_json, remove_leftovers, write_json, write_whole
+from supermask.files import make_folder, read_json, remove_leftovers, tensor_bytes, write_json, write_whole
 
 
 class Interruption(BaseException):
@@ -160,3 +162,11 @@ def test_only_one_process_at_a_time_is_in_a_locked_folder(tmp_path):
     holder.kill()
     holder.communicate()
     assert waiter.communicate(timeout=60)[0] == "in\n"
+
+
+def test_tensors_that_share_memory_are_stored_apart():
+    table = torch.arange(6.0).reshape(2, 3)
+    tensors = {"a": table, "b": table, "c": table.T, "d": table[:, 1], "e": torch.nn.Parameter(table)}
+    read = safetensors.torch.load(tensor_bytes(tensors))
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from supermask.ticket.coding import Hints, decode_mask, encode_mask
+from supermask.ticket.coding import SideInformation, decode_mask, encode_mask
 
 Mask = NDArray[np.bool_]
 
 
 class Case(NamedTuple):
-    """A mask, and what the seed of its ticket tells of it, if there is one."""
+    """A mask, and what the seed of its ticket says of it, if there is one."""
 
     mask: Mask
-    hints: Hints | None = None
+    side_information: SideInformation | None = None
 
 
 class Code(NamedTuple):
@@ -43,8 +43,8 @@ def _packed(case: Case) -> bytes:
 CODES: Mapping[str, Code] = {
     "ours": Code(lambda case: encode_mask(case.mask), lambda data, case: decode_mask(data, case.mask.shape)),
     "ours, seed known": Code(
-        lambda case: encode_mask(case.mask, hints=case.hints),
-        lambda data, case: decode_mask(data, case.mask.shape, hints=case.hints),
+        lambda case: encode_mask(case.mask, side_information=case.side_information),
+        lambda data, case: decode_mask(data, case.mask.shape, side_information=case.side_information),
     ),
     "packed": Code(_packed, _unpacked),
     "zlib": Code(

@@ -15,8 +15,7 @@ from supermask.files import make_folder, write_json
 from supermask.report import plot_bars, table
 from supermask.runs.rebuilt import built_from, data_of, is_chain
 from supermask.ticket import Ticket
-from supermask.ticket.file import Sizes, sizes
-from supermask.ticket.format_1 import is_format_1
+from supermask.ticket.file import sizes
 from supermask.training import Recipe, evaluate
 from supermask.training.batches import Prepared, on_device
 
@@ -85,25 +84,19 @@ class Inspect:
         ]
         rows.append(["all", "", f"{ticket.kept:,}", f"{ticket.prunable:,}", _share(ticket.kept, ticket.prunable)])
         print(table(["parameter", "shape", "kept", "of", "density"], rows), end="\n\n")
-        found = self._sizes()
-        if found is not None:
-            print(bytes_table(found), end="\n\n")
+        found = sizes(self.ticket.read_bytes())
+        print(bytes_table(found), end="\n\n")
         print(table(["ticket", str(self.ticket.name)], self._facts(ticket)))
         if self.out is not None:
             out = make_folder(self.out)
             counts = {name: {"kept": kept, "prunable": count} for name, (kept, count) in layers.items()}
             facts = {key: value for key, value in self._facts(ticket)}
-            sized = {} if found is None else {"where the bytes are": bytes_values(found)}
+            sized = {"where the bytes are": bytes_values(found)}
             made = {"provenance": dict(ticket.provenance)}
             write_json(out / "inspection.json", {"layers": counts, **sized, **facts, **made})
             bars = {name: 100 * kept / max(1, count) for name, (kept, count) in layers.items()}
             plot_bars(bars, out / "layers.png", self.ticket.name, "parameter", "density (%)")
             print(f"In {relative(out)}: inspection.json, layers.png")
-
-    def _sizes(self) -> Sizes | None:
-        """Return where the bytes are, None in a file of the first format."""
-        data = self.ticket.read_bytes()
-        return None if is_format_1(data) else sizes(data)
 
     def _facts(self, ticket: Ticket) -> list[list[str]]:
         made = ticket.provenance

@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from supermask import data, models
 from supermask.baselines.method import Found, Loop, Work
 from supermask.data import DataSet
 from supermask.errors import SupermaskError, first_line
-from supermask.files import locked, write_whole
+from supermask.files import locked, tensor_bytes, write_whole
 from supermask.runs.folder import STAGES, Result, recorded
 from supermask.runs.job import Job
 from supermask.ticket import Ticket
@@ -203,6 +202,4 @@ def _provenance(job: Job, data_set: DataSet, outcome: Outcome) -> dict[str, Any]
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    # copies, because safetensors refuses tensors that share memory
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_whole(path, safetensors.torch.save(copies))
+    write_whole(path, tensor_bytes(tensors))

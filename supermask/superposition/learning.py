@@ -5,11 +5,12 @@ where the tasks share their labels, GNu where a label means something else in ea
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,29 +18,84 @@ from torch import Tensor, nn
 from supermask.data.data_set import DataSet
 from supermask.data.tasks import without_test
 from supermask.errors import SupermaskError
-from supermask.search.edge_popup import EdgePopup
-from supermask.superposition.objectives import ENTROPY, Objective
-from supermask.superposition.starts import Fresh, Start
+from supermask.random.distributions import Distribution
+from supermask.random.stream import philox
+from supermask.random.weights import RandomWeight
+from supermask.search.edge_popup import SCORES, EdgePopup
+from supermask.superposition.network import ENTROPY, Objective
 from supermask.superposition.superposition import Superposition
 from supermask.ticket import Ticket
-from supermask.ticket.random_network import RandomNetwork
-from supermask.training import Outcome, Recipe, Subject, train
+from supermask.training import Outcome, Recipe, train
 
 
-class Searching(Subject, Protocol):
-    """A search with scores over a random network. `supermask.EdgePopup` is one."""
+class Start(ABC):
+    """How the first scores of a task are made; they are positive or negative, and ranked by magnitude or sign alike."""
 
-    network: RandomNetwork
-    steps: int
+    @abstractmethod
+    def scores(self, weights: Mapping[str, RandomWeight], learned: Sequence[Ticket], seed: int) -> dict[str, Tensor]:
+        """Return the first scores by parameter name, float32 on the CPU.
 
-    def scores(self) -> dict[str, nn.Parameter]:
-        """Return the scores by parameter name."""
+        Args:
+            weights: the random weights that have scores, by parameter name.
+            learned: the tickets of the tasks so far; the new one comes after them.
+            seed: of the random network.
 
-    def ticket(self, **provenance: Any) -> Ticket:
-        """Return the ticket of the present masks."""
+        """
 
 
-Search = Callable[[nn.Module], Searching]
+@dataclass(frozen=True)
+class Fresh(Start):
+    """Drawn for each task from (seed, task, parameter name) (Wortsman et al. 2020, section 3.2).
+
+    Attributes:
+        distribution: of the scores; the default is that of edge-popup.
+
+    """
+
+    distribution: Distribution = SCORES
+
+    def scores(self, weights: Mapping[str, RandomWeight], learned: Sequence[Ticket], seed: int) -> dict[str, Tensor]:
+        """Return the first scores."""
+        own = int(philox(seed, "scores of task", len(learned)).random_raw()) >> 1  # a seed has 63 bits
+        return {
+            name: RandomWeight(weight.shape, self.distribution, weight.fans).grow(own, name, "scores")
+            for name, weight in weights.items()
+        }
+
+
+@dataclass(frozen=True)
+class RunningMean(Start):
+    """The mean of all masks so far, "transfer" (Wortsman et al. 2020, section 3.2); fresh scores for the first task.
+
+    Fresh scores order the weights that equally many tasks keep: a score of 0 would have no gradient, and ties
+    would fall to the first weights of the tensor. Scaled to the root mean square of fresh scores, so that a learning
+    rate means the same for every task.
+
+    Attributes:
+        fresh: of the fresh scores.
+
+    """
+
+    fresh: Fresh = Fresh()
+
+    def scores(self, weights: Mapping[str, RandomWeight], learned: Sequence[Ticket], seed: int) -> dict[str, Tensor]:
+        """Return the first scores."""
+        fresh = self.fresh.scores(weights, learned, seed)
+        if not learned:
+            return fresh
+        return {name: _mean([ticket.masks[name] for ticket in learned], fresh[name]) for name in weights}
+
+
+def _mean(masks: Sequence[Tensor], fresh: Tensor) -> Tensor:
+    if not fresh.numel():
+        return fresh
+    kept = torch.stack(list(masks)).sum(0).to(torch.float32)
+    size = fresh.abs()
+    ranked = kept + (size + size.mean()) / (4.0 * size.max())  # adds less than one task would
+    return ranked * (fresh.square().mean() / ranked.square().mean()).sqrt()
+
+
+Search = Callable[[nn.Module], EdgePopup]
 HALF = partial(EdgePopup, density=0.5, seed=0, score="signed", scaled=False)
 """What comes closest to the authors' masks for tasks that are inferred: scores above a threshold of 0 (section 4.2).
 
@@ -70,7 +126,7 @@ class _Learning:
 class Learner(_Learning):
     """Learns tasks that are given in training, one after another, in one random network (scenarios GG and GN).
 
-    Training a task leaves the others as they are, to the bit. Of the test set nothing is read: all tasks are tested
+    Training a task leaves the others as they are, to the bit. The test set is not read: all tasks are tested
     together at the end, with `measure`.
 
     Args:
@@ -126,7 +182,7 @@ class Seen:
 class TaskFreeLearner(_Learning):
     """Learns from a stream whose tasks nobody names (scenario NN, section 3.4).
 
-    A mask is allocated when none of those there is told from the others: with nu = softmax(-dH/dalpha) at alpha = 1/k,
+    A mask is allocated when no present mask stands out from the others: with nu = softmax(-dH/dalpha) at alpha = 1/k,
     data is new when k max nu < 1 + epsilon. Else the mask with the largest nu is trained on.
 
     With one mask k max nu is 1, and any data would be new. As in the authors' code, masks that were never trained fill
@@ -171,8 +227,8 @@ class TaskFreeLearner(_Learning):
         """Take some data of one task for a known or a new task, train that task's mask on it, and return which it was.
 
         Args:
-            data: of which the first batch of the training part is judged.
-            recipe: of the training; the optimizer begins anew.
+            data: of the task; the first batch of its training part is compared with the tasks so far.
+            recipe: of the training; the optimizer starts without state.
             seed: of the order of the examples.
             **options: of `supermask.training.train`, e.g. progress.
 
@@ -222,7 +278,7 @@ def is_known(confidence: float, epsilon: float) -> bool:
 
 
 @torch.no_grad()
-def _take(search: Searching, start: Start, learned: Sequence[Ticket]) -> None:
+def _take(search: EdgePopup, start: Start, learned: Sequence[Ticket]) -> None:
     """Let a search that has not begun take its first scores, and the masks that they choose."""
     network = search.network
     first = start.scores({name: network.weights[name] for name in network.masked}, learned, network.seed)

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
-from supermask.superposition.inference import Inference
-from supermask.superposition.superposition import Superposition
+from supermask.superposition.superposition import Inference, Superposition
 
 _SLICE = 1000
-"""Examples that are run together."""
+"""Examples that are run together: enough to fill the processor, few enough for the memory of a large network."""
 
 Labelled = tuple[Tensor, Tensor]
 
@@ -36,7 +35,7 @@ class Measured:
 
     @property
     def accuracy(self) -> float:
-        """Fraction of which task and label are right; 0 without examples."""
+        """Fraction whose task and label are right; 0 without examples."""
         return self.correct / self.total if self.total else 0.0
 
 
@@ -46,7 +45,7 @@ def measure(
     """Return how many examples of tasks 0, 1, ... the network gets right.
 
     Args:
-        superposition: of as many tasks as there are tests, or more.
+        superposition: it has a task for each test, or more.
         tests: of each task its inputs (n, ...), as the model takes them, and its labels int64 (n,).
         method: infers the task; None gives it (scenario GG).
         batch: examples of one task from which it is inferred; where it is wrong, all of them are.

@@ -1,20 +1,88 @@
 """The one random network of many tasks: its tensors under one mask, under many at once, and their gradients."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from supermask.errors import SupermaskError, TicketError
-from supermask.superposition.objectives import Objective
-from supermask.superposition.statistics import in_evaluation, reachable_statistics
 from supermask.ticket import Ticket
 
 Tensors = dict[str, Tensor]
 _NO_FORWARD = ("forward mode", "forward AD", "setup_context")
 """In torch's errors of operations without a forward derivative: of torch's own, of new and of old custom functions."""
+
+
+class Objective(ABC):
+    """A number per example that is lowest under the mask of its task: how unsure the network is of its output."""
+
+    @abstractmethod
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the objective of each example, (batch,), of its logits, float (batch, outputs)."""
+
+
+@dataclass(frozen=True)
+class Entropy(Objective):
+    """H, the entropy of the class probabilities, in nats (Wortsman et al. 2020, section 3.3, below equation 2)."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the entropy of each row."""
+        return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+
+
+ENTROPY = Entropy()
+
+
+@dataclass(frozen=True)
+class Superfluous(Objective):
+    """G, the log of the summed exponentials of all logits; only the superfluous ones pass a gradient.
+
+    Superfluous outputs are those past the classes: the cross-entropy pushes them down in training, so that on data of
+    its task the right mask has them low. The gradient in them is that of the cross-entropy, whatever the label
+    (Wortsman et al. 2020, section 3.6; appendix I, lemma 1).
+
+    Args:
+        classes: outputs that stand for classes, the first ones; the network has more outputs than that.
+
+    Raises:
+        SupermaskError: classes is less than 1, or when it is called: the network has no output besides them.
+
+    """
+
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.classes < 1:
+            raise SupermaskError(f"Superfluous(classes={self.classes}) names no class; give 1 or more.")
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return G of each row."""
+        if logits.shape[1] <= self.classes:
+            raise SupermaskError(
+                f"The network has {logits.shape[1]} outputs and {self.classes} classes, so none is superfluous; build"
+                " it with more outputs, or infer by the entropy."
+            )
+        held, free = logits[:, : self.classes].detach(), logits[:, self.classes :]
+        return torch.cat([held, free], 1).logsumexp(1)
+
+
+def refuse_nan(values: Tensor) -> Tensor:
+    """Return the values unless one is NaN, which `argmin` would take for the smallest.
+
+    Raises:
+        SupermaskError: one is.
+
+    """
+    if bool(values.isnan().any()):
+        raise SupermaskError("The network gives NaN, so that no task can be inferred; look at the inputs.")
+    return values
 
 
 class SharedNetwork:
@@ -205,3 +273,46 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
 def _first_difference(theirs: Mapping[str, object], ours: Mapping[str, object]) -> str:
     missing = object()
     return next(name for name in [*ours, *theirs] if theirs.get(name, missing) != ours.get(name, missing))
+
+
+# ---- batch norm over statistics that a gradient reaches
+
+
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Run a model in evaluation mode; each of its modules is in its own mode again afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def reachable_statistics(model: nn.Module) -> Iterator[None]:
+    """Let every batch norm of a model in evaluation mode compute by its formula, so that its statistics take gradients.
+
+    torch's own batch norm has none for the running mean and variance. The outputs are the same up to rounding.
+    """
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    try:
+        for layer in layers:
+            # on the instance, in front of the method of its class
+            layer.__dict__["forward"] = partial(_normalize, layer)
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
+
+
+def _normalize(layer: _BatchNorm, inputs: Tensor) -> Tensor:
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    shape = (1, -1, *[1] * (inputs.ndim - 2))
+    scale = (layer.running_var + layer.eps).rsqrt()
+    if layer.affine:
+        scale = scale * layer.weight
+    output = (inputs - layer.running_mean.reshape(shape)) * scale.reshape(shape)
+    return output + layer.bias.reshape(shape) if layer.affine else output

@@ -1,6 +1,13 @@
-"""Many tasks in one random network: a ticket for each, of which one is in the model, or all are, weighed."""
+"""Many tasks in one random network: a ticket for each, one of them in the model, or all of them weighed.
 
+Wortsman, Ramanujan, Liu, Kembhavi, Rastegari, Yosinski, Farhadi, "Supermasks in superposition", NeurIPS 2020. The task
+that data belongs to is inferred from one gradient for all tasks at once, by halving, or by every mask in turn; where
+tasks tie, the lowest index is taken.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,11 +15,85 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
-from supermask.superposition.archive import read, written
-from supermask.superposition.inference import Inference, OneShot
-from supermask.superposition.network import SharedNetwork
-from supermask.superposition.objectives import ENTROPY, Objective, refuse_nan
+from supermask.superposition.network import ENTROPY, Objective, SharedNetwork, refuse_nan
+from supermask.superposition.tasks_file import decode, encode
 from supermask.ticket import Ticket
+from supermask.ticket.file import read_sound
+
+
+class Inference(ABC):
+    """A way to infer the task of data."""
+
+    @abstractmethod
+    def batch(self, tasks: "Superposition", inputs: Tensor) -> int:
+        """Return the index of the one task that all the inputs, (batch, ...), are taken to be of."""
+
+    def each(self, tasks: "Superposition", inputs: Tensor) -> Tensor:
+        """Return the index of the task of each input by itself, int64 (batch,) on the CPU."""
+        return torch.tensor([self.batch(tasks, one[None]) for one in inputs], dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class OneShot(Inference):
+    """The task in whose coefficient the objective falls most steeply, all being 1/k (equation 4): one gradient.
+
+    Attributes:
+        objective: `Entropy`, or `Superfluous` in its place (section 3.6).
+
+    """
+
+    objective: Objective = ENTROPY
+
+    def batch(self, tasks: "Superposition", inputs: Tensor) -> int:
+        """Return the task of all the inputs."""
+        return int(tasks.gradient(inputs, _uniform(tasks), self.objective).argmin())
+
+    def each(self, tasks: "Superposition", inputs: Tensor) -> Tensor:
+        """Return the task of each input; k forward derivatives for all of them together."""
+        return tasks.gradients(inputs, _uniform(tasks), self.objective).argmin(1).cpu()
+
+
+@dataclass(frozen=True)
+class Binary(Inference):
+    """Rule out the half of the tasks in which the objective falls least, give the others equal shares, and again.
+
+    ceil(log2 k) gradients (section 3.3 and appendix A). Where their number is odd the smaller half is ruled out. The
+    authors' code keeps all tasks that tie with the last one kept, and then never ends.
+
+    Attributes:
+        objective: `Entropy`, or `Superfluous` in its place (section 3.6).
+
+    """
+
+    objective: Objective = ENTROPY
+
+    def batch(self, tasks: "Superposition", inputs: Tensor) -> int:
+        """Return the task of all the inputs."""
+        left = torch.arange(len(tasks))
+        while len(left) > 1:
+            alphas = torch.zeros(len(tasks), dtype=torch.float64)
+            alphas[left] = 1.0 / len(left)
+            steep = tasks.gradient(inputs, alphas, self.objective, left.tolist()).cpu()
+            best = steep.sort(stable=True).indices[: -(-len(left) // 2)]
+            left = left[best.sort().values]
+        return int(left)
+
+
+@dataclass(frozen=True)
+class EachMask(Inference):
+    """Run every mask and take that with the lowest mean entropy: k forward passes (section 3.3, below equation 3)."""
+
+    def batch(self, tasks: "Superposition", inputs: Tensor) -> int:
+        """Return the task of all the inputs."""
+        return int(self._entropies(tasks, inputs).mean(0).argmin())
+
+    def each(self, tasks: "Superposition", inputs: Tensor) -> Tensor:
+        """Return the task of each input."""
+        return self._entropies(tasks, inputs).argmin(1).cpu()
+
+    def _entropies(self, tasks: "Superposition", inputs: Tensor) -> Tensor:
+        return refuse_nan(torch.stack([ENTROPY(tasks.outputs(inputs, task)) for task in range(len(tasks))], 1))
+
 
 _ONE_SHOT = OneShot()
 
@@ -201,7 +282,7 @@ class Superposition:
     @property
     def size(self) -> int:
         """Bytes of the file of all tasks."""
-        return len(written(self._tickets))
+        return len(encode(self._tickets))
 
     @property
     def bits_per_task(self) -> float:
@@ -215,7 +296,7 @@ class Superposition:
             SupermaskError: there is no task, the folder cannot be written, or a provenance is not of plain values.
 
         """
-        write_whole(path, written(self._tickets))
+        write_whole(path, encode(self._tickets))
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module) -> "Superposition":
@@ -226,7 +307,7 @@ class Superposition:
                 architecture.
 
         """
-        return cls(model, read(path))
+        return cls(model, read_sound(path, "file of tasks", decode))
 
     def _shared(self) -> SharedNetwork:
         if self._network is None:
@@ -254,3 +335,7 @@ def _some(inputs: Tensor) -> Tensor:
     if not len(inputs):
         raise SupermaskError("There are no inputs to infer a task from; give at least one example.")
     return inputs
+
+
+def _uniform(tasks: Superposition) -> Tensor:
+    return torch.full((len(tasks),), 1.0 / max(1, len(tasks)), dtype=torch.float64)

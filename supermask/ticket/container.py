@@ -1,11 +1,11 @@
-"""The outside of a ticket's file: a prefix that vouches for every byte, and three sections whose lengths it says.
+"""The outside of a ticket's file: a prefix by which every byte is checked, and three sections whose lengths it gives.
 
     0   7  89 "ticket"
     7   1  format
     8   4  bytes of the header
     12  8  bytes of the coded masks
     20  8  bytes of the learned tensors
-    28  4  CRC-32 of the 28 bytes so far: a sound prefix tells a file that was cut from one that was changed
+    28  4  CRC-32 of the 28 bytes so far: by a sound prefix, a file that was cut is known from one that was changed
     32  32 SHA-256 of the whole file but these 32 bytes
 
 Numbers are little-endian; the sections follow in this order, and nothing follows them.
@@ -19,9 +19,9 @@ from typing import NamedTuple
 from supermask.errors import TicketError
 
 FORMAT = 2
-_MAGIC = b"\x89ticket"  # the first byte is none of text, so that no text is taken for a ticket
+_MAGIC = b"\x89ticket"  # no text begins with this byte, so that no text is taken for a ticket
 _LENGTHS = struct.Struct("<IQQ")
-_SIGNED = len(_MAGIC) + 1 + _LENGTHS.size  # bytes that the CRC-32 is of
+_SIGNED = len(_MAGIC) + 1 + _LENGTHS.size  # bytes that the CRC-32 covers
 PREFIX = _SIGNED + 4 + 32
 """Bytes of the prefix."""
 
@@ -50,7 +50,7 @@ def seal(sections: Sections) -> bytes:
 
 
 def unseal(data: bytes) -> Sections:
-    """Return the sections of a file once every byte of it has been vouched for.
+    """Return the sections of a file once every byte of it has been checked.
 
     Raises:
         TicketError: the bytes are cut short, damaged, of another format, or no ticket; the message says which.
@@ -69,7 +69,7 @@ def unseal(data: bytes) -> Sections:
     if len(data) < end:
         raise TicketError(f"it is cut short: {len(data):,} of {end:,} bytes are there; fetch it again.")
     if data[len(_MAGIC)] != FORMAT:
-        raise TicketError(f"it is of format {data[len(_MAGIC)]}; this version reads formats 1 and {FORMAT}.")
+        raise TicketError(f"it is of format {data[len(_MAGIC)]}; this version reads only format {FORMAT}.")
     if len(data) > end:
         raise TicketError(f"it is damaged: {len(data) - end:,} bytes follow its end; fetch it again.")
     if hashlib.sha256(data[: PREFIX - 32] + data[PREFIX:]).digest() != data[PREFIX - 32 : PREFIX]:

@@ -1,14 +1,14 @@
-"""Deflation of what many tickets have in common: it begins as if these words had gone before.
+"""Deflation of what many tickets have in common: it begins as if this dictionary had gone before.
 
-The words are part of the format: a change of one makes every ticket unreadable.
+The dictionary is part of the format: a change of one byte makes every ticket unreadable.
 """
 
 import zlib
 
 from supermask.errors import TicketError
 
-# the likeliest last, as deflate reaches less far for them
-_WORDS = (
+# the likeliest last: deflate codes a short way back in fewer bits
+_DICTIONARY = (
     b'{"__metadata__":{"format":"pt"},"running_mean":{"dtype":"F32","shape":[64],"data_offsets":[0,256]},'
     b'"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[256,264]},"bn1.running_var":'
     b'"features.0.weight":"classifier.0.weight":"layer1.0.conv1.weight":"layer1.0.bn1.weight":"downsample.0.weight":'
@@ -38,18 +38,18 @@ _WORDS = (
 
 def deflated(data: bytes) -> bytes:
     """Return the data deflated (RFC 1951)."""
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, _WORDS)
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
     return deflater.compress(data) + deflater.flush()
 
 
 def inflated(section: bytes) -> bytes:
-    """Return what `deflated` deflated, at most about a thousand times as many bytes.
+    """Return what `deflated` deflated: at most 1,032 times the bytes, which is the most that deflate saves.
 
     Raises:
         TicketError: the section is not one that inflates, or goes on behind its end.
 
     """
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS, _WORDS)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS, _DICTIONARY)
     try:
         data = inflater.decompress(section)
     except zlib.error as error:

@@ -23,7 +23,7 @@ from supermask.random.weights import (
     from_descriptions,
     grow_all,
 )
-from supermask.ticket.file import Contents, decode, encode
+from supermask.ticket.file import Contents, decode, encode, fingerprint, read_sound
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,6 +57,7 @@ class Ticket:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    _encoded: tuple[bytes, bytes] = field(default=(b"", b""), init=False)  # a fingerprint, and the bytes of the file
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
@@ -99,7 +100,7 @@ class Ticket:
     @property
     def size(self) -> int:
         """Bytes of the ticket's file."""
-        return len(self._encode())
+        return len(self.to_bytes())
 
     def remasked(self, masks: Mapping[str, Tensor]) -> "Ticket":
         """Return the ticket with other masks of the same layers.
@@ -158,10 +159,10 @@ class Ticket:
         """Write the ticket to one file, whole or not at all.
 
         Raises:
-            SupermaskError: the folder cannot be written, or the provenance holds what is no plain value.
+            SupermaskError: the folder cannot be written, or the provenance holds what is not a plain value.
 
         """
-        write_whole(path, self._encode())
+        write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "Ticket":
@@ -171,14 +172,72 @@ class Ticket:
             TicketError: the file is missing, cut short, changed in any byte, or not a ticket; the message says which.
 
         """
+        return read_sound(path, "ticket", cls.from_bytes)
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of the ticket's file; equal tickets give equal bytes.
+
+        They are made once. A ticket does not change, but its tensors and its provenance can still be written into by
+        whoever made them, so that the bytes are only used again for what they were made of.
+
+        Raises:
+            TicketError: the provenance holds what is not a plain value.
+
+        """
+        contents = self.contents()
+        mark = fingerprint(contents)
+        if self._encoded[0] != mark:
+            object.__setattr__(self, "_encoded", (mark, encode(contents)))
+        return self._encoded[1]
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Ticket":
+        """Return the ticket whose file has these bytes.
+
+        Raises:
+            TicketError: they are cut short, changed in any byte, or not those of a ticket; the message says which.
+
+        """
+        return cls.from_contents(decode(data))
+
+    def contents(self) -> Contents:
+        """Return what the ticket's file holds."""
+        header = {
+            "seed": self.seed,
+            **describe_all(self.weights),
+            "constants": dict(self.constants),
+            "bypassed": list(self.bypassed),
+            "digest": self.digest,
+            "provenance": dict(self.provenance),
+        }
+        return Contents(header, self.masks, self.learned, self.treatments, self.presets)
+
+    @classmethod
+    def from_contents(cls, contents: Contents) -> "Ticket":
+        """Return the ticket whose file holds this.
+
+        Raises:
+            TicketError: it is not what a ticket's file holds, or its parts contradict each other.
+
+        """
+        header = contents.header
         try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise TicketError(f"Cannot read the ticket {path}: {error.strerror}.") from None
-        try:
-            return cls._from_contents(decode(data))
-        except SupermaskError as error:
-            raise TicketError(f"{path} is not a sound ticket: {error}") from None
+            return cls(
+                seed=header["seed"],
+                weights=from_descriptions(header),
+                masks=contents.masks,
+                digest=header["digest"],
+                learned=contents.learned,
+                constants=header["constants"],
+                bypassed=tuple(header["bypassed"]),
+                provenance=header["provenance"],
+                treatments=contents.treatments,
+                presets=contents.presets,
+            )
+        except SupermaskError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise TicketError(f"its header does not describe a ticket ({error!r}).") from None
 
     def _value(self, name: str, grown: Mapping[str, Tensor], like: Tensor) -> Tensor:
         if name in self.constants:
@@ -206,38 +265,6 @@ class Ticket:
                 f"The model is of another architecture than the ticket: {'; '.join(problems[:3])}{more};"
                 f" build the one it was made from{f' ({made_from})' if made_from else ''}."
             )
-
-    def _encode(self) -> bytes:
-        header = {
-            "seed": self.seed,
-            **describe_all(self.weights),
-            "constants": dict(self.constants),
-            "bypassed": list(self.bypassed),
-            "digest": self.digest,
-            "provenance": dict(self.provenance),
-        }
-        return encode(Contents(header, self.masks, self.learned, self.treatments, self.presets))
-
-    @classmethod
-    def _from_contents(cls, contents: Contents) -> "Ticket":
-        header = contents.header
-        try:
-            return cls(
-                seed=header["seed"],
-                weights=from_descriptions(header),
-                masks=contents.masks,
-                digest=header["digest"],
-                learned=contents.learned,
-                constants=header["constants"],
-                bypassed=tuple(header["bypassed"]),
-                provenance=header["provenance"],
-                treatments=contents.treatments,
-                presets=contents.presets,
-            )
-        except SupermaskError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise TicketError(f"its header does not describe a ticket ({error!r}).") from None
 
 
 def _check_mask(name: str, mask: Tensor, weights: Mapping[str, RandomWeight]) -> None:

@@ -1,5 +1,7 @@
 """All masks at once: against weights multiplied out by hand, and gradients against finite differences."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -162,7 +164,7 @@ def test_learned_parameters_are_each_tasks_own():
     moved = []
     for task, ticket in enumerate(tickets):
         learned = {name: tensor + 0.1 * task for name, tensor in ticket.learned.items()}
-        moved.append(type(ticket)(**{**vars(ticket), "learned": learned}))
+        moved.append(replace(ticket, learned=learned))
     superposition = Superposition(small().double(), moved)
     fast = superposition.gradient(images(), ALPHAS)
     torch.testing.assert_close(fast, slow_gradient(superposition, images(), ALPHAS, Entropy()), rtol=1e-5, atol=1e-8)

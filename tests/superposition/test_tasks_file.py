@@ -1,6 +1,7 @@
 """One file for the tickets of many tasks."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ def test_tensors_that_are_equal_in_all_tasks_are_written_once():
     apart = []
     for task, ticket in enumerate(tickets):
         learned = {name: tensor + task for name, tensor in ticket.learned.items()}
-        apart.append(Ticket(**{**vars(ticket), "learned": learned}))
+        apart.append(replace(ticket, learned=learned))
     floats = sum(tensor.numel() for tensor in tickets[0].learned.values())
     assert Superposition(small(), apart).size - before >= 4 * floats * 2
 
@@ -67,18 +68,18 @@ def test_any_changed_byte_is_refused(saved, tmp_path, place, change):
     data = bytearray(saved[1].read_bytes())
     data[int(place * len(data))] ^= change
     (tmp_path / "bad.tasks").write_bytes(data)
-    with pytest.raises(TicketError, match="does not hold sound tasks"):
+    with pytest.raises(TicketError, match="is not a sound file of tasks"):
         Superposition.load(tmp_path / "bad.tasks", normed())
 
 
 @pytest.mark.parametrize("left", [0, 5, 100, -1])
 def test_a_file_that_was_cut_is_refused(saved, tmp_path, left):
     (tmp_path / "cut.tasks").write_bytes(saved[1].read_bytes()[:left])
-    with pytest.raises(TicketError, match="does not hold sound tasks"):
+    with pytest.raises(TicketError, match="is not a sound file of tasks"):
         Superposition.load(tmp_path / "cut.tasks", normed())
 
 
-def test_one_ticket_is_no_set_of_tasks_and_a_set_is_no_ticket(saved, tmp_path):
+def test_one_ticket_is_not_read_as_tasks_and_tasks_not_as_one_ticket(saved, tmp_path):
     saved[0].tickets[0].save(tmp_path / "one.ticket")
     with pytest.raises(TicketError, match=r"holds one ticket.*Ticket\.load"):
         Superposition.load(tmp_path / "one.ticket", normed())
@@ -87,7 +88,7 @@ def test_one_ticket_is_no_set_of_tasks_and_a_set_is_no_ticket(saved, tmp_path):
 
 
 def test_a_missing_file_and_another_model_are_refused(saved, tmp_path):
-    with pytest.raises(TicketError, match="Cannot read the tasks"):
+    with pytest.raises(TicketError, match="Cannot read the file of tasks"):
         Superposition.load(tmp_path / "none.tasks", normed())
     with pytest.raises(TicketError, match="another architecture"):
         Superposition.load(saved[1], small())

@@ -10,25 +10,16 @@ A step of a walk waits for its own loads and comparisons, so the four walks take
 both ends of its lists for the same reason. No branch depends on a comparison that falls either way equally often.
 """
 
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from supermask.compiled import compiled
 
 Floats = NDArray[np.float64]
 
 SPARE = 2  # coefficients that are in neither half
 _0 = np.uint64(0)
 _1 = np.uint64(1)
-
-
-def _compiled(function: Any) -> Any:
-    """Compile on first use, without Python's lock, and keep the machine code where a folder for it can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(nogil=True)(function)
 
 
 def numbers_needed(n: int) -> int:
@@ -38,13 +29,13 @@ def numbers_needed(n: int) -> int:
     return (2 << first) + first + 1 + (2 << second) + second + 1
 
 
-@_compiled
+@compiled
 def _start(k: int) -> int:
     """Return where the list of k coefficients starts: after the shorter ones, and one gap before each list."""
     return (1 << k) + k
 
 
-@_compiled
+@compiled
 def _merge(low: Floats, shift: float, out: Floats) -> None:
     """Merge the sorted `low` with `low + shift` into `out`, of twice the length: half from each end."""
     m = np.uint64(low.size)
@@ -64,7 +55,7 @@ def _merge(low: Floats, shift: float, out: Floats) -> None:
         down -= np.uint64(not smaller)
 
 
-@_compiled
+@compiled
 def _fill(coefficients: Floats, lists: Floats) -> None:
     """Write the sorted sums of the first 0, 1, ... coefficients into `lists`, one list after another."""
     lists[_start(0)] = 0.0
@@ -73,7 +64,7 @@ def _fill(coefficients: Floats, lists: Floats) -> None:
         _merge(low, coefficients[k], lists[_start(k + 1) : _start(k + 1) + (2 << k)])
 
 
-@_compiled
+@compiled
 def _first(low: Floats, shift: float, value: float) -> int:
     """Return the first index of the sorted `low` with low + shift >= value; the length if there is none."""
     left, right = 0, low.size
@@ -86,7 +77,7 @@ def _first(low: Floats, shift: float, value: float) -> int:
     return left
 
 
-@_compiled
+@compiled
 def _recover(coefficients: Floats, lists: Floats, value: float, mask: NDArray[np.bool_]) -> None:
     """Write the subset whose sum, as the merges computed it, is `value`; later ones left out if possible."""
     for k in range(coefficients.size - 1, -1, -1):
@@ -97,7 +88,7 @@ def _recover(coefficients: Floats, lists: Floats, value: float, mask: NDArray[np
             value = low[_first(low, coefficients[k], value)]
 
 
-@_compiled
+@compiled
 def _walk(first: Floats, second: Floats, targets: Floats, errors: Floats, pairs: NDArray[np.uint64]) -> None:
     """Find for each of four targets the pair of sums that comes closest to it, and its error.
 
@@ -134,7 +125,7 @@ def _walk(first: Floats, second: Floats, targets: Floats, errors: Floats, pairs:
     errors[0], errors[1], errors[2], errors[3] = e0, e1, e2, e3
 
 
-@_compiled
+@compiled
 def solve_block(coefficients: Floats, targets: Floats, scratch: Floats, mask: NDArray[np.bool_]) -> None:
     """Write the best mask of each problem (batch, n), n >= 2; `scratch` holds `numbers_needed(n)` numbers."""
     h = (coefficients.shape[1] - SPARE) // 2

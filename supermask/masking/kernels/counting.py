@@ -18,6 +18,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from supermask.compiled import compiled
+
 # columns of the table of tensors
 SCORES, SIZE, MASK, FROZEN, VALUE, ROW_MAJOR, COLUMNS = range(7)
 MEMORY = 3
@@ -37,14 +39,6 @@ _CHUNK = 512  # entries that are counted before a look at whether any of them li
 _PIECE = 64  # entries of a mask that are compared before a look at whether any of them has changed
 
 
-def _compiled(function: Any) -> Any:
-    """Compile on first use, and keep the machine code where a folder for it can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return numba.njit(nogil=True)(function)
-
-
 def _from_address(context: Any, address: Any) -> Any:
     """Say how the compiler makes a pointer of an address."""
 
@@ -57,22 +51,22 @@ def _from_address(context: Any, address: Any) -> Any:
 _pointer: Any = intrinsic(_from_address)
 
 
-@_compiled
+@compiled
 def _bits(address: int, size: int) -> Any:
     return numba.carray(_pointer(address), size, np.int32)
 
 
-@_compiled
+@compiled
 def _bools(address: int, size: int) -> Any:
     return numba.carray(_pointer(address), size, np.uint8)
 
 
-@_compiled
+@compiled
 def _floats(address: int, size: int) -> Any:
     return numba.carray(_pointer(address), size, np.float32)
 
 
-@_compiled
+@compiled
 def _key(bits: np.int32, signed: bool) -> np.int32:
     """Return the rank of a score as an integer: greater is better; -0 equals +0."""
     if not signed:
@@ -81,7 +75,7 @@ def _key(bits: np.int32, signed: bool) -> np.int32:
     return flipped + np.int32(flipped == np.int32(-1))
 
 
-@_compiled
+@compiled
 def _largest_magnitude(bits: Any) -> Any:
     """Return the largest |score| as bits; above those of infinity it is a NaN."""
     largest = np.int32(0)
@@ -90,7 +84,7 @@ def _largest_magnitude(bits: Any) -> Any:
     return largest
 
 
-@_compiled
+@compiled
 def _count_window(bits: Any, signed: bool, start: int, histogram: Any) -> Any:
     """Add to a histogram the keys from `start` on, one to a bin; return how many lie above, and the largest |score|.
 
@@ -117,7 +111,7 @@ def _count_window(bits: Any, signed: bool, start: int, histogram: Any) -> Any:
     return above, largest
 
 
-@_compiled
+@compiled
 def _add_window(bits: Any, signed: bool, low: np.int32, high: np.int32, histogram: Any) -> None:
     for i in range(bits.size):
         key = _key(bits[i], signed)
@@ -125,7 +119,7 @@ def _add_window(bits: Any, signed: bool, low: np.int32, high: np.int32, histogra
             histogram[key - low] += 1
 
 
-@_compiled
+@compiled
 def _count_digit(bits: Any, signed: bool, prefix: int, shift: int, width: int, histogram: Any) -> None:
     """Add to a histogram one digit of the keys whose higher digits are `prefix`.
 
@@ -138,7 +132,7 @@ def _count_digit(bits: Any, signed: bool, prefix: int, shift: int, width: int, h
             histogram[key & largest] += 1
 
 
-@_compiled
+@compiled
 def _pick(histogram: Any, rank: int) -> tuple[int, int]:
     """Return the bin that holds the entry of this rank from the top (1 is the first), and its rank within the bin.
 
@@ -151,7 +145,7 @@ def _pick(histogram: Any, rank: int) -> tuple[int, int]:
     return -1, rank
 
 
-@_compiled
+@compiled
 def _by_window(rows: Any, signed: bool, kept: int, low: int, histogram: Any) -> tuple[int, int, int]:
     """Return the threshold's key, its rank among its equals and their number; rank 0 if it is not found."""
     histogram[:] = 0
@@ -169,7 +163,7 @@ def _by_window(rows: Any, signed: bool, kept: int, low: int, histogram: Any) -> 
     return low + bin_, rank, histogram[bin_]
 
 
-@_compiled
+@compiled
 def _by_digits(rows: Any, signed: bool, kept: int, histogram: Any) -> tuple[int, int, int]:
     """Return the same, found in any case."""
     prefix, rank, equal = 0, kept, 0
@@ -183,7 +177,7 @@ def _by_digits(rows: Any, signed: bool, kept: int, histogram: Any) -> tuple[int,
     return prefix - _OFFSET, rank, equal
 
 
-@_compiled
+@compiled
 def _index_after(bits: Any, signed: bool, key: int, rank: int) -> tuple[int, int]:
     """Return the index after the entry that is the rank-th with this key, and the ranks that are left at the end."""
     for i in range(bits.size):
@@ -193,7 +187,7 @@ def _index_after(bits: Any, signed: bool, key: int, rank: int) -> tuple[int, int
     return bits.size, rank
 
 
-@_compiled
+@compiled
 def _write(row: Any, signed: bool, start: int, stop: int, bound: int) -> None:
     """Keep, from `start` to `stop`, what has a greater key than `bound`; the masked weight follows where there is one.
 
@@ -211,7 +205,7 @@ def _write(row: Any, signed: bool, start: int, stop: int, bound: int) -> None:
     _write_piece(row, signed, start + whole, stop, limit)
 
 
-@_compiled
+@compiled
 def _write_piece(row: Any, signed: bool, start: int, stop: int, limit: np.int32) -> None:
     bits, mask = _bits(row[SCORES], row[SIZE])[start:stop], _bools(row[MASK], row[SIZE])[start:stop]
     for i in range(bits.size):
@@ -222,7 +216,7 @@ def _write_piece(row: Any, signed: bool, start: int, stop: int, limit: np.int32)
             value[i] = frozen[i] if mask[i] else 0
 
 
-@_compiled
+@compiled
 def _write_all(rows: Any, signed: bool, key: int, rank: int, equal: int) -> int:
     """Write the masks of a problem; return what became of it."""
     if rank < equal:
@@ -238,7 +232,7 @@ def _write_all(rows: Any, signed: bool, key: int, rank: int, equal: int) -> int:
     return DONE
 
 
-@_compiled
+@compiled
 def _select(rows: Any, signed: bool, kept: int, memory: Any, window: Any) -> int:
     """Write the masks of one problem; return what became of it.
 
@@ -269,7 +263,7 @@ def _select(rows: Any, signed: bool, kept: int, memory: Any, window: Any) -> int
     return _write_all(rows, signed, key, rank, equal)
 
 
-@_compiled
+@compiled
 def select(
     rows: NDArray[np.int64],
     ends: NDArray[np.int64],
@@ -300,14 +294,14 @@ def select(
     return done
 
 
-@_compiled
+@compiled
 def write_masked(frozen: NDArray[Any], mask: NDArray[np.bool_], out: NDArray[Any]) -> None:
     """Write the bits of floats where the mask is True, and those of +0 elsewhere."""
     for i in range(frozen.size):
         out[i] = frozen[i] if mask[i] else 0
 
 
-@_compiled
+@compiled
 def write_signed_products(gradient: int, frozen: int, scores: int, out: int, size: int) -> None:
     """Write gradient x frozen x sign(scores), the sign of 0 being 0; float32, given by their addresses."""
     slope, weight, score, product = (
@@ -321,7 +315,7 @@ def write_signed_products(gradient: int, frozen: int, scores: int, out: int, siz
         product[i] = slope[i] * weight[i] * sign
 
 
-@_compiled
+@compiled
 def write_signs(bits: NDArray[np.uint8], magnitude: np.float32, out: NDArray[np.float32]) -> None:
     """Write plus the magnitude where the bit is set, lowest bit of a byte first, and minus the magnitude elsewhere."""
     for i in range(out.size):

@@ -1,54 +1,18 @@
 """The counted model: entries are draws without replacement from an urn whose content is known.
 
 With k of the n entries kept this takes log2 C(n, k) bits and a few more, and a mask that is drawn from all those with k
-kept cannot be coded in fewer. Where each group of so many entries keeps as many (N:M patterns), each is an urn of its
+kept cannot be coded in fewer. Where each group of entries keeps the same number (N:M patterns), each is an urn of its
 own.
 """
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from supermask.ticket.coding.compiled import compiled
-from supermask.ticket.coding.range_coder import START, begin, check_end, finish, get, put
+from supermask.ticket.coding.loops import check_end, decode_urns, encode_urns
 
 URN = 1 << 24
-"""Entries of the largest urn: with more, the division of a span of 40 bits would be felt."""
-
-
-@compiled
-def _encode(bits: Any, group: int, kept: Any, out: Any) -> Any:
-    """Write the entries and return the number of bytes."""
-    low, span, size = START
-    for urn in range(kept.size):
-        start = urn * group
-        left, ones = min(group, bits.size - start), kept[urn]
-        for i in range(start, start + left):
-            if ones == 0 or ones == left:
-                break
-            low, span, size = put(low, span, size, out, span // left * ones, bits[i])
-            ones -= bits[i]
-            left -= 1
-    return finish(low, span, size, out)
-
-
-@compiled
-def _decode(data: Any, group: int, kept: Any, bits: Any) -> Any:
-    """Fill `bits`, and return the last state; any data is read without fault."""
-    value, span, read = begin(data)
-    for urn in range(kept.size):
-        start = urn * group
-        left, ones = min(group, bits.size - start), kept[urn]
-        i = start
-        while 0 < ones < left:
-            value, span, read, bit = get(value, span, read, data, span // left * ones)
-            bits[i] = bit
-            ones -= bit
-            left -= 1
-            i += 1
-        bits[i : i + left] = ones > 0
-    return value, span, read
+"""Entries of the largest urn. An entry's share is a whole multiple of span / entries, and the span may be as small as
+2**40: with 2**24 entries that division is exact to 2**-16, and in a larger urn its rounding would cost bytes."""
 
 
 def urns(bits: NDArray[np.uint8], group: int) -> NDArray[np.int64]:
@@ -68,16 +32,16 @@ def encode(bits: NDArray[np.uint8], group: int, kept: NDArray[np.int64]) -> byte
     """
     # an urn takes at most a bit for each entry and what the rounded divisions cost, far less than another
     out = np.empty(bits.size // 4 + 64, np.uint8)
-    return out[: _encode(bits, group, kept, out)].tobytes()
+    return out[: encode_urns(bits, group, kept, out)].tobytes()
 
 
 def decode(data: bytes, count: int, group: int, kept: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the `count` entries that `encode` coded with this group and these numbers.
+    """Return the `count` entries, uint8, that `encode` coded with this group and these numbers.
 
     Raises:
         TicketError: no entries have this code.
 
     """
     bits = np.empty(count, np.uint8)
-    check_end(_decode(np.array(bytearray(data), np.uint8), group, kept, bits), len(data))
+    check_end(decode_urns(np.array(bytearray(data), np.uint8), group, kept, bits), len(data))
     return bits

@@ -9,21 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supermask.errors import SupermaskError, TicketError
-from supermask.ticket.coding.layout import Hints
+from supermask.ticket.coding.coder_context import SideInformation
 from supermask.ticket.coding.masks import Mask, decode_mask, encode_mask
 from supermask.ticket.coding.varints import Reader, write
 
 MOST_VALUES = 4096
-"""Different values that a weight's symbols may have."""
+"""Different values that a weight's symbols may have: each is a mask of its own, which takes a pass over all entries."""
 
 
-def encode_symbols(symbols: NDArray[np.integer], kept: Mask, *, hints: Hints | None = None) -> bytes:
+def encode_symbols(
+    symbols: NDArray[np.integer], kept: Mask, *, side_information: SideInformation | None = None
+) -> bytes:
     """Return the bytes of the symbols; equal arguments give equal bytes.
 
     Args:
-        symbols: integers of 32 bits at most, of the mask's shape; those of pruned entries are not looked at.
+        symbols: integers of 32 bits at most, of the mask's shape; those of pruned entries do not matter.
         kept: bool, the mask.
-        hints: as those of the mask.
+        side_information: as that of the mask.
 
     Raises:
         SupermaskError: there are more than 4096 different ones.
@@ -37,13 +39,13 @@ def encode_symbols(symbols: NDArray[np.integer], kept: Mask, *, hints: Hints | N
     left = kept.copy()
     for value in values[:-1]:
         chosen = left & (symbols == value)
-        coded = encode_mask(chosen, where=left, hints=hints)
+        coded = encode_mask(chosen, where=left, side_information=side_information)
         parts += [write(len(coded)), coded]
         left &= ~chosen
     return b"".join(parts)
 
 
-def decode_symbols(data: bytes, kept: Mask, *, hints: Hints | None = None) -> NDArray[np.int32]:
+def decode_symbols(data: bytes, kept: Mask, *, side_information: SideInformation | None = None) -> NDArray[np.int32]:
     """Return the symbols that `encode_symbols` coded, int32 of the mask's shape, 0 where it prunes.
 
     Raises:
@@ -53,13 +55,13 @@ def decode_symbols(data: bytes, kept: Mask, *, hints: Hints | None = None) -> ND
     reader = Reader(data, "treatment bytes")
     count = reader.integer()
     if count > min(MOST_VALUES, int(kept.sum())) or (count == 0 and kept.any()):
-        raise TicketError(f"its treatment bytes speak of {count:,} values of {int(kept.sum()):,} weights.")
+        raise TicketError(f"its treatment bytes give {count:,} values to {int(kept.sum()):,} weights.")
     values = [_unfolded(reader.integer()) for _ in range(count)]
     if len(set(values)) < count:
         raise TicketError("its treatment bytes list a value twice.")
     symbols, left = np.zeros(kept.shape, np.int32), kept.copy()
     for value in values[:-1]:
-        chosen = decode_mask(reader.take(reader.integer()), kept.shape, where=left, hints=hints)
+        chosen = decode_mask(reader.take(reader.integer()), kept.shape, where=left, side_information=side_information)
         symbols[chosen] = value
         left &= ~chosen
     reader.end()

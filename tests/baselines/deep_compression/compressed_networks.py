@@ -1,5 +1,7 @@
 """Small networks whose weights are shared, without any training."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
@@ -30,7 +32,7 @@ def shared(model, density=0.5, clusters=4, seed=0):
     for name, slot in survey(model).items():
         if slot.kind in ("bias", "norm"):
             trained[name] = torch.rand(slot.shape, generator=generator)
-    ticket = type(ticket)(**{**vars(ticket), "masks": masks})
+    ticket = replace(ticket, masks=masks)
     return Shared(model, ticket, trained, dict.fromkeys(masks, clusters))
 
 

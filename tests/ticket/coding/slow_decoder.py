@@ -39,8 +39,8 @@ class Stream:
         return bit
 
 
-def decode(data, shape, where=None, hints=None):
-    """Return the entries, a list of 0 and 1 in row-major order; `where` and `hints` are flat lists or None."""
+def decode(data, shape, where=None, known=None):
+    """Return the entries, a list of 0 and 1 in row-major order; `where` and `known` are flat lists or None."""
     count = math.prod(shape)
     if count == 0:
         return []
@@ -52,10 +52,10 @@ def decode(data, shape, where=None, hints=None):
         inner = (rows // high, columns // wide)
         corners = body(stream, head - 16, inner, [1] * math.prod(inner), None)
         return [corners[i // high * inner[1] + j // wide] for i in range(rows) for j in range(columns)]
-    return body(stream, head, shape, where or [1] * count, hints)
+    return body(stream, head, shape, where or [1] * count, known)
 
 
-def body(stream, head, shape, where, hints):
+def body(stream, head, shape, where, known):
     if head == 0:
         drawn = iter(urn(stream, [(sum(where), stream.number())]))
         return [next(drawn) if free else 0 for free in where]
@@ -74,7 +74,7 @@ def body(stream, head, shape, where, hints):
     assert head & 3 == 2
     used = {0: 0, 1: 0b11110000001, 2: 0b11111111111}[head >> 2]
     prior = (stream.byte() + 128) % 256 - 128
-    return Mixed(stream, shape, where, [hint & used for hint in hints] if used else [1] * len(where), prior).bits
+    return Mixed(stream, shape, where, [about & used for about in known] if used else [1] * len(where), prior).bits
 
 
 def urn(stream, urns):
@@ -122,14 +122,14 @@ class Counter:
 class Mixed:
     """The context mixing model, its counters in a dictionary by what they are for."""
 
-    def __init__(self, stream, shape, where, hints, prior):
+    def __init__(self, stream, shape, where, known, prior):
         self.columns = math.prod(shape[1:]) if len(shape) > 1 else len(where)
         self.kernel = math.prod(shape[2:])
         width = stream.number()
         self.width = shape[-1] if self.kernel > 1 else width
         self.fresh = SQUASH[3072 + 24 * prior]
         self.counters = {}
-        self.hints, self.bits = hints, [0] * len(where)
+        self.known, self.bits = known, [0] * len(where)
         self.row_past, self.column_past = {}, {}
         weights = [65536 // 7] * 12
         stream.start()
@@ -160,11 +160,11 @@ class Mixed:
 
     def want(self, i, j):
         e = i * self.columns + j
-        return int((self.hints[e] & 1) == self.bits[e])
+        return int((self.known[e] & 1) == self.bits[e])
 
     def surroundings(self, i, j):
-        hint, w = self.hints[i * self.columns + j], self.width
-        sign, first, size = hint & 1, hint >> 1 & 63, hint >> 7
+        about, w = self.known[i * self.columns + j], self.width
+        sign, first, size = about & 1, about >> 1 & 63, about >> 7
         left = tuple(self.at(i, j - step) for step in (1, 2, 3))
         near = tuple(self.at(i, j - step) if step > 0 else 0 for step in (w, w - 1, w + 1))
         above, higher = self.at(i - 1, j), self.at(i - 2, j)

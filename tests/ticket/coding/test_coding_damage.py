@@ -12,13 +12,16 @@ from supermask.ticket.coding import (
     decode_symbols,
     encode_mask,
     encode_symbols,
-    make_hints,
-    mixing,
-    range_coder,
+    loops,
+    make_side_information,
 )
+from supermask.ticket.coding.coder_context import CoderContext
+from supermask.ticket.coding.mixed import CoderParameters
 from supermask.ticket.coding.varints import Reader, write
 
-HINTS = make_hints(np.float32([[1, -1, 2, 0.5]] * 6), np.arange(24, dtype=np.uint64).reshape(6, 4) << np.uint64(58))
+KNOWN = make_side_information(
+    np.float32([[1, -1, 2, 0.5]] * 6), np.arange(24, dtype=np.uint64).reshape(6, 4) << np.uint64(58)
+)
 SHAPE = (20, 30)
 
 
@@ -36,7 +39,7 @@ def read_or_refused(function, *arguments, **options):
 
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([(), (3,), (6, 4), (2, 3, 2, 2), (0, 4)]))
-def test_a_mask_of_the_shape_or_a_refusal_comes_of_any_bytes(data, shape):
+def test_any_bytes_give_a_mask_of_the_shape_or_a_refusal(data, shape):
     mask = read_or_refused(decode_mask, data, shape)
     if mask is not None:
         assert (mask.dtype, mask.shape) == (np.bool_, shape)
@@ -48,11 +51,11 @@ def test_a_mask_of_the_shape_or_a_refusal_comes_of_any_bytes(data, shape):
     st.lists(st.integers(0, 5), max_size=4),
     st.binary(max_size=12),
 )
-def test_a_mask_or_a_refusal_comes_of_bytes_that_begin_well(head, numbers, data):
+def test_bytes_that_begin_well_give_a_mask_or_a_refusal(head, numbers, data):
     where = np.arange(24).reshape(6, 4) % 3 > 0
     for known in (None, where):
         code = bytes([head, *numbers]) + data
-        mask = read_or_refused(decode_mask, code, (6, 4), where=known, hints=lambda: HINTS)
+        mask = read_or_refused(decode_mask, code, (6, 4), where=known, side_information=lambda: KNOWN)
         if mask is not None:
             assert mask.shape == (6, 4)
             assert known is None or not mask[~known].any()
@@ -60,7 +63,7 @@ def test_a_mask_or_a_refusal_comes_of_bytes_that_begin_well(head, numbers, data)
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40))
-def test_symbols_or_a_refusal_come_of_any_bytes(data):
+def test_any_bytes_give_symbols_or_a_refusal(data):
     kept = np.arange(24).reshape(6, 4) % 3 > 0
     symbols = read_or_refused(decode_symbols, data, kept)
     if symbols is not None:
@@ -74,10 +77,8 @@ def test_the_loops_read_any_bytes_to_their_end(data, count):
     kept = np.full(1, count // 3, np.int64)
     bits = read_or_refused(counted.decode, data, count, max(1, count), kept[: count > 0])
     assert bits is None or bits.sum() == count // 3
-    geometry = mixing.Geometry(max(1, count), 1, 7)
-    hints = np.ones(count, np.uint16)
-    bits = read_or_refused(mixing.decode, data, np.ones(count, np.uint8), hints, geometry, -127)
-    assert bits is None or bits.size == count
+    bits = read_or_refused(CoderParameters(0, -127, 7).decode, data, CoderContext((1 + count,)))
+    assert bits is None or bits.size == 1 + count
 
 
 def codes():
@@ -105,25 +106,25 @@ def test_a_code_that_was_cut_or_goes_on_is_refused(kind):
     ("code", "says"),
     [
         (b"", "its mask bytes end 1 bytes too early"),
-        (b"\x03", "begin with 3, which is no way of coding a mask"),
-        (b"\x0e\0\1", "begin with 14, which is no way"),
-        (b"\x40\0", "begin with 64, which is no way"),
-        (b"\x30\2\1\0", "begin with 32, which is no way"),
+        (b"\x03", "begin with 3, an unknown mask encoding"),
+        (b"\x0e\0\1", "begin with 14, an unknown"),
+        (b"\x40\0", "begin with 64, an unknown"),
+        (b"\x30\2\1\0", "begin with 32, an unknown"),
         (b"\0\x89\1", "keep more entries than there are"),
         (b"\0\x80\0", "hold no whole number"),
         (b"\0" + b"\xff" * 9, "hold no whole number"),
-        (b"\1\7\3", "keep 3 of each 7 entries, which cannot be"),
+        (b"\1\7\3", "keep 3 of each 7 entries, which is impossible"),
         (b"\1\4\5", "keep 5 of each 4 entries"),
         (b"\1\1\1", "keep 1 of each 1 entries"),
         (b"\1\0\0", "keep 0 of each 0 entries"),
         (b"\x10\1\1\0\1", "blocks of 1 x 1, which do not tile"),
         (b"\x10\0\3\0\1", "blocks of 0 x 3, which do not tile"),
         (b"\x10\5\1\0\1", "blocks of 5 x 1, which do not tile"),
-        (b"\2\x80\1", "speak of a model that does not exist"),
-        (b"\2\0\xff\1", "speak of a model that does not exist"),
+        (b"\2\x80\1", "give model parameters that do not exist"),
+        (b"\2\0\xff\1", "give model parameters that do not exist"),
         (b"\6\0\1", "only be read with the random weights at hand"),
-        (b"\0\5" + b"\1" * 30, "are 30 that cannot be the code"),
-        (b"\0\0\0", "are 1 that cannot be the code"),
+        (b"\0\5" + b"\1" * 30, "are 30 that are not the code"),
+        (b"\0\0\0", "are 1 that are not the code"),
     ],
 )
 def test_an_impossible_code_is_refused_by_what_is_wrong(code, says):
@@ -133,16 +134,16 @@ def test_an_impossible_code_is_refused_by_what_is_wrong(code, says):
 
 @pytest.mark.parametrize("shape", [(1 << 16, 1 << 16), (10**30,), (-1, 3)])
 def test_a_shape_that_no_mask_has_is_refused_before_memory_is_taken(shape):
-    with pytest.raises(TicketError, match=r"a mask of shape .* is none that can be read"):
+    with pytest.raises(TicketError, match=r"a mask of shape .* cannot be read"):
         decode_mask(b"\0\0", shape)
 
 
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (write(0), "speak of 0 values of 4 weights"),
-        (write(5, 0, 1, 2, 3, 4), "speak of 5 values of 4 weights"),
-        (write(5000), "speak of 5,000 values"),
+        (write(0), "give 0 values to 4 weights"),
+        (write(5, 0, 1, 2, 3, 4), "give 5 values to 4 weights"),
+        (write(5000), "give 5,000 values"),
         (write(2, 4, 4), "list a value twice"),
         (write(1, 1 << 32), "hold a value of more than 32 bits"),
         (write(2, 2, 4, 9) + b"\0\1", "end 7 bytes too early"),
@@ -172,5 +173,5 @@ def test_integers_are_read_back(values):
 def test_a_carry_runs_through_all_bytes_before_it():
     out = np.zeros(20, np.uint8)
     out[:4] = [7, 255, 255, 255]
-    size = range_coder.finish((1 << 48) + (1 << 47), 1 << 40, 4, out)
+    size = loops.finish((1 << 48) + (1 << 47), 1 << 40, 4, out)
     assert out[:size].tolist() == [8, 0, 0, 0, 128]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slow_decoder import decode as slowly
 
 from supermask.errors import SupermaskError
-from supermask.ticket.coding import decode_mask, encode_mask, make_hints
+from supermask.ticket.coding import decode_mask, encode_mask, make_side_information
 
 SHAPES = st.lists(st.integers(0, 9), max_size=4).map(tuple)
 DENSITIES = st.sampled_from([0.0, 0.03, 0.3, 0.5, 0.9, 1.0])
@@ -19,9 +19,9 @@ def drawn(shape, density, seed):
     return np.random.default_rng(seed).random(shape) < density
 
 
-def hinted(shape, seed):
+def drawn_side_information(shape, seed):
     dice = np.random.default_rng(seed)
-    return make_hints(dice.normal(size=shape).astype(np.float32), dice.integers(0, 2**64, shape, np.uint64))
+    return make_side_information(dice.normal(size=shape).astype(np.float32), dice.integers(0, 2**64, shape, np.uint64))
 
 
 def entropy_bytes(mask):
@@ -34,15 +34,15 @@ def choices_bytes(mask):
     return math.log2(math.comb(n, k)) / 8
 
 
-def both(mask, where=None, hints=None):
+def both(mask, where=None, known=None):
     """Return the code of a mask after both decoders have read it back."""
-    known = None if hints is None else lambda: hints
-    code = encode_mask(mask, where=where, hints=known)
-    read = decode_mask(code, mask.shape, where=where, hints=known)
+    given = None if known is None else lambda: known
+    code = encode_mask(mask, where=where, side_information=given)
+    read = decode_mask(code, mask.shape, where=where, side_information=given)
     assert read.dtype == np.bool_
     assert read.shape == mask.shape
     assert np.array_equal(read, mask)
-    flat = [None if part is None else part.reshape(-1).astype(int).tolist() for part in (where, hints)]
+    flat = [None if part is None else part.reshape(-1).astype(int).tolist() for part in (where, known)]
     assert slowly(code, mask.shape, *flat) == mask.reshape(-1).astype(int).tolist()
     return code
 
@@ -66,9 +66,9 @@ def test_masks_of_which_a_part_is_known_are_read_back(shape, density, free, seed
 
 @settings(max_examples=15, deadline=None)
 @given(st.tuples(st.integers(20, 30), st.integers(20, 30)), st.sampled_from([1, 4]), st.integers(0, 99))
-def test_masks_that_hints_tell_of_are_read_back(shape, kernel, seed):
-    hints = hinted((*shape, 1, kernel) if kernel > 1 else shape, seed)
-    code = both((hints >> 1 & 63 > 40) & drawn(hints.shape, 0.9, seed), hints=hints)
+def test_masks_that_the_seed_says_much_of_are_read_back(shape, kernel, seed):
+    known = drawn_side_information((*shape, 1, kernel) if kernel > 1 else shape, seed)
+    code = both((known >> 1 & 63 > 40) & drawn(known.shape, 0.9, seed), known=known)
     assert code[0] >> 2 == 2
 
 
@@ -155,16 +155,16 @@ def test_the_mixed_model_finds_the_width_of_images():
 
 def test_the_signs_that_neighbours_want_are_made_use_of():
     dice = np.random.default_rng(3)
-    hints = hinted((60, 144), 3)
+    known = drawn_side_information((60, 144), 3)
     wanted = np.repeat(np.repeat(dice.integers(0, 2, (60, 3, 3)), 4, 1), 4, 2).reshape(60, 144)
-    mask = (hints & 1) == wanted
-    with_hints, without = (len(encode_mask(mask, hints=known)) for known in (lambda: hints, None))
+    mask = (known & 1) == wanted
+    with_signs, without = (len(encode_mask(mask, side_information=given)) for given in (lambda: known, None))
     assert without > 0.99 * entropy_bytes(mask)
-    assert with_hints < 0.6 * entropy_bytes(mask)
+    assert with_signs < 0.6 * entropy_bytes(mask)
 
 
-def test_hints_that_are_worth_nothing_are_not_asked_for_again():
-    code = encode_mask(drawn((50, 60), 0.5, 0), hints=lambda: hinted((50, 60), 1))
+def test_side_information_that_is_worth_nothing_is_not_asked_for_again():
+    code = encode_mask(drawn((50, 60), 0.5, 0), side_information=lambda: drawn_side_information((50, 60), 1))
     assert np.array_equal(decode_mask(code, (50, 60)), drawn((50, 60), 0.5, 0))
 
 
@@ -216,9 +216,9 @@ def test_too_large_a_mask_is_refused(monkeypatch):
 def test_the_format_does_not_change():
     """Codes written by the first version of the format; a change must be a new format."""
     places = np.arange(99).reshape(9, 11)
-    hints = (places * places * 37 % 2048).astype(np.uint16)
+    known = (places * places * 37 % 2048).astype(np.uint16)
     assert encode_mask(places * places * 7 % 13 < 6).hex() == COUNTED
-    assert encode_mask((hints >> 1 & 63) > 32, hints=lambda: hints).hex() == MIXED
+    assert encode_mask((known >> 1 & 63) > 32, side_information=lambda: known).hex() == MIXED
 
 
 COUNTED = "00273a7def7f690dd9e6cd35d465"

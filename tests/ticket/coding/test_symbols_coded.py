@@ -65,10 +65,10 @@ def test_symbols_with_structure_take_less():
 def test_the_signs_of_the_weights_are_made_use_of():
     dice = np.random.default_rng(0)
     kept = dice.random((60, 50)) < 0.5
-    hints = dice.integers(0, 2, kept.shape).astype(np.uint16)
-    symbols = np.where(hints == 1, 1, -1)
-    code = encode_symbols(symbols, kept, hints=lambda: hints)
-    assert np.array_equal(decode_symbols(code, kept, hints=lambda: hints), np.where(kept, symbols, 0))
+    known = dice.integers(0, 2, kept.shape).astype(np.uint16)
+    symbols = np.where(known == 1, 1, -1)
+    code = encode_symbols(symbols, kept, side_information=lambda: known)
+    assert np.array_equal(decode_symbols(code, kept, side_information=lambda: known), np.where(kept, symbols, 0))
     assert len(code) <= 0.2 * choices_bytes(symbols[kept])
 
 

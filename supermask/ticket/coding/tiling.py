@@ -1,4 +1,4 @@
-"""Structure that a mask is coded by where it has some: blocks that go whole, and groups that keep as many each."""
+"""How a mask is tiled: rows and kernels, blocks that go whole, groups that all keep the same number, images."""
 
 import math
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.uint8]
 
-WIDEST_GROUP = 1 << 16
-_NARROWEST_IMAGE, _WIDEST_IMAGE = 8, 256
+WIDEST_GROUP = 1 << 16  # keeps the search for groups short; N:M patterns have groups of 4 to 64
+_NARROWEST_IMAGE, _WIDEST_IMAGE = 8, 256  # of the data sets that fully connected layers see, with room
 _SEEN = 1 << 16  # entries; enough to see how wide the images are
 
 
@@ -35,7 +35,7 @@ def turned(bits: Bits, kernel: int, columns: int) -> Bits:
 
 
 def group(bits: Bits) -> tuple[int, int] | None:
-    """Return the smallest M > 1 and N for which each M consecutive entries keep exactly N of them; None without any."""
+    """Return the smallest M > 1 and N for which each M consecutive entries keep exactly N of them, or None."""
     kept = int(bits.sum())
     for size in _divisors(bits.size, bits.size // math.gcd(bits.size, kept)):
         if size > 1 and _is_even(bits[: 64 * size], size) and _is_even(bits, size):
@@ -44,7 +44,7 @@ def group(bits: Bits) -> tuple[int, int] | None:
 
 
 def _divisors(number: int, of: int) -> list[int]:
-    """Return the divisors of a number that are multiples of another, the smallest first, less itself."""
+    """Return the divisors of a number, except itself, that are multiples of another, the smallest first."""
     parts = range(of, min(number // 2, WIDEST_GROUP) + 1, of)
     return [part for part in parts if number % part == 0]
 
@@ -63,10 +63,10 @@ def image_width(wanted: Bits, columns: int) -> int:
 
     """
     steps = range(_NARROWEST_IMAGE, min(_WIDEST_IMAGE, columns // 2) + 1)
+    if not steps:
+        return 1
     signs = 2 * wanted.reshape(-1, columns)[: max(1, _SEEN // columns)].astype(np.int8) - 1
-
-    def agreement(step: int) -> int:
-        products = signs[:, step:] * signs[:, :-step]
-        return int(products.sum(dtype=np.int64)) * (1 << 20) // products.size
-
-    return max(steps, key=agreement, default=1)
+    sums = [int((signs[:, step:] * signs[:, :-step]).sum(dtype=np.int64)) for step in steps]
+    # the mean over the pairs in units of 2**-20, in integers: the same width on every machine
+    means = [total * (1 << 20) // (len(signs) * (columns - step)) for total, step in zip(sums, steps, strict=True)]
+    return steps[means.index(max(means))]
