@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from supermask.baselines.structured.probe import first_line, tensors_in
 from supermask.deploy.formats import Format, Run, named_format
-from supermask.deploy.graph import graph_of
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
+from supermask.graph.program import first_line, program_of, tensors_in, without_warnings
 
 TOLERANCE = 1e-6
 """Largest difference of an output from the network's, over the largest output of the network."""
@@ -79,16 +78,18 @@ def export(model: nn.Module, path: str | Path, *, example: Tensor, format: str =
 
 
 def _encoded(network: nn.Module, example: Tensor, name: str, how: Format) -> bytes:
-    program = graph_of(network, example, ({0: torch.export.Dim("batch")},))
+    program = program_of(network, example, ({0: torch.export.Dim("batch")},))
     try:
-        return how.encode(program)
+        with without_warnings():
+            return how.encode(program)
     except Exception as error:  # the exporters raise what they like
         raise SupermaskError(f"The network cannot be written as {name}: {first_line(error)}.") from error
 
 
 def _ran(how: Format, data: bytes, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
     try:
-        run: Run = how.decode(data)
+        with without_warnings():
+            run: Run = how.decode(data)
         return [run(images) for images in inputs]
     except Exception as error:  # as above
         raise SupermaskError(f"The network was written, but does not run: {first_line(error)}.") from error

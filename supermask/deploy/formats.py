@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from supermask.baselines.structured.probe import tensors_in
 from supermask.errors import SupermaskError
+from supermask.graph.program import tensors_in
 
 Run = Callable[[Tensor], list[Tensor]]
 """Takes an input, gives the floating outputs."""

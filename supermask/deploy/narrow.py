@@ -7,15 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from supermask.baselines.structured import Cost, cost_of
-from supermask.baselines.structured.probe import tensors_in
-from supermask.baselines.structured.removal import Cut, apply_cuts
-from supermask.deploy.following import ledger_of
-from supermask.deploy.liveness import live_units
-from supermask.deploy.units import Layer, Ledger
-
-TOLERANCE = 1e-4
-"""Largest difference of two networks that are one, over the largest output: sums in another order make 1e-6."""
+from supermask.graph import ChannelGraph, Cost, Layer, channel_graph, cost_of, live_units
+from supermask.graph.removal import apply_cuts, cuts_of, disagreement
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +41,16 @@ def narrow(model: nn.Module, example: Tensor) -> Narrowed:
     number for every input and all that reads it can have that number in its bias: a linear layer always, a convolution
     unless it pads zeros around a number that is not 0. With it go its weights, bias and batch norm, its statistics and
     the weights that read it. Units that are added to one another go together or stay. What an operation does with each
-    unit must be known (`rules`), and a layer's weight must be a parameter that nothing else reads; else its units stay:
-    those of recurrent layers, attention and shared weights, for instance. Of each layer at least one unit stays.
+    unit must be known (`supermask.graph.rules`), and a layer's weight must be a parameter that nothing else reads; else
+    its units stay: those of recurrent layers, attention and shared weights, for instance. Each layer keeps at least one
+    unit.
 
     What it computes in evaluation mode is equal up to the rounding of sums: the terms that they lose are 0 or constant,
     but a library may add the others in another order. Where it does not, and no constant goes into a bias, results are
     equal bit for bit. Numbers are presumed to be finite.
+
+    The ticket of filter pruning prunes whole channels, so this builds the small network that filter pruning trained:
+    `narrow(ticket.apply(model), example).network.load_state_dict(...)` takes its `network.safetensors`.
 
     Args:
         model: any module of one input with plain parameters; left as it was.
@@ -65,52 +62,45 @@ def narrow(model: nn.Module, example: Tensor) -> Narrowed:
 
     """
     network = deepcopy(model).eval()
-    ledger = ledger_of(network, example)
-    live = live_units(ledger, _stuck(network, ledger, example))
-    units = {layer.name: (int(live[ledger.roots(layer.rows)].sum()), len(layer.rows)) for layer in ledger.layers}
-    before, narrowed = cost_of(network, example), _without(network, ledger, live)
+    graph = channel_graph(network, example)
+    live = live_units(graph, _stuck(network, graph, example))
+    layers = {name: layer for name, layer in graph.layers.items() if name not in graph.whole}
+    units = {name: (int(live[graph.groups(layer.rows)].sum()), len(layer.rows)) for name, layer in layers.items()}
+    before, narrowed = cost_of(network, example), _without(network, graph, live)
     return Narrowed(narrowed, units, before, cost_of(narrowed, example))
 
 
-def _stuck(network: nn.Module, ledger: Ledger, example: Tensor) -> Tensor | None:
-    """Return units without which the network does not run, or gives something else, because it counts them itself."""
-    if _runs(network, ledger, None, example):
+def _stuck(network: nn.Module, graph: ChannelGraph, example: Tensor) -> Tensor | None:
+    """Return units that must stay although the graph allows removing them, or None.
+
+    Without them the network does not run, or gives something else, because its forward pass depends on their number,
+    e.g. divides by it, which stands in the graph as a plain constant.
+    """
+    if _runs(network, graph, None, example):
         return None
-    everything = torch.cat([layer.rows for layer in ledger.layers])
+    everything = torch.cat([layer.rows for layer in graph.layers.values()])
     stuck: list[Tensor] = []
-    for layer in ledger.layers:
-        own = torch.isin(ledger.roots(everything), ledger.roots(layer.rows))
-        if not _runs(network, ledger, everything[~own], example):
+    for layer in graph.layers.values():
+        own = graph.marked(layer.rows)[graph.groups(everything)]
+        if not _runs(network, graph, everything[~own], example):
             stuck.append(layer.rows)
-    spared = torch.cat(stuck)
-    return spared if _runs(network, ledger, spared, example) else everything
+    spared = torch.cat(stuck) if stuck else everything
+    return spared if _runs(network, graph, spared, example) else everything
 
 
-def _runs(network: nn.Module, ledger: Ledger, spared: Tensor | None, example: Tensor) -> bool:
-    try:
-        narrowed = _without(deepcopy(network), ledger, live_units(ledger, spared))
-        with torch.no_grad():
-            expected, found = tensors_in(network(example)), tensors_in(narrowed(example))
-    except Exception:  # the forward is anyone's code
-        return False
-    return all(map(_equal, expected, found))
+def _runs(network: nn.Module, graph: ChannelGraph, spared: Tensor | None, example: Tensor) -> bool:
+    def small() -> nn.Module:
+        return _without(deepcopy(network), graph, live_units(graph, spared))
+
+    return disagreement(network, small, example) is None
 
 
-def _equal(expected: Tensor, found: Tensor) -> bool:
-    if expected.shape != found.shape:
-        return False
-    return not expected.numel() or bool((expected - found).abs().max() <= TOLERANCE * expected.abs().max())
-
-
-def _without(network: nn.Module, ledger: Ledger, live: Tensor) -> nn.Module:
+def _without(network: nn.Module, graph: ChannelGraph, live: Tensor) -> nn.Module:
     """Take all units that are not live out of a network, in place, and return it."""
-    cuts = {name: Cut(live[ledger.roots(units)], live[ledger.roots(units)]) for name, units in ledger.followers.items()}
-    for layer in ledger.layers:
-        columns = torch.ones(layer.connected.shape[1], dtype=torch.bool)
-        if layer.columns is not None:
-            columns = live[ledger.roots(layer.columns)]
-        _fold(network.get_submodule(layer.name), layer, ~columns)
-        cuts[layer.name] = Cut(live[ledger.roots(layer.rows)], columns)
+    cuts = cuts_of(graph, live)
+    for name, layer in graph.layers.items():
+        if name in cuts:
+            _fold(network.get_submodule(name), layer, ~cuts[name].columns)
     return apply_cuts(network, cuts)
 
 

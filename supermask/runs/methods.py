@@ -11,6 +11,8 @@ from supermask.baselines.at_initialisation import (
     RandomUniform,
     SynFlow,
 )
+from supermask.baselines.channel_pruning.early_bird import EarlyBird
+from supermask.baselines.channel_pruning.filter_pruning import FilterPruning
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.dense import Trained
 from supermask.baselines.during_training import ADMM, SET, Gradual, RigL
@@ -39,8 +41,6 @@ from supermask.baselines.searched import (
     Structured,
     Unsearched,
 )
-from supermask.baselines.structured.early_bird import EarlyBird
-from supermask.baselines.structured.filter_pruning import FilterPruning
 from supermask.errors import SupermaskError
 
 _ALL: tuple[Method, ...] = (

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from supermask.graph.program import evaluating
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a network and one example.
+    """The cost of a network for one example.
 
     Attributes:
         parameters: numbers in all parameters.
@@ -34,15 +35,11 @@ def cost_of(model: nn.Module, example: Tensor) -> Cost:
 
     """
     counts: list[int] = []
-    modes = {module: module.training for module in model.modules()}
-    with ExitStack() as hooks, torch.no_grad():
+    with ExitStack() as hooks, evaluating(model):
         for module in model.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
                 hooks.callback(module.register_forward_hook(partial(_count, counts)).remove)
-        model.eval()
         model(example.to(next(model.parameters()).device))
-    for module, mode in modes.items():
-        module.training = mode
     return Cost(sum(parameter.numel() for parameter in model.parameters()), sum(counts) // len(example))
 
 

@@ -6,12 +6,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from supermask.baselines.channel_pruning.removable import (
+    RemovableChannels,
+    cut_masks,
+    removable_channels,
+    remove_channels,
+)
 from supermask.baselines.dense import Dense
 from supermask.baselines.method import Found, Method, Work
-from supermask.baselines.structured.cost import cost_of
-from supermask.baselines.structured.removal import Removable, cuts_of
-from supermask.baselines.structured.structure import Structure, cut_masks, remove_channels, structure_of
 from supermask.errors import SupermaskError
+from supermask.graph import cost_of
 from supermask.masking.budget import Pool
 from supermask.masking.pruning import prune
 from supermask.ticket import Ticket
@@ -81,18 +85,18 @@ class FilterPruning(Method):
     def find(self, work: Work) -> Found:
         """Train, remove filters, and retrain."""
         example = work.sample.batch(2)[0].cpu()
-        structure = structure_of(work.build(), example)
-        layers = prunable_layers(structure, work.whole.masks)
+        removable = removable_channels(work.build(), example)
+        layers = prunable_layers(removable, work.whole.masks)
         dense = Dense(work.build(), seed=work.seed, weights=work.weights)
         trained = work.train(dense, stage="dense")
         before = cost_of(dense.model, example)
         kept = largest_filters(dense.model, layers, work.density)
-        masks = cut_masks(cuts_of(dense.model, layers, kept), work.whole.masks)
-        small = Narrow(remove_channels(dense.model, kept, structure), replace(work.whole, masks=masks))
+        masks = cut_masks(removable.cuts(kept), work.whole.masks)
+        small = Narrow(remove_channels(dense.model, kept, removable), replace(work.whole, masks=masks))
         outcome = work.train(small, recipe=self.retraining(work.recipe, work.steps))
         details = {
             "filters": {name: [int(mask.sum()), len(mask)] for name, mask in kept.items()},
-            "whole_layers": dict(structure.refused),
+            "whole_layers": dict(removable.refused),
             "before": {**asdict(before), "test_accuracy": trained.test.accuracy, "steps": trained.steps},
             "after": asdict(cost_of(small.model, example)),
         }
@@ -109,25 +113,25 @@ class FilterPruning(Method):
         )
 
 
-def prunable_layers(structure: Structure, prunable: Iterable[str]) -> dict[str, Removable]:
+def prunable_layers(removable: RemovableChannels, prunable: Iterable[str]) -> list[str]:
     """Return the layers whose filters can be removed without touching a weight that is not to be pruned.
 
     Args:
-        structure: of the network.
+        removable: of the network.
         prunable: names of the parameters that may be pruned.
 
     Raises:
         SupermaskError: there is none.
 
     """
-    whole = {f"{name}.weight" for name in (*structure.layers, *structure.refused)} - set(prunable)
-    layers = {
-        name: layer
-        for name, layer in structure.layers.items()
-        if not whole & {f"{touched}.weight" for touched in (name, *layer.readers)}
-    }
+    whole = {f"{name}.weight" for name in (*removable.layers, *removable.refused)} - set(prunable)
+    layers = [
+        name
+        for name in removable.layers
+        if not whole & {f"{touched}.weight" for touched in (name, *removable.readers(name))}
+    ]
     if not layers:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(structure.refused.items())[:3])
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(removable.refused.items())[:3])
         raise SupermaskError(
             f"The network has no layer whose filters can be removed ({reasons or 'no layer may be pruned'}); choose a"
             " network with a convolutional or linear layer between others."

@@ -9,7 +9,7 @@ from einops.layers.torch import Rearrange
 from torch import nn
 
 from supermask import SupermaskError, models
-from supermask.baselines.structured import cost_of, narrow, remove_channels, structure_of
+from supermask.baselines.channel_pruning import removable_channels, remove_channels
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -104,10 +104,10 @@ def test_equal_to_the_network_with_these_channels_at_zero(name):
     build, shape, layers, norms = _NETWORKS[name]
     torch.manual_seed(0)
     model, images = _shaken(build()), torch.randn(3, *shape, generator=GENERATOR)
-    structure = structure_of(model.eval(), images[:2])
-    assert list(structure.layers) == layers
-    kept = {layer: _some(structure.layers[layer].channels) for layer in layers}
-    masked, small = _at_zero(deepcopy(model), kept, norms), remove_channels(deepcopy(model), kept, structure)
+    removable = removable_channels(model.eval(), images[:2])
+    assert list(removable.layers) == layers
+    kept = {layer: _some(removable.layers[layer]) for layer in layers}
+    masked, small = _at_zero(deepcopy(model), kept, norms), remove_channels(deepcopy(model), kept, removable)
     if name == "mine":  # this batch norm has no weight to be zero: a channel of zeros has mean zero
         masked.norm.running_mean.view(4, 6)[:, ~kept["both"]] = 0
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_every_attribute_and_tensor_has_the_small_size():
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(24, 5), nn.Linear(5, 2))
     state = {name: tensor.clone() for name, tensor in _shaken(model).state_dict().items()}
     kept = {"0": torch.tensor([0, 1, 1, 0, 0, 1]).bool(), "3": torch.tensor([1, 0, 1, 1, 0]).bool()}
-    remove_channels(model, kept, structure_of(model, torch.randn(2, 3, 4, 4, generator=GENERATOR)))
+    remove_channels(model, kept, removable_channels(model, torch.randn(2, 3, 4, 4, generator=GENERATOR)))
     conv, norm, _, hidden, out = model
     sizes = [conv.in_channels, conv.out_channels, norm.num_features, hidden.in_features, hidden.out_features]
     assert [*sizes, out.in_features, out.out_features] == [3, 3, 3, 12, 3, 3, 2]
@@ -144,10 +144,8 @@ def test_every_attribute_and_tensor_has_the_small_size():
 def test_a_small_network_trains_and_can_be_made_smaller_again():
     model, images = models.build("conv2", width=0.1, input_shape=(3, 8, 8)), torch.randn(2, 3, 8, 8)
     for _ in range(2):
-        structure = structure_of(model, images)
-        remove_channels(
-            model, {name: torch.arange(layer.channels) > 0 for name, layer in structure.layers.items()}, structure
-        )
+        removable = removable_channels(model, images)
+        remove_channels(model, {name: torch.arange(count) > 0 for name, count in removable.layers.items()}, removable)
         model(images).sum().backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
     assert [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)] == [4, 4]
@@ -155,15 +153,15 @@ def test_a_small_network_trains_and_can_be_made_smaller_again():
 
 def test_frozen_parameters_stay_frozen():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)).requires_grad_(False)
-    structure = structure_of(model, torch.randn(2, 4))
-    remove_channels(model, {"0": torch.tensor([1, 1, 0, 0]).bool()}, structure)
+    removable = removable_channels(model, torch.randn(2, 4))
+    remove_channels(model, {"0": torch.tensor([1, 1, 0, 0]).bool()}, removable)
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 @cache
 def _resnet():
     model = models.build("resnet20", width=0.5, input_shape=(3, 8, 8))
-    return model, structure_of(model, torch.rand(2, 3, 8, 8))
+    return model, removable_channels(model, torch.rand(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -184,45 +182,10 @@ def _resnet():
     ],
 )
 def test_refused_in_one_sentence_and_nothing_done(kept, says):
-    model, structure = _resnet()
+    model, removable = _resnet()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(SupermaskError, match=says) as caught:
-        remove_channels(model, {"stage1.1.conv1": torch.arange(8) > 3, **kept}, structure)
+        remove_channels(model, {"stage1.1.conv1": torch.arange(8) > 3, **kept}, removable)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_a_network_of_masks_that_prune_no_whole_channel_stays():
-    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
-    masks = {"0.weight": torch.eye(4).bool(), "2.weight": torch.ones(2, 4).bool(), "0.bias": torch.ones(4).bool()}
-    assert narrow(model, masks, torch.randn(2, 4))[0].out_features == 4
-    masks["0.weight"] = torch.eye(4).bool() & (torch.arange(4) > 0)
-    assert narrow(model, masks, torch.randn(2, 4))[0].out_features == 3
-
-
-def test_costs_by_hand():
-    model = models.build("lenet5")
-    convolutions = 28 * 28 * 6 * 25 + 10 * 10 * 16 * 6 * 25
-    cost = cost_of(model, torch.randn(3, 1, 28, 28))
-    assert cost.multiply_adds == convolutions + 400 * 120 + 120 * 84 + 84 * 10
-    assert cost.parameters == 61_470 + 236
-    grouped = nn.Conv2d(4, 6, 3, padding=1, stride=2, groups=2)
-    assert cost_of(grouped, torch.randn(2, 4, 8, 8)).multiply_adds == 6 * 4 * 4 * 2 * 9
-
-
-def test_costs_of_vgg_16_are_those_of_the_paper():
-    """Li et al. 2017, table 1: 3.13e8 operations and 1.5e7 parameters, with one hidden layer of 512 units."""
-    channels = [3, 64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]
-    layers, before = [], 3
-    for width in channels[1:]:
-        if width == "M":
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            before = width
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
-    cost = cost_of(model, torch.randn(1, 3, 32, 32))
-    assert f"{cost.multiply_adds:.2e}" == "3.13e+08"
-    assert f"{cost.parameters:.1e}" == "1.5e+07"
-    assert model.training

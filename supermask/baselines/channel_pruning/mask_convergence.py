@@ -1,4 +1,4 @@
-"""When the masks of a training have settled: the distances between successive ones stay small."""
+"""When the masks of a training have converged: the distances between successive ones stay small."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ LENGTH = 5
 """Distances that the queue holds (You et al. 2020, algorithm 1)."""
 
 
-class Settling:
+class MaskConvergence:
     """A first-in-first-out queue of the last distances between successive masks.
 
     Args:
-        epsilon: the masks have settled when all distances in a full queue are smaller.
+        epsilon: the masks have converged when all distances in a full queue are smaller.
 
     Attributes:
         distances: all distances so far.

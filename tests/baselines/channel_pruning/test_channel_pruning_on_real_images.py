@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from supermask.baselines.structured.early_bird import EarlyBird
-from supermask.baselines.structured.filter_pruning import FilterPruning
+from supermask.baselines.channel_pruning.early_bird import EarlyBird
+from supermask.baselines.channel_pruning.filter_pruning import FilterPruning
 from supermask.runs import Job, SearchOptions, run
 from supermask.training import Recipe
 

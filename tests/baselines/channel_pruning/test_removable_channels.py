@@ -1,4 +1,4 @@
-"""What probing says of small networks, beside what is plain to see in their code."""
+"""What can be removed from small networks, beside what is plain to see in their code."""
 
 import re
 
@@ -10,10 +10,8 @@ from torch import nn
 from torch.nn.functional import relu, softmax
 
 from supermask import SupermaskError
-from supermask.baselines.structured import structure_of
-from supermask.baselines.structured.flow import NONE, flows_of
-from supermask.baselines.structured.normed import feeders
-from supermask.baselines.structured.sites import sites_of
+from supermask.baselines.channel_pruning import removable_channels
+from supermask.baselines.channel_pruning.norm_feeders import feeders
 
 IMAGES = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 VECTORS = torch.rand(2, 6, generator=torch.Generator().manual_seed(0))
@@ -36,11 +34,19 @@ def _conv(before, after, size=3, **more):
     return nn.Conv2d(before, after, size, padding=size // 2, **more)
 
 
+NONE = -1
+
+
 def _origins(model, example=IMAGES):
-    layers = structure_of(model, example).layers
-    return {
-        name: {reader: origin.tolist() for reader, origin in layer.readers.items()} for name, layer in layers.items()
-    }
+    """Return, by layer and by what reads it, the channel that each input of the reader comes from, or NONE."""
+    found = removable_channels(model, example)
+    graph, origins = found.graph, {}
+    modules = {**graph.followers, **{name: layer for name, layer in graph.layers.items() if layer.columns is not None}}
+    for layer in found.layers:
+        places = {group: place for place, group in enumerate(graph.groups(graph.layers[layer].rows).tolist())}
+        read = {name: [places.get(u, NONE) for u in graph.groups(m.columns).tolist()] for name, m in modules.items()}
+        origins[layer] = {name: places for name, places in read.items() if set(places) != {NONE}}
+    return origins
 
 
 @pytest.mark.parametrize("channels", [2, 3, 5, 8, 9])
@@ -158,16 +164,28 @@ _REFUSALS = {
     "input": (
         Net(lambda net, x: net.b(x + net.a(x)).mean((2, 3)), a=_conv(3, 3), b=_conv(3, 2)),
         "a",
-        "they are combined with those of the input before b",
+        "they are combined with numbers that are not units of a layer by add in the network itself",
     ),
-    "softmax": (_between(nn.Softmax(1)), "0", "they are mixed with one another before 2"),
-    "mean": (_read_by(lambda net, x: net.a(x).mean(1, keepdim=True), 1), "a", "they are mixed with one another"),
-    "attention": (Net(_attention, a=nn.Linear(4, 4), b=nn.Linear(4, 2)), "a", "they are mixed with one another"),
-    "layer norm": (_between(nn.LayerNorm([4, 4, 4])), "0", r"they reach 1 \(LayerNorm\), of which is not known"),
-    "group norm": (_between(nn.GroupNorm(2, 4)), "0", r"they reach 1 \(GroupNorm\), of which is not known"),
-    "slopes": (_between(nn.PReLU(4)), "0", r"they reach 1 \(PReLU\), of which is not known"),
-    "own parameter": (_between(_Scale(4)), "0", r"they reach 1 \(_Scale\), of which is not known"),
-    "transposed": (_between(nn.ConvTranspose2d(4, 4, 1)), "0", r"they reach 1 \(ConvTranspose2d\), of which is not"),
+    "softmax": (_between(nn.Softmax(1)), "0", r"they reach softmax in 1 \(Softmax\), which is not known"),
+    "mean": (_read_by(lambda net, x: net.a(x).mean(1, keepdim=True), 1), "a", "they reach mean in the network itself"),
+    "attention": (
+        Net(_attention, a=nn.Linear(4, 4), b=nn.Linear(4, 2)),
+        "a",
+        "they reach mT in the network itself",
+    ),
+    "layer norm": (
+        _between(nn.LayerNorm([4, 4, 4])),
+        "0",
+        "they reach layer_norm in 1 ",
+    ),
+    "group norm": (_between(nn.GroupNorm(2, 4)), "0", r"they reach group_norm in 1 \(GroupNorm\), which is not known"),
+    "slopes": (_between(nn.PReLU(4)), "0", r"they reach prelu in 1 \(PReLU\), which is not known"),
+    "own parameter": (_between(_Scale(4)), "0", r"they reach mul in 1 \(_Scale\), which is not known"),
+    "transposed": (
+        _between(nn.ConvTranspose2d(4, 4, 1)),
+        "0",
+        "they reach conv_transpose2d in 1 ",
+    ),
     "to groups": (
         _between(nn.ReLU(), after=_conv(4, 2, groups=2)),
         "0",
@@ -193,13 +211,27 @@ _REFUSALS = {
     "one channel": (_between(nn.ReLU(), channels=1), "0", "it has only one"),
     "sigmoid": (_between(nn.Sigmoid()), "0", r"zeros of it arrive as other numbers at 2 \(Conv2d\)"),
     "a constant": (_read_by(lambda net, x: net.a(x) + 0.1, 4), "a", "zeros of it arrive as other numbers at b"),
-    "NaN does not pass": (Net(_where, a=_conv(3, 4), b=_conv(4, 2)), "a", "they were not seen to reach another"),
+    "depthwise": (
+        Net(lambda s, x: s.c(s.b(s.a(x))), a=_conv(3, 4), b=_conv(4, 4, groups=4), c=_conv(4, 2)),
+        "b",
+        "it treats each channel by itself, and goes with those that it reads",
+    ),
+    "to one number": (
+        Net(lambda net, x: net.b(x + net.a(x).mean()), a=_conv(3, 4), b=_conv(3, 2)),
+        "a",
+        "they reach mean",
+    ),
+    "in pairs": (_read_by(lambda net, x: (y := net.a(x)) + y.flip(1), 4), "a", "they are combined with one another"),
     "a size in the code": (
         Net(lambda net, x: net.b(relu(net.a(x)).view(-1, 64)), a=_conv(3, 4), b=nn.Linear(64, 2)),
         "a",
         "the forward pass does not work with fewer of them",
     ),
-    "a shuffle": (_read_by(lambda net, x: net.a(x)[:, [3, 1, 0, 2]], 4), "a", "the forward pass does not work"),
+    "a shuffle": (
+        _read_by(lambda net, x: net.a(x)[:, [3, 1, 0, 2]], 4),
+        "a",
+        "index in the network itself picks them by their number",
+    ),
     "their number": (_read_by(lambda net, x: net.a(x) * net.a.out_channels, 4), "a", "the network then gives other"),
 }
 
@@ -207,21 +239,22 @@ _REFUSALS = {
 @pytest.mark.parametrize("case", _REFUSALS)
 def test_refused_in_words(case):
     model, layer, says = _REFUSALS[case]
-    structure = structure_of(model, IMAGES)
-    assert layer not in structure.layers
-    assert re.match(says, structure.refused[layer]), structure.refused[layer]
+    found = removable_channels(model, IMAGES)
+    assert layer not in found.layers
+    assert re.match(says, found.refused[layer]), found.refused[layer]
 
 
 def test_what_reads_a_tied_layer_is_not_touched_either():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 48), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 48))
     model[4].weight = model[2].weight
-    assert structure_of(model, IMAGES).refused["1"] == "they reach 2 (Linear), which shares a parameter with 4"
+    assert removable_channels(model, IMAGES).refused["1"] == "they reach 2 (Linear), which shares a parameter with 4"
 
 
 def test_numbers_of_an_embedding_are_a_source():
     model = Net(_after_embedding, e=nn.Embedding(4, 5), a=nn.Linear(5, 5), b=nn.Linear(5, 2))
-    structure = structure_of(model, torch.tensor([[0, 1], [2, 3]]))
-    assert structure.refused["a"] == "they are combined with those of e before b (Linear)"
+    found = removable_channels(model, torch.tensor([[0, 1], [2, 3]]))
+    expected = "they are combined with numbers that are not units of a layer by add in the network itself"
+    assert found.refused["a"] == expected
 
 
 def test_one_bad_layer_does_not_spoil_the_others():
@@ -229,34 +262,39 @@ def test_one_bad_layer_does_not_spoil_the_others():
         lambda s, x: s.d(relu(s.c(s.b(relu(s.a(x))).view(-1, 64)))),
         a=_conv(3, 4), b=_conv(4, 4), c=nn.Linear(64, 6), d=nn.Linear(6, 2),
     )  # fmt: skip
-    structure = structure_of(model, IMAGES)
-    assert list(structure.layers) == ["a", "c"]
-    assert set(structure.refused) == {"b", "d"}
+    found = removable_channels(model, IMAGES)
+    assert list(found.layers) == ["a", "c"]
+    assert set(found.refused) == {"b", "d"}
 
 
 def test_a_model_is_left_as_it_was():
     model = nn.Sequential(_conv(3, 4), nn.BatchNorm2d(4), nn.Dropout(), _conv(4, 2))
     model[2].eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    structure_of(model, IMAGES)
+    removable_channels(model, IMAGES)
     assert [module.training for module in model] == [True, True, False, True]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_what_cannot_be_followed_is_one_sentence():
-    with pytest.raises(SupermaskError, match=r"cannot be followed: it gives NaN on an example by itself\.$"):
-        structure_of(Net(lambda s, x: s.a(x / (x - x)), a=_conv(3, 2)), IMAGES)
-    with pytest.raises(SupermaskError, match=r"cannot be followed: .*\.$"):
-        structure_of(nn.Sequential(_conv(4, 2)), IMAGES)
+def test_what_cannot_be_read_is_refused():
+    nan = removable_channels(Net(lambda s, x: s.b(s.a(x / (x - x))), a=_conv(3, 2), b=_conv(2, 2)), IMAGES)
+    assert nan.refused["a"] == "the network gives NaN on the example by itself"
+    with pytest.raises(SupermaskError, match=r"cannot be written as one graph \(.*\.$"):
+        removable_channels(nn.Sequential(_conv(4, 2)), IMAGES)
+    with pytest.raises(SupermaskError, match=r"cannot be written as one graph \(.*\.$"):
+        removable_channels(Net(lambda s, x: s.a(x) if x.sum() > 0 else x, a=_conv(3, 2)), IMAGES)
 
 
-def test_norms_that_stop_are_sources():
-    model = nn.Sequential(_conv(3, 4), nn.BatchNorm2d(4), nn.ReLU(), _conv(4, 2))
-    flows = flows_of(model, sites_of(model), IMAGES, through_norms=False)
-    assert set(flows.reach["0"].features) == {"1"}
-    assert set(flows.reach["1"].features) == {"3"}
-    assert set(flows.origins["0"]) == {"1"}
+def test_where_nan_would_not_pass():
+    assert _origins(Net(_where, a=_conv(3, 4), b=_conv(4, 2))) == {"a": {"b": [0, 1, 2, 3]}}
+
+
+def test_a_depthwise_convolution_goes_with_what_it_reads():
+    model = nn.Sequential(_conv(3, 4), nn.ReLU(), _conv(4, 4, groups=4), nn.BatchNorm2d(4), _conv(4, 2), nn.Flatten())
+    model = model.append(nn.Linear(32, 2))
+    each = [0, 1, 2, 3]
+    assert _origins(model)["0"] == {"2": each, "3": each, "4": each}
 
 
 def test_what_feeds_a_batch_norm_alone():

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from supermask.baselines.channel_pruning.mask_convergence import MaskConvergence
+from supermask.baselines.channel_pruning.norm_feeders import feeders, scaled_norms
 from supermask.baselines.method import Found, Method, Work
 from supermask.baselines.sparse import Sparse
-from supermask.baselines.structured.normed import feeders, scaled_norms
-from supermask.baselines.structured.settling import Settling
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global
 from supermask.masking.pruning import prune
@@ -57,7 +57,7 @@ class EarlyBirdNetwork(Sparse):
         self._norms = scaled_norms(model)
         self._feeders = feeders(model, example)
         super().__init__(model, ticket)
-        self.settling = Settling(epsilon)
+        self.settling = MaskConvergence(epsilon)
         self.drawn = 0
         self._penalty, self._epoch, self._latest = penalty, epoch, latest
         shapes = {name: tuple(norm.weight.shape) for name, norm in self._norms.items()}

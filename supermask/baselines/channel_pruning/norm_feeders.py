@@ -1,11 +1,9 @@
-"""Which convolution feeds which batch norm, and nothing else."""
+"""Which layer feeds which batch norm, and nothing else."""
 
-import torch
 from torch import Tensor, nn
 
-from supermask.baselines.structured.flow import flows_of
-from supermask.baselines.structured.sites import sharers, sites_of
 from supermask.errors import SupermaskError
+from supermask.graph import channel_graph
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
@@ -34,21 +32,23 @@ def feeders(model: nn.Module, example: Tensor) -> dict[str, tuple[str, Tensor]]:
     """Return, by name of a batch norm, the layer that feeds it and where in it each of that layer's channels arrives.
 
     Only layers count that nothing but this batch norm reads, each channel to one channel and nothing added: a channel
-    that the batch norm makes zero is then of no use in the layer either.
+    that the batch norm makes zero is then useless in the layer too.
 
     Args:
         model: left as it was.
         example: an input of the model.
 
+    Raises:
+        SupermaskError: the model cannot be written as one graph by `torch.export`.
+
     """
-    sites = sites_of(model)
-    flows = flows_of(model, sites, example, through_norms=False)
-    found: dict[str, tuple[str, Tensor]] = {}
-    for name, readers in flows.origins.items():
-        reader = next(iter(readers), None)
-        if reader is None or len(readers) > 1 or sites[reader].kind != "norm":
-            continue
-        shared = sharers(model, sites[name]) or sharers(model, sites[reader])
-        if not shared and torch.equal(readers[reader].sort().values, torch.arange(sites[name].outputs)):
-            found[reader] = (name, readers[reader].argsort())
-    return found
+    graph = channel_graph(model, example)
+    norms = {name: f for name, f in graph.followers.items() if isinstance(model.get_submodule(name), BatchNorm)}
+    given: dict[str, Tensor] = {name: layer.rows for name, layer in graph.layers.items()}
+    given |= {name: f.rows for name, f in graph.followers.items() if name not in norms}  # depthwise convolutions
+    return {
+        norm: (layer, read.columns.argsort())
+        for norm, read in norms.items()
+        for layer, rows in given.items()
+        if read.columns.sort().values.equal(rows) and graph.read_by_alone(rows, norm)
+    }

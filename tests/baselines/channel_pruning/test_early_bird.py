@@ -10,8 +10,8 @@ from torch import nn
 from works import work_on
 
 from supermask import SupermaskError, Ticket, models
-from supermask.baselines.structured.early_bird import EarlyBird, EarlyBirdNetwork
-from supermask.baselines.structured.settling import Settling, distance
+from supermask.baselines.channel_pruning.early_bird import EarlyBird, EarlyBirdNetwork
+from supermask.baselines.channel_pruning.mask_convergence import MaskConvergence, distance
 from supermask.training import Recipe
 
 IMAGES = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -56,7 +56,7 @@ masks = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, ma
 @given(masks, st.sampled_from([0.0, 1 / 6, 0.2, 2 / 6, 1.1]))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_settled_as_a_slow_queue_says(rows, epsilon):
-    settling, queue, last = Settling(epsilon), [], None
+    settling, queue, last = MaskConvergence(epsilon), [], None
     for row in rows:
         settling.add(torch.tensor(row))
         if last is not None:
@@ -67,7 +67,7 @@ def test_settled_as_a_slow_queue_says(rows, epsilon):
 
 
 def test_a_slow_drift_settles_and_one_jump_is_remembered_for_five_epochs():
-    settling, drift = Settling(0.1), torch.arange(100)
+    settling, drift = MaskConvergence(0.1), torch.arange(100)
     for epoch in range(6):
         assert not settling.settled
         settling.add(drift < 5 * epoch)

@@ -10,9 +10,10 @@ from torch import nn
 from works import work_on
 
 from supermask import SupermaskError, Ticket, models
+from supermask.baselines.channel_pruning.filter_pruning import FilterPruning, largest_filters
 from supermask.baselines.dense import Dense
-from supermask.baselines.structured import cost_of, narrow
-from supermask.baselines.structured.filter_pruning import FilterPruning, largest_filters
+from supermask.deploy import narrow
+from supermask.graph import cost_of
 from supermask.runs import Job, SearchOptions, run
 from supermask.runs import carry_out as module
 from supermask.training import Recipe
@@ -63,7 +64,7 @@ def test_a_run_leaves_a_small_network_that_can_be_built_again(tmp_path):
     images = module.load_data(JOB, None)
     build = {"input_shape": (1, 8, 8), "classes": 10, "width": 0.125}
     example = images.normalize(images.train.images[:2])
-    small = narrow(models.build("conv2", **build), ticket.masks, example)
+    small = narrow(ticket.apply(models.build("conv2", **build)), example).network
     small.load_state_dict(safetensors.torch.load_file(tmp_path / "network.safetensors"))
     test = images.test()
     with torch.no_grad():
@@ -91,7 +92,7 @@ def test_the_ticket_is_the_small_network_before_any_training():
     ticket = FilterPruning().find(work).subject.ticket()
     images = torch.randn(3, 1, 8, 8)
     large = ticket.apply(work.build())
-    small = narrow(ticket.apply(work.build()), ticket.masks, images)
+    small = narrow(large, images).network
     assert small.fc1.out_features == 15
     torch.testing.assert_close(large(images), small(images))
     assert all(
