@@ -12,9 +12,9 @@ from tyro.conf import OmitArgPrefixes
 from supermask.cli.method_options import MethodNames, MethodOptions, default_options, options_of
 from supermask.cli.options import DIGITS, names_in
 from supermask.errors import SupermaskError
-from supermask.report.grid import GridReport, Row
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.runs.grid import Cell, Checks, Grid, Planned
+from supermask.runs.report import GridReport, Row
 from supermask.training import Recipe
 
 
@@ -106,7 +106,7 @@ def check(plans: Sequence[Planned], waiting: Sequence[Planned], data_folder: Pat
         raise SupermaskError(problems[0])
 
 
-def report_of(plans: Sequence[Planned], results: Mapping[str, Result], title: str) -> GridReport:
+def report_of(plans: Sequence[Planned], results: Mapping[str, JobResult], title: str) -> GridReport:
     """Return the report of a grid.
 
     Args:

@@ -13,8 +13,9 @@ from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
 from supermask.files import read_json
 from supermask.runs.carry_out import build_network, check_network, load_data
-from supermask.runs.folder import Result, RunFolder
+from supermask.runs.folder import RunFolder
 from supermask.runs.job import Job
+from supermask.runs.result import JobResult
 
 
 class Cell(NamedTuple):
@@ -129,9 +130,9 @@ class Grid:
             yield replace(job, method=method, options=self.options.get(method))
 
 
-def read_results(plans: Sequence[Planned]) -> dict[str, Result]:
+def read_results(plans: Sequence[Planned]) -> dict[str, JobResult]:
     """Return the results of the finished runs by the names of their folders."""
-    return {plan.name: RunFolder(plan.path).read_result() for plan in plans if plan.finished}
+    return {plan.name: JobResult.from_json(RunFolder(plan.path).read_result()) for plan in plans if plan.finished}
 
 
 class Checks:

@@ -21,8 +21,8 @@ from supermask.cli import main
 from supermask.cli.sweep import cluster
 from supermask.cli.sweep import job as cluster_job
 from supermask.cli.sweep.watch import first_error
-from supermask.report.grid import COLUMNS
 from supermask.runs import METHODS
+from supermask.runs.report import COLUMNS
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--cluster", "local"]
 GRID = ["--methods", "edge_popup,dense", "--densities", "0.2,0.5", "--seeds", "2", "--out", "here"]

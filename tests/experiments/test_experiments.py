@@ -13,6 +13,7 @@ from experiments.framework.runner import planned, run_experiment
 from experiments.framework.training import ACCURACY, Training, trainings
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask import SupermaskError
+from supermask.results import Result
 from supermask.runs import Job, SearchOptions, recorded
 from supermask.training import Recipe, Stopped
 
@@ -178,9 +179,16 @@ def test_after_ctrl_c_a_worker_starts_nothing_more(tmp_path, monkeypatch):
     assert runner._run_one(second, "cpu", None) == "stopped"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SquareResult(Result):
+    square: int
+
+
 @dataclass(frozen=True)
 class Measurement:
     """A task that trains nothing."""
+
+    kind = SquareResult
 
     x: int
 
@@ -192,7 +200,7 @@ class Measurement:
         return {"measures": "the square", "x": self.x}
 
     def run(self, path, *, device, data_folder):
-        return recorded(path, self.config(), lambda _: {"square": self.x**2}, device=device, resume=True)
+        return recorded(SquareResult, path, self.config(), lambda _: SquareResult(square=self.x**2), resume=True)
 
 
 def test_a_task_need_not_be_a_training(tmp_path, monkeypatch):
@@ -201,9 +209,7 @@ def test_a_task_need_not_be_a_training(tmp_path, monkeypatch):
         title="Squares",
         source="Euclid.",
         groups=(Group("small", (Measurement(2), Measurement(3))),),
-        table=Table(
-            ("largest square",), lambda results: [str(max(result["square"] for result in results))], "Squares."
-        ),
+        table=Table(("largest square",), lambda results: [str(max(result.square for result in results))], "Squares."),
         plot=drawn,
     )
     assert carry_out(squares, tmp_path / "runs", monkeypatch) == []

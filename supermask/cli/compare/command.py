@@ -12,7 +12,7 @@ from supermask.cli.grid import GridOptions, check
 from supermask.cli.method_options import MethodNames
 from supermask.cli.options import Common, names_in, numbers_in, relative
 from supermask.files import make_folder
-from supermask.runs import Result, run
+from supermask.runs import JobResult, run
 from supermask.runs.grid import Planned
 from supermask.runs.protocols import named_protocol
 from supermask.training.processes import joined
@@ -99,7 +99,7 @@ class Compare(Common, GridOptions):
         departed = "\n".join(f"- {line}" for line in found) or "- nothing"
         return f"{protocol.describe()}\n\nDifferent here:\n\n{departed}"
 
-    def _run(self, plan: Planned, device: str, stages: Path) -> Result:
+    def _run(self, plan: Planned, device: str, stages: Path) -> JobResult:
         return run(plan.job, plan.path, device=device, data_folder=self.data_folder, resume=True, stages=stages)
 
     def _judge(self, suspects: Mapping[str, Sequence[Suspect]], out: Path, device: str) -> None:

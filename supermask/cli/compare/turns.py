@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from supermask.cli.grid import report_of
 from supermask.errors import SupermaskError
-from supermask.report.grid import GridReport
-from supermask.runs import Result
+from supermask.runs import JobResult
 from supermask.runs.folder import STAGES
 from supermask.runs.grid import Planned, read_results
+from supermask.runs.report import GridReport
 from supermask.training import Stopped
 from supermask.training.processes import Processes
 
@@ -36,7 +36,7 @@ class Turns:
 
     def __init__(self, plans: Sequence[Planned], out: Path, title: str, processes: Processes) -> None:
         self._plans, self._out, self._title, self._processes = plans, out, title, processes
-        self.results: dict[str, Result] = processes.once(lambda: read_results(plans))
+        self.results: dict[str, JobResult] = processes.once(lambda: read_results(plans))
         self.failed: dict[str, str] = {}
         self.stages = out / STAGES
 
@@ -52,7 +52,7 @@ class Turns:
         told = ": " + ", ".join(f"{method} {count}" for method, count in counts.items()) if counts else ""
         return f"{len(self.left)} of {len(self._plans)} runs left{told}."
 
-    def take(self, carry_out: Callable[[Planned], Result]) -> None:
+    def take(self, carry_out: Callable[[Planned], JobResult]) -> None:
         """Carry out what is left, behind a progress bar; the report in the folder grows with each run.
 
         Raises:
@@ -86,7 +86,7 @@ class Turns:
             named = "; ".join(f"{', '.join(names)} ({sentence})" for sentence, names in alike.items())
             raise SupermaskError(f"Failed, and taken up again by the same command: {named}.")
 
-    def _take(self, plan: Planned, carry_out: Callable[[Planned], Result], bar: tqdm) -> None:
+    def _take(self, plan: Planned, carry_out: Callable[[Planned], JobResult], bar: tqdm) -> None:
         bar.set_postfix_str(_label(plan))
         try:
             result = self.results[plan.name] = carry_out(plan)
@@ -98,7 +98,7 @@ class Turns:
             raise Stopped(f"{_label(plan)} {str(stop) or 'interrupted'}, {left}; the same command goes on") from None
         else:
             self._processes.once(self._write)
-            told = f"{_label(plan)}: test accuracy {result['test']['accuracy']:.2%} ({result['seconds']:.1f} s)"
+            told = f"{_label(plan)}: test accuracy {result.test.accuracy:.2%} ({result.seconds:.1f} s)"
         bar.update()
         if self._processes.leads:
             bar.write(told, file=sys.stderr)
