@@ -23,7 +23,7 @@ from supermask.random.stream import Stream, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import Job, SearchOptions, recorded, run
-from supermask.runs.carry_out import TICKET
+from supermask.runs.run_job import TICKET
 from supermask.ticket import Ticket
 from supermask.ticket.coding import Hints, make_hints
 from supermask.training import Recipe

@@ -31,9 +31,9 @@ def collect(experiment: Experiment[Any], runs: Path, results: Path = RESULTS) ->
     for plan in planned(experiment, runs):
         if plan.finished:
             full = RunFolder(plan.path).read_result()
-            found[plan.label].append({key: value for key, value in full.items() if key not in _LEFT_OUT})
+            found[str(plan.row)].append({key: value for key, value in full.items() if key not in _LEFT_OUT})
         elif (digest := _digest(plan.task)) in before:
-            found[plan.label].append(before[digest])
+            found[str(plan.row)].append(before[digest])
     return found
 
 

@@ -8,8 +8,9 @@ from tyro.conf import OmitArgPrefixes
 from supermask.baselines.method import Method
 from supermask.baselines.searched import SearchMethod
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
-from supermask.cli.options import DIGITS, Common, relative
+from supermask.cli.options import DIGITS, Common
 from supermask.errors import SupermaskError
+from supermask.files import relative
 from supermask.report import plot_accuracy_over_steps, table
 from supermask.runs import Job, JobResult, SearchOptions, run
 from supermask.runs.methods import named_method

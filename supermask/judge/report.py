@@ -87,7 +87,7 @@ def judge(seeds: Sequence[Mapping[str, ControlResult]]) -> Judged:
     """Judge tickets by the runs of several seeds.
 
     Args:
-        seeds: for each seed what `supermask.runs.controlled.run_controls` returned.
+        seeds: for each seed what `supermask.runs.run_controls.run_controls` returned.
 
     Raises:
         RunError: there are none, or they cannot be compared: other networks, data or recipes, or one run twice.

@@ -45,11 +45,22 @@ def recorded(
         SupermaskError: the folder cannot be written, or `measure` raised it.
 
     """
-    folder = processes.once(lambda: RunFolder.open(path, config, resume=resume))
-    if not processes.once(lambda: folder.finished):
-        result = replace(measure(folder.path), config=dict(config), made=Made.here(device, processes.size))
-        processes.once(lambda: folder.write_result(result.to_json()))
-    return processes.once(lambda: kind.from_json(folder.read_result()))
+    folder = RunFolder(Path(path))
+
+    def begin() -> R | None:
+        RunFolder.open(path, config, resume=resume)
+        return kind.from_json(folder.read_result()) if folder.finished else None
+
+    def end(measured: R) -> R:
+        made = Made.here(device, processes.size)
+        folder.write_result(replace(measured, config=dict(config), made=made).to_json())
+        return kind.from_json(folder.read_result())
+
+    finished = processes.once(begin)
+    if finished is not None:
+        return finished
+    measured = measure(folder.path)
+    return processes.once(lambda: end(measured))
 
 
 @dataclass(frozen=True)

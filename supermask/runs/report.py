@@ -11,6 +11,9 @@ from supermask.report.density import plot_accuracy_by_density
 from supermask.report.intervals import Mean, mean
 from supermask.report.plot import plot_accuracy_over_steps
 from supermask.report.table import table
+from supermask.runs.grid import Cell
+from supermask.runs.job import Job
+from supermask.runs.planned import Planned
 from supermask.runs.result import JobResult
 
 COLUMNS = ("test accuracy", "n", "weights kept", "of", "best step", "bytes", "seconds")
@@ -83,6 +86,25 @@ class GridReport:
 
     title: str
     rows: Sequence[Row]
+
+    @classmethod
+    def of(cls, plans: Sequence[Planned[Job]], results: Mapping[str, JobResult], title: str) -> "GridReport":
+        """Return the report of a grid.
+
+        Args:
+            plans: all runs, in the order of the grid.
+            results: of the finished ones, by name.
+            title: above the table and the plot.
+
+        """
+        cells: dict[Cell, list[str]] = {}
+        for plan in plans:
+            cells.setdefault(Cell.of(plan.task), []).append(plan.name)
+        rows = [
+            Row(*cell, planned=len(names), results={name: results[name] for name in names if name in results})
+            for cell, names in cells.items()
+        ]
+        return cls(title, rows)
 
     @property
     def begun(self) -> list[Row]:

@@ -2,19 +2,21 @@
 
 import json
 import sys
+import threading
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
 from experiments.__main__ import main
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.report import RESULTS, read_results, render, write_report
-from experiments.framework.runner import planned, run_experiment
+from experiments.framework.runner import planned, run_experiment, run_task
 from experiments.framework.training import ACCURACY, Training, trainings
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask import SupermaskError
 from supermask.results import Result
-from supermask.runs import Job, SearchOptions, recorded
+from supermask.runs import Job, SearchOptions, executors, recorded
 from supermask.training import Recipe, Stopped
 
 JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
@@ -40,7 +42,7 @@ SMALL = Experiment(
 
 def carry_out(experiment, runs, monkeypatch):
     """Run an experiment in this process."""
-    monkeypatch.setattr("experiments.framework.runner.ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr("supermask.runs.executors.ProcessPoolExecutor", InThisProcess)
     return run_experiment(experiment, runs, device="cpu", workers=1, data_folder=None)
 
 
@@ -80,7 +82,7 @@ def test_a_report_puts_published_beside_measured(tmp_path, monkeypatch):
 
 def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     carry_out(SMALL, tmp_path, monkeypatch)
-    monkeypatch.setattr("experiments.framework.runner._run_one", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr("supermask.runs.executors.attempt", lambda *_: pytest.fail("ran again"))
     assert carry_out(SMALL, tmp_path, monkeypatch) == []
 
 
@@ -164,19 +166,16 @@ def test_the_command(arguments, code, says, tmp_path, capsys, monkeypatch):
 
 
 def test_after_ctrl_c_a_worker_starts_nothing_more(tmp_path, monkeypatch):
-    import threading
-
-    from experiments import runner
-
     def stopped(*_, **__):
         raise Stopped("stopped after step 3")
 
-    monkeypatch.setattr(runner, "_STOPPED", threading.Event())
+    monkeypatch.setattr(executors, "_STOPPED", threading.Event())
     monkeypatch.setattr(Training, "run", stopped)
     first, second = planned(SMALL, tmp_path)[:2]
-    assert runner._run_one(first, "cpu", None) == "stopped after step 3"
+    run = partial(run_task, device="cpu", data_folder=None)
+    assert executors.attempt(run, first) == "stopped after step 3"
     monkeypatch.setattr(Training, "run", lambda *_, **__: pytest.fail("started another run"))
-    assert runner._run_one(second, "cpu", None) == "stopped"
+    assert executors.attempt(run, second) == "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)

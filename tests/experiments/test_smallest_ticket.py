@@ -12,7 +12,7 @@ from experiments.framework.report import RESULTS, read_results
 from experiments.smallest_ticket import BAR, EXPERIMENT, SIZES
 from supermask import Ticket
 from supermask.runs import JobResult
-from supermask.runs.rebuilt import built_from
+from supermask.runs.ticket_model import built_from
 from supermask.training.result import Scored
 
 TICKET = RESULTS / "mnist.ticket"

@@ -10,7 +10,7 @@ import torch
 from supermask import RunError, SupermaskError, Ticket, models
 from supermask.baselines.searched import SearchMethod
 from supermask.runs import METHODS, Job, RunFolder, SearchOptions, run
-from supermask.runs import carry_out as module
+from supermask.runs import run_job as module
 from supermask.training import Recipe, Stopped
 
 JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))

@@ -6,10 +6,10 @@ from time import monotonic
 from typing import Literal
 
 from supermask import data
-from supermask.cli.options import Common, relative
+from supermask.cli.options import Common
 from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
-from supermask.files import make_folder, write_json
+from supermask.files import make_folder, relative, write_json
 from supermask.models import InputShape
 from theory.build import Built, construct
 from theory.cli.compare import check_takes, compare, largest_norm

@@ -14,7 +14,7 @@ from supermask.baselines.dense import Dense
 from supermask.baselines.structured import cost_of, narrow
 from supermask.baselines.structured.filter_pruning import FilterPruning, largest_filters
 from supermask.runs import Job, SearchOptions, run
-from supermask.runs import carry_out as module
+from supermask.runs import run_job as module
 from supermask.training import Recipe
 
 JOB = Job(

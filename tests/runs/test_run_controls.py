@@ -15,7 +15,7 @@ from supermask.data import load
 from supermask.judge import CONTROLS, judge
 from supermask.runs import Job, SearchOptions, run
 from supermask.runs import controlled as module
-from supermask.runs.controlled import run_controls
+from supermask.runs.run_controls import run_controls
 from supermask.training import Recipe, Stopped
 
 RECIPE = Recipe(epochs=2, batch_size=100)
@@ -63,7 +63,7 @@ def test_the_ticket_untrained_is_as_accurate_as_its_search_said(strong, whole):
 def test_the_runs_are_those_of_the_controls(strong, whole):
     """Each folder holds the ticket that the control makes; the results say how it differs."""
     results, out = whole
-    ticket, scores = Ticket.load(strong[0]), module.Filed.read(strong[0], None)._read_scores()
+    ticket, scores = Ticket.load(strong[0]), module.TicketSource.read(strong[0], None)._read_scores()
     for name, control in CONTROLS.items():
         made, kept = control(ticket, seed=1, scores=scores), Ticket.load(out / f"{name}-seed1/network.ticket")
         assert (made.seed, made.digest) == (kept.seed, kept.digest)

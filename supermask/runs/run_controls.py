@@ -17,10 +17,10 @@ from supermask.judge.changes import changed
 from supermask.judge.controls import CONTROLS, named_control
 from supermask.judge.result import ControlResult, UntrainedScores
 from supermask.judge.small_dense import width_of
-from supermask.runs.carry_out import TICKET
-from supermask.runs.filed import Filed
 from supermask.runs.folder import RunFolder, recorded
-from supermask.runs.rebuilt import data_of
+from supermask.runs.run_job import TICKET
+from supermask.runs.ticket_model import data_of
+from supermask.runs.ticket_source import TicketSource
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Stopped, Subject, train
 from supermask.training.processes import Processes, joined, own_device
@@ -79,7 +79,7 @@ def run_controls(
     """
     own = own_device(device)
     with joined(own) as processes:
-        filed = Filed.read(Path(ticket), None if scores is None else Path(scores))
+        filed = TicketSource.read(Path(ticket), None if scores is None else Path(scores))
         split = partial(data_of, folder=data_folder, validation=validation, seed=filed.ticket.seed)
         data_set = processes.led(lambda: split(filed.ticket, filed.path, data))
         filed.check_fits(data_set)
@@ -87,7 +87,7 @@ def run_controls(
         return runs.all(_names(filed, controls))
 
 
-def _names(filed: Filed, controls: Sequence[str] | None) -> list[str]:
+def _names(filed: TicketSource, controls: Sequence[str] | None) -> list[str]:
     """Return the names of all that is measured, in the order of the table."""
     if controls is None:
         controls = [name for name, control in CONTROLS.items() if filed.scores is not None or not control.scored]
@@ -108,7 +108,7 @@ class _Network:
 class _Runs:
     """The runs of one ticket and one seed."""
 
-    filed: Filed
+    filed: TicketSource
     data: DataSet
     recipe: Recipe
     seed: int

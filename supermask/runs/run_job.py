@@ -86,9 +86,7 @@ def run(
 
         def measure(folder: Path) -> JobResult:
             found = job.way.find(_work(job, data_set, own, loop, folder, stages or folder / STAGES, resume))
-            kept = processes.once(lambda: _keep(found, folder, job, data_set))
-            if stages is None:
-                processes.once(lambda: shutil.rmtree(folder / STAGES, ignore_errors=True))
+            kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
             return JobResult(**measured(found.outcome), **kept, details=found.details)
 
         return recorded(JobResult, path, job.config(), measure, device=str(own), resume=resume, processes=processes)
@@ -159,8 +157,11 @@ def check_network(job: Job, data_set: DataSet) -> None:
         raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
 
 
-def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> dict[str, Any]:
-    """Write what was found; return the size of the network's file and its counts of weights, by fields of a result."""
+def _keep(found: Found, folder: Path, job: Job, data_set: DataSet, *, clear: bool) -> dict[str, Any]:
+    """Write what was found; return the size of the network's file and its counts of weights, by fields of a result.
+
+    With `clear` the trainings that led to it are dropped.
+    """
     subject, counts, strong = found.subject, {}, False
     write_metrics(folder / "metrics.jsonl", found.outcome.history)  # of the last training, which may be a stage
     if isinstance(subject, Ticketed):
@@ -179,6 +180,8 @@ def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> dict[str, 
         counts = {"kept": count, "prunable": count}
     if found.file is not None:
         path = folder / found.file
+    if clear:
+        shutil.rmtree(folder / STAGES, ignore_errors=True)
     return {**counts, "bytes": path.stat().st_size, "file": path.name}
 
 
