@@ -94,14 +94,14 @@ def parse_command(
     command: Command
     if arguments and arguments[0] in commands:  # by itself, a command's errors name its own options
         name, *rest = arguments
-        kind, description = commands[name], None
+        kind, shown = commands[name], None
         start = getattr(kind, "preset", None)
         default = start(rest) if start else None
         topic = topic_in(rest)
         if topic is not None and has_topics(kind):
-            kind, default, description = help_of(kind, default, topic)
+            kind, default, shown = help_of(kind, default, topic)
             rest = ["--help"] if topic else rest  # the type of a topic does not parse the other options
-        parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=description)
+        parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
         command = parsed
         return command
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
