@@ -86,4 +86,4 @@ def numbers_in(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(dict.fromkeys(map(float, parts)))
     except ValueError:
-        raise SupermaskError(f"{option} {text!r} is no list of numbers; separate them by commas.") from None
+        raise SupermaskError(f"{option} {text!r} is not a list of numbers; separate them by commas.") from None

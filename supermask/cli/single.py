@@ -44,7 +44,7 @@ class Single(Common):
     """Seconds between checkpoints; one is written on Ctrl-C too."""
 
     def carry_out(self, command: str, method: str, search: SearchOptions, options: Method | None = None) -> None:
-        """Run one job and show what came of it."""
+        """Run one job and show its result."""
         device = self.prepare()
         job = Job(
             method=method,
@@ -94,7 +94,7 @@ class Search(Single):
     def __call__(self) -> None:
         """Run the search."""
         if not isinstance(named_method(self.method), SearchMethod):
-            raise SupermaskError(f"--method {self.method} is no search; supermask compare --methods runs it.")
+            raise SupermaskError(f"--method {self.method} is not a search; supermask compare --methods runs it.")
         given = options_of([self.method], self.options)
         command = "search" if self.method == "edge_popup" else self.method
         self.carry_out(command, self.method, self.search, given.get(self.method))

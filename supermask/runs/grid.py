@@ -84,6 +84,7 @@ class Grid:
         return [Planned(job, out / name, _title(job), Cell.of(job)) for name, job in self.jobs().items()]
 
     def _combinations(self) -> Iterator[Job]:
+        # seeds vary slowest: a grid that is stopped early has a run in every row
         axes = (self.seeds, self.data, self.models, self.methods, self.densities)
         for seed, data, model, method, density in product(*axes):
             search = replace(self.base.search, density=density)

@@ -97,7 +97,7 @@ class ClusterExecutor:
     def _rest(self, stop: StopRequest) -> None:
         """Sleep until the next look at the jobs: rarer the more there are, each look being a few reads of files."""
         until = time.monotonic() + self._queue.poll_seconds + 0.01 * len(self.running)
-        while time.monotonic() < until and not stop.asked:
+        while time.monotonic() < until and not stop.asked:  # in short naps, so that Ctrl-C is answered at once
             time.sleep(0.1)
 
     def _stop(self) -> None:
