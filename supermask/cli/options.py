@@ -1,14 +1,28 @@
 """Options that the commands share."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from tyro.conf import arg
 
+from supermask import data, models
 from supermask.errors import SupermaskError
+from supermask.runs.device import checked_device
 from supermask.training import Recipe
 from supermask.training.processes import launched, own_device
+
+MODELS = f"{', '.join(models.known())}, or {models.TORCHVISION_HINT}"
+DATA_SETS = ", ".join(data.known())
+
+ModelName = Annotated[
+    str, arg(help=f"Network: {MODELS}; binary: before a name replaces every ReLU by a binary activation.")
+]
+"""The type of a command's field that names a network."""
+
+DataName = Annotated[str, arg(help=f"Data set: {DATA_SETS}; digits comes with scikit-learn.")]
+"""The type of a command's field that names a data set."""
 
 DIGITS = Recipe(epochs=40, batch_size=64, best="auto")
 """What all commands start from: on the digits 800 steps."""
@@ -19,7 +33,7 @@ class Common:
     """Where a command runs and what it leaves behind."""
 
     seed: int = 0
-    """Of the weights, the scores, the validation split and the order of the examples."""
+    """Seed for the weights, the scores, the validation split and the order of the examples."""
 
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, ...; under torchrun, cuda is one for each."""
@@ -49,23 +63,6 @@ class Common:
         return str(own_device(device))
 
 
-def checked_device(device: str) -> str:
-    """Return the device to use for a name, with "auto" resolved."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device)
-    except RuntimeError:
-        raise SupermaskError(f"Unknown device {device!r}; give auto, cpu, cuda or cuda:N.") from None
-    if kind.type not in ("cpu", "cuda"):
-        raise SupermaskError(f"Device {device!r} is not supported; give auto, cpu, cuda or cuda:N.")
-    if kind.type == "cuda" and not torch.cuda.is_available():
-        raise SupermaskError(f"--device {device}: this machine has no GPU that PyTorch can use; give --device cpu.")
-    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        raise SupermaskError(f"--device {device}: there are only {torch.cuda.device_count()} GPUs, counted from 0.")
-    return device
-
-
 def names_in(option: str, text: str) -> tuple[str, ...]:
     """Return the parts of a list, each once.
 
@@ -89,10 +86,4 @@ def numbers_in(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(dict.fromkeys(map(float, parts)))
     except ValueError:
-        raise SupermaskError(f"{option} {text!r} is no list of numbers; separate them by commas.") from None
-
-
-def relative(path: Path) -> str:
-    """Return a path as short as it can be shown from the current folder."""
-    shown = os.path.relpath(path)
-    return str(path) if shown.startswith("..") else shown
+        raise SupermaskError(f"{option} {text!r} is not a list of numbers; separate them by commas.") from None

@@ -8,10 +8,11 @@ from tyro.conf import OmitArgPrefixes
 from supermask.baselines.method import Method
 from supermask.baselines.searched import SearchMethod
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
-from supermask.cli.options import DIGITS, Common, relative
+from supermask.cli.options import DIGITS, Common, DataName, ModelName
 from supermask.errors import SupermaskError
+from supermask.files import relative
 from supermask.report import plot_accuracy_over_steps, table
-from supermask.runs import Job, Result, SearchOptions, run
+from supermask.runs import Job, JobResult, SearchOptions, run
 from supermask.runs.methods import named_method
 from supermask.training import Recipe, Stopped
 from supermask.training.processes import joined
@@ -21,17 +22,12 @@ from supermask.training.processes import joined
 class Single(Common):
     """A run of one method."""
 
-    model: str = "lenet_300_100"
-    """Network: lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, linear_diamond_500, relu_diamond_500, conv2,
-    conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2,
-    wide_resnet_28_10, wide_resnet_40_2, or any torchvision model as torchvision:resnet18; binary: before a name
-    replaces every ReLU by a binary activation."""
+    model: ModelName = "lenet_300_100"
 
     width: float = 1.0
     """Factor on the hidden widths of the network."""
 
-    data: str = "digits"
-    """Data set: digits (comes with scikit-learn), mnist, fashion_mnist, cifar10, cifar100 or synthetic."""
+    data: DataName = "digits"
 
     validation: int | None = None
     """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
@@ -48,7 +44,7 @@ class Single(Common):
     """Seconds between checkpoints; one is written on Ctrl-C too."""
 
     def carry_out(self, command: str, method: str, search: SearchOptions, options: Method | None = None) -> None:
-        """Run one job and show what came of it."""
+        """Run one job and show its result."""
         device = self.prepare()
         job = Job(
             method=method,
@@ -64,9 +60,9 @@ class Single(Common):
         out = self.out or Path("runs", f"{command}-{job.slug}-seed{self.seed}")
         with joined(device) as processes:
             result = self._run(job, out, device)
-            processes.once(lambda: self._show(method, result, out))
+            processes.once(lambda: self._show(job, result, out))
 
-    def _run(self, job: Job, out: Path, device: str) -> Result:
+    def _run(self, job: Job, out: Path, device: str) -> JobResult:
         try:
             return run(
                 job,
@@ -79,10 +75,10 @@ class Single(Common):
         except Stopped as stop:
             raise Stopped(f"{stop}; the same command with --resume goes on") from None
 
-    def _show(self, method: str, result: Result, out: Path) -> None:
-        plot_accuracy_over_steps({method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
-        print(summary(result))
-        print(f"In {relative(out)}: {result['file']}, result.json, metrics.jsonl, accuracy.png")
+    def _show(self, job: Job, result: JobResult, out: Path) -> None:
+        plot_accuracy_over_steps({job.method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
+        print(summary(job, result))
+        print(f"In {relative(out)}: {result.file}, result.json, metrics.jsonl, accuracy.png")
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class Search(Single):
     def __call__(self) -> None:
         """Run the search."""
         if not isinstance(named_method(self.method), SearchMethod):
-            raise SupermaskError(f"--method {self.method} is no search; supermask compare --methods runs it.")
+            raise SupermaskError(f"--method {self.method} is not a search; supermask compare --methods runs it.")
         given = options_of([self.method], self.options)
         command = "search" if self.method == "edge_popup" else self.method
         self.carry_out(command, self.method, self.search, given.get(self.method))
@@ -113,17 +109,16 @@ class Train(Single):
         self.carry_out("train", "dense", SearchOptions())
 
 
-def summary(result: Result) -> str:
+def summary(job: Job, result: JobResult) -> str:
     """Return the result of one run as a table."""
-    job, test, chosen = result["config"], result["test"], result["validation"]
-    kept = f"{result['kept']:,} of {result['prunable']:,} ({result['kept'] / max(1, result['prunable']):.2%})"
+    test, chosen = result.test, result.validation
     rows = [
-        ["method", job["method"]],
-        ["test accuracy", f"{test['accuracy']:.2%} ({test['correct']:,} of {test['total']:,})"],
-        ["validation accuracy", f"{chosen['accuracy']:.2%} ({chosen['correct']:,} of {chosen['total']:,})"],
-        ["best step", f"{result['best_step']:,} of {result['steps']:,}"],
-        ["weights kept", kept],
-        ["bytes of the network", f"{result['bytes']:,}"],
-        ["seconds", f"{result['seconds']:.1f}"],
+        ["method", job.method],
+        ["test accuracy", f"{test.accuracy:.2%} ({test.correct:,} of {test.total:,})"],
+        ["validation accuracy", f"{chosen.accuracy:.2%} ({chosen.correct:,} of {chosen.total:,})"],
+        ["best step", f"{result.best_step:,} of {result.steps:,}"],
+        ["weights kept", f"{result.kept:,} of {result.prunable:,} ({result.density:.2%})"],
+        ["bytes of the network", f"{result.bytes:,}"],
+        ["seconds", f"{result.seconds:.1f}"],
     ]
-    return table([f"{job['model']} on {job['data']}", f"seed {job['seed']}"], rows)
+    return table([f"{job.model} on {job.data}", f"seed {job.seed}"], rows)

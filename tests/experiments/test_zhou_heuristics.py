@@ -37,12 +37,12 @@ def test_a_row_tells_actions_and_densities_apart():
     def result(shift):
         cells = {
             action: {
-                f"{density}": {"accuracy": shift + 0.1 * a + 0.01 * d, "chosen": 10, "same_sign": 9 - a}
+                density: zhou_heuristics.Mask(accuracy=shift + 0.1 * a + 0.01 * d, chosen=10, same_sign=9 - a)
                 for d, density in enumerate(zhou_heuristics.DENSITIES)
             }
             for a, action in enumerate(zhou_heuristics.ACTIONS)
         }
-        return {**cells, "dense_accuracy": 0.9}
+        return zhou_heuristics.MasksResult(dense_accuracy=0.9, **cells)
 
     row = zhou_heuristics.EXPERIMENT.table.row([result(0.2), result(0.4)])
     assert [cell.split(" ")[0] for cell in row] == ["30.00", "31.00", "32.00", "40.00", "41.00", "42.00", "80"]
@@ -62,7 +62,9 @@ def test_frozen_weights_are_in_the_network_and_not_among_those_trained(label, re
 
 def test_every_action_of_the_paper_has_a_row():
     jobs = [group.tasks[0].job for group in zhou_actions.EXPERIMENT.groups]
-    actions = {(job.way.mask_1, job.way.keep_sign, job.way.mask_0) for job in jobs}
+    actions = {(job.algorithm.mask_1, job.algorithm.keep_sign, job.algorithm.mask_0) for job in jobs}
     assert len(actions) == len(jobs) == 11
     assert {mask_0 for _, _, mask_0 in actions} == {"zero", "freeze", "variant_1", "variant_2"}
-    assert {(job.search.density, job.way.criterion, job.way.sign) for job in jobs} == {(0.05, "large_final", "any")}
+    assert {(job.search.density, job.algorithm.criterion, job.algorithm.sign) for job in jobs} == {
+        (0.05, "large_final", "any")
+    }
