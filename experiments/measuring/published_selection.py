@@ -102,7 +102,7 @@ class PublishedEdgePopup:
             parameter.requires_grad_(name in scores)
             if name in scores:
                 module, _, leaf = name.rpartition(".")
-                masked = MaskedEachPass(frozen[name], like.density, mask_of)
+                masked = MaskedEachPass(frozen[name], like.rule.density, mask_of)
                 parametrize.register_parametrization(model.get_submodule(module), leaf, masked)
 
     def parameters(self) -> Iterator[nn.Parameter]:

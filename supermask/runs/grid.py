@@ -6,8 +6,6 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from supermask.baselines.method import Method
-from supermask.baselines.searched import SearchMethod
 from supermask.baselines.sparse import whole_ticket
 from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
@@ -15,6 +13,7 @@ from supermask.files import read_json
 from supermask.runs.carry_out import build_network, check_network, load_data
 from supermask.runs.folder import Result, RunFolder
 from supermask.runs.job import Job
+from supermask.search.rule import Algorithm
 
 
 class Cell(NamedTuple):
@@ -103,7 +102,7 @@ class Grid:
     densities: Sequence[float]
     seeds: Sequence[int]
     base: Job
-    options: Mapping[str, Method] = field(default_factory=dict)
+    options: Mapping[str, Algorithm] = field(default_factory=dict)
 
     def jobs(self) -> Mapping[str, Job]:
         """Return the jobs by the names of their folders: one seed of every combination before the next seed of any.
@@ -148,9 +147,8 @@ class Checks:
             job.recipe.steps_per_epoch(len(data_set.train))
             check_network(job, data_set)
             model, search = build_network(job, data_set), job.search
-            if isinstance(job.way, SearchMethod):
-                steps = job.training.steps(len(data_set.train))
-                search.start(job.way.kind, model, job.seed, job.way.own(steps))
+            if job.way.rule is not None:
+                search.start(job.way.rule, model, job.seed, job.training.steps(len(data_set.train)))
             elif job.way.by_density:
                 whole_ticket(model, seed=job.seed, weights=job.initial, include=search.include, dense=search.dense)
         except SupermaskError as error:
