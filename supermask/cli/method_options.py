@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, make_dataclass, replace
+from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 from tyro.conf import arg
@@ -37,19 +38,23 @@ def _searches() -> list[str]:
 
 
 def _made(methods: Mapping[str, Algorithm]) -> type:
-    parts = [
-        (name, Annotated[(own := _own(method)), arg(help=_summary(method))], field(default=own()))
-        for name, method in methods.items()
-        if method.own_fields()
-    ]
+    parts: list[Any] = []
+    for name, method in methods.items():
+        if method.own_fields():
+            own = _own(type(method))
+            default = own(**method.own_options())
+            parts.append((name, Annotated[own, arg(help=_summary(method))], field(default=default)))
     return make_dataclass("Options", parts, frozen=True)
 
 
-def _own(method: Algorithm) -> type:
+@cache  # so that the type of a field is that of its default
+def _own(kind: type[Algorithm]) -> type:
     """Return a dataclass of a method's own options alone, with the method's description of them."""
-    hints = get_type_hints(type(method), include_extras=True)
-    parts = [(part.name, hints[part.name], field(default=getattr(method, part.name))) for part in method.own_fields()]
-    return make_dataclass(type(method).__name__, parts, frozen=True, namespace={"__doc__": type(method).__doc__})
+    if kind.own_fields() == fields(kind):
+        return kind
+    hints = get_type_hints(kind, include_extras=True)
+    parts = [(part.name, hints[part.name]) for part in kind.own_fields()]
+    return make_dataclass(kind.__name__, parts, frozen=True, namespace={"__doc__": kind.__doc__})
 
 
 def _summary(method: Algorithm) -> str:

@@ -37,7 +37,7 @@ class BipropRule(RankedRule):
     """
 
     name: ClassVar[str] = "biprop"
-    weights: str | Distribution = untold("kaiming_normal")
+    weights: str = untold("kaiming_normal")  # of the command; in Python it may be a Distribution too
 
     @property
     def distribution(self) -> Distribution:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -242,5 +241,5 @@ def test_help_names_every_method_and_shows_the_options_of_each(command, toy, mon
     listed = shown.split("Methods, separated by commas: ")[1].split(". ")[0].split(", ")
     assert {*listed, Toy.name} == {*METHODS}
     for name, method in METHODS.items():
-        for option in fields(method):
+        for option in method.own_fields():
             assert f"--{name}.{option.name}".replace("_", "-") in shown
