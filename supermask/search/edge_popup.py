@@ -53,7 +53,6 @@ class RankedRule(BudgetedRule):
         if self.score not in ("magnitude", "signed"):
             raise SupermaskError(f"score={self.score!r} is unknown; known are magnitude, signed.")
         super().__post_init__()
-        _ = self.budget  # refuses a density of a layer's own that is out of range
 
     @cached_property
     def budget(self) -> Budget:
@@ -101,7 +100,7 @@ class RankedRule(BudgetedRule):
     def pools(self, state: SearchState) -> list[Pool]:
         """Return the pools of all layers at the density of the present step."""
         density = self.density_at(state.steps)
-        return state.at_density(density, lambda: self.budget.pools(state.network.shapes, density))
+        return state.at_density(density, lambda: self.budget.pools(state.shapes, density))
 
     def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
         """Keep the largest scores."""

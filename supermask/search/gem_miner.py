@@ -73,6 +73,12 @@ class GemMinerRule(BudgetedRule):
         return self.steps
 
     @property
+    def kept(self) -> float | None:
+        """Fraction of the prunable weights that is live in the end."""
+        _ = self.total  # refused before the model is touched
+        return super().kept
+
+    @property
     def period(self) -> int:
         """Optimizer steps of a period."""
         return self.freeze_every or max(1, self.total // 30)
@@ -125,7 +131,7 @@ class GemMinerRule(BudgetedRule):
 
     def _freeze(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
         assert self.kept is not None
-        pools = self.budget.pools(state.network.shapes, self.kept ** (state.steps / self.total))
+        pools = self.budget.pools(state.shapes, self.kept ** (state.steps / self.total))
         live = {name: _live(layer) for name, layer in state.layers.items()}
         for name, mask in prune(scores, pools, live).items():
             live[name].copy_(mask)

@@ -80,7 +80,7 @@ class MulticoatedRule(RankedRule):
 
     def _coats(self, state: SearchState) -> list[list[Pool]]:
         """Return the pools of each coat at the present step."""
-        density, shapes = self.density_at(state.steps), state.network.shapes
+        density, shapes = self.density_at(state.steps), state.shapes
         return state.at_density(
             density, lambda: [self.budget.thinned(part).pools(shapes, density * part) for part in self.fractions]
         )

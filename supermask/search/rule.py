@@ -223,7 +223,7 @@ class BudgetedRule(Rule):
         super().__post_init__()
         if self.density is not None:
             checked_density(self.density)
-        named_scope(self.scope)
+        _ = self.budget  # refuses an unknown scope, or a density of a layer's own that is out of range
 
     @property
     def kept(self) -> float | None:
@@ -245,12 +245,13 @@ class BudgetedRule(Rule):
         """Return the pools of all layers at the density."""
         kept = self.kept
         assert kept is not None
-        return state.at_density(kept, lambda: self.budget.pools(state.network.shapes, kept))
+        return state.at_density(kept, lambda: self.budget.pools(state.shapes, kept))
 
 
 def drawn(state: SearchState, slot: Slot, distribution: Distribution, fans: Fans | None = None) -> Tensor:
     """Return first scores of a parameter from (seed, name), independent of its weights; float32 on the CPU."""
-    return RandomWeight(slot.shape, distribution, fans or slot.fans).grow(state.seed, slot.name, "scores")
+    weight = state.network.weights[slot.name]
+    return RandomWeight(weight.shape, distribution, fans or weight.fans).grow(state.seed, slot.name, "scores")
 
 
 def refuse_nan(scores: Mapping[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from functools import cached_property
 from inspect import Parameter, Signature
 from typing import Any, ClassVar
 
@@ -35,8 +36,6 @@ class Search:
         model: the module given; call it as usual.
         network: the random network and the roles of its parameters.
         rule: the rule with its options.
-        options: the options as plain values.
-        steps: optimizer steps so far.
 
     Raises:
         SupermaskError: an option is out of range, a name matches nothing, nothing is left to prune, or a global budget
@@ -59,7 +58,6 @@ class Search:
 
     def __init__(self, model: nn.Module, rule: Rule | None = None, *, seed: int = 0, **options: Any) -> None:
         self.rule = self.kind(**options) if rule is None else replace(rule, **options)
-        self.options = self.rule.described()
         self.model = model
         self.network = RandomNetwork(
             model,
@@ -108,6 +106,11 @@ class Search:
     def seed(self) -> int:
         """The seed of the random weights and of all that the search draws."""
         return self.network.seed
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The options of the rule as plain values."""
+        return self.rule.described()
 
     @property
     def density(self) -> float | None:

@@ -22,22 +22,19 @@ class SearchState:
 
     Attributes:
         network: the random network and the roles of its parameters.
+        seed: of the random weights and of all that the search draws.
+        shapes: of the masked weights by parameter name, in the model's order.
         layers: the masked weights by parameter name, in the model's order.
         steps: optimizer steps so far.
 
     """
 
     def __init__(self, network: RandomNetwork, *, signed: bool) -> None:
-        self.network = network
+        self.network, self.seed, self.shapes = network, network.seed, network.shapes
         self.layers: dict[str, Masked] = {}
         self.steps = 0
         self._competition = Competition(signed=signed)
         self._remembered: tuple[float, object] | None = None
-
-    @property
-    def seed(self) -> int:
-        """The seed of the random weights and of all that the search draws."""
-        return self.network.seed
 
     @property
     def masks(self) -> dict[str, Tensor]:

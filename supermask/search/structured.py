@@ -153,7 +153,7 @@ def _pooled(groups: Groups, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _spread(groups: Groups, state: SearchState, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return each group's value at its weights."""
-    return {name: groups.spread(value, state.network.masked[name].shape) for name, value in values.items()}
+    return {name: groups.spread(value, state.shapes[name]) for name, value in values.items()}
 
 
 class _Grouped(Masked):

@@ -1,7 +1,7 @@
 """Jobs and the folders of their runs."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import safetensors.torch
@@ -159,3 +159,10 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SupermaskError, match="Cannot write the folder"):
         run(JOB, tmp_path / "file" / "run")
+
+
+def test_the_options_of_all_searches_are_those_of_edge_popup_with_their_defaults():
+    rule = METHODS["edge_popup"]
+    for part in fields(SearchOptions):
+        if part.name not in ("floor", "ramp", "density"):  # of the scope, of the schedule; always given
+            assert getattr(rule, part.name) == getattr(SearchOptions(), part.name)
