@@ -7,8 +7,9 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Published
 from experiments.framework.search_jobs import COLUMNS, HEURISTIC, draw_searches, searches_at
 from experiments.framework.training import trainings
-from supermask.baselines.searched import Learned, Signed
 from supermask.runs import Job, JobResult, SearchOptions
+from supermask.search.learned import LearnedRule
+from supermask.search.signed import SignedRule
 from supermask.training import Recipe
 
 DENSITIES = (0.5, 0.1, 0.04)
@@ -38,10 +39,10 @@ def _groups() -> list[Group]:
         jobs |= {f"{label}, {density:g}": job for label, job in searches_at(JOB, density)}
         asked = replace(JOB, method=HEURISTIC.name, options=HEURISTIC, search=SearchOptions(density=density))
         jobs[f"heuristic, {density:g}"] = asked
-    learned = replace(JOB, method=Learned.name, recipe=replace(JOB.recipe, epochs=LONG))
+    learned = replace(JOB, method=LearnedRule.name, recipe=replace(JOB.recipe, epochs=LONG))
     jobs[f"learned, {LONG} epochs"] = learned
-    jobs[f"learned without rescaling, {LONG} epochs"] = replace(learned, options=Learned(rescaled=False))
-    jobs[f"{SIGNED}, 0.0377"] = replace(JOB, method=Signed.name, recipe=OWN, search=SearchOptions(density=0.0377))
+    jobs[f"learned without rescaling, {LONG} epochs"] = replace(learned, options=LearnedRule(rescaled=False))
+    jobs[f"{SIGNED}, 0.0377"] = replace(JOB, method=SignedRule.name, recipe=OWN, search=SearchOptions(density=0.0377))
     longest = f"learned, {LONGEST} epochs"
     jobs[longest] = replace(learned, recipe=replace(JOB.recipe, epochs=LONGEST))
     published = {**PUBLISHED, f"learned, {LONG} epochs": LEARNED, longest: LEARNED}

@@ -7,8 +7,8 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group
 from experiments.framework.search_jobs import BY_DENSITY, COLUMNS, draw_searches, searches_at
 from experiments.framework.training import trainings
-from supermask.baselines.searched import Learned
 from supermask.runs import Job, JobResult
+from supermask.search.learned import LearnedRule
 from supermask.training import Recipe
 
 SEEDS = (0,)
@@ -28,7 +28,7 @@ def groups_of(half: Job, low: Job) -> list[Group]:
         low: what those do that are asked for few weights.
 
     """
-    learned = replace(half, method=Learned.name)
+    learned = replace(half, method=LearnedRule.name)
     slower = replace(half.recipe, learning_rate=DENSE_RATE)  # at that of the scores it does not learn
     jobs = {"dense": replace(half, method="dense", recipe=slower), "learned": learned}
     jobs |= {f"{label}, 0.5": job for label, job in searches_at(half, 0.5)}

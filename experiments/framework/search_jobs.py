@@ -6,36 +6,26 @@ from pathlib import Path
 
 from experiments.framework.experiment import Table
 from supermask.baselines.heuristic import Heuristic
-from supermask.baselines.method import Method
-from supermask.baselines.searched import (
-    Binarised,
-    Frozen,
-    GemMined,
-    IteRanded,
-    Multicoated,
-    SearchMethod,
-    Signed,
-    Structured,
-)
 from supermask.report import Mean, mean
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figure, save_figure
 from supermask.runs import METHODS, Job, JobResult, SearchOptions
+from supermask.search.structured import StructuredRule
 
-BY_DENSITY: Mapping[str, Method | Mapping[str, object]] = {
+BY_DENSITY: Mapping[str, str | StructuredRule | Mapping[str, object]] = {
     "edge_popup": {},
     "edge_popup, global": {"scope": "global", "floor": 1, "equalised": True},
     "edge_popup, global gradual": {"scope": "global", "floor": 1, "equalised": True, "ramp": 1000},
-    "gem_miner": GemMined(),
-    "iterand": IteRanded(),
-    "biprop": Binarised(),
-    "signed": Signed(),
-    "multicoated": Multicoated(),
-    "partially_frozen": Frozen(),
-    "blocks 4x4": Structured(structure="blocks"),
-    "channels": Structured(structure="channels"),
+    "gem_miner": "gem_miner",
+    "iterand": "iterand",
+    "biprop": "biprop",
+    "signed": "signed",
+    "multicoated": "multicoated",
+    "partially_frozen": "partially_frozen",
+    "blocks 4x4": StructuredRule(structure="blocks"),
+    "channels": StructuredRule(structure="channels"),
 }
-"""Searches by the label of their rows: those of a method with its options, and edge-popup's own options."""
+"""Searches by the label of their rows: a method with its default options, or others; or edge-popup's own options."""
 
 N_OF_M = {0.5: (2, 4), 0.1: (1, 10), 0.04: (1, 25)}
 """The n and m that make a density."""
@@ -48,18 +38,23 @@ def searches_at(job: Job, density: float) -> Iterator[tuple[str, Job]]:
     for label, way in BY_DENSITY.items():
         options = way if isinstance(way, Mapping) else {}
         asked = replace(job, search=SearchOptions(density=density, **options))  # type: ignore[arg-type]
-        yield label, asked if isinstance(way, Mapping) else replace(asked, method=way.name, options=way)
+        if isinstance(way, str):
+            asked = replace(asked, method=way)
+        elif isinstance(way, StructuredRule):
+            asked = replace(asked, method=way.name, options=way)
+        yield label, asked
     if density in N_OF_M:
         n, m = N_OF_M[density]
-        way = Structured(structure="n_of_m", n=n, m=m)
-        yield f"{n} of {m}", replace(job, method=way.name, options=way, search=SearchOptions(density=density))
+        rule = StructuredRule(structure="n_of_m", n=n, m=m)
+        yield f"{n} of {m}", replace(job, method=rule.name, options=rule, search=SearchOptions(density=density))
 
 
 def _row(results: Sequence[JobResult]) -> list[str]:
     first = results[0]
     kept = mean([result.density for result in results])
     accuracy, seconds = _accuracy(results), mean([result.seconds for result in results])
-    is_ticket = isinstance(METHODS[first.config["method"]], SearchMethod | Heuristic)
+    method = METHODS[first.config["method"]]
+    is_ticket = method.rule is not None or isinstance(method, Heuristic)
     size = f"{max(result.bytes for result in results):,}" if is_ticket else "-"
     return [accuracy.percent(), f"{kept.value:.2%}", size, f"{seconds.value:.0f}"]
 

@@ -96,13 +96,15 @@ class PublishedEdgePopup:
     @torch.no_grad()
     def __init__(self, model: nn.Module, like: EdgePopup, mask_of: MaskOf) -> None:
         self.model = model
+        density = like.density
+        assert density is not None
         frozen, scores, given = like.frozen_weights(), like.scores(), dict(like.model.named_parameters())
         for name, parameter in list(model.named_parameters()):
             parameter.copy_(scores[name] if name in scores else given[name])
             parameter.requires_grad_(name in scores)
             if name in scores:
                 module, _, leaf = name.rpartition(".")
-                masked = MaskedEachPass(frozen[name], like.density, mask_of)
+                masked = MaskedEachPass(frozen[name], density, mask_of)
                 parametrize.register_parametrization(model.get_submodule(module), leaf, masked)
 
     def parameters(self) -> Iterator[nn.Parameter]:

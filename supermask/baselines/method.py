@@ -1,12 +1,11 @@
 """What a method of the comparison is, and what it works with."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from supermask.baselines.sample import Sample
 from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.data import DataSet
 from supermask.search import Search
+from supermask.search.rule import Algorithm, Rule
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject
 
@@ -48,8 +48,7 @@ class Work:
         weights: distribution of the initial weights of what is trained.
         include: parameters that can be pruned besides the weights of two or more dimensions.
         dense: weights that are not pruned and do not count as prunable.
-        start_search: returns a search of a kind with some options of its own over a fresh network, with the run's
-            options.
+        start_search: returns a search by a rule over a fresh network, with the run's options.
 
     """
 
@@ -66,7 +65,7 @@ class Work:
     weights: str = "kaiming_normal"
     include: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
-    start_search: Callable[[type[Search], Mapping[str, Any]], Search] | None = None
+    start_search: Callable[[Rule], Search] | None = None
 
     @cached_property
     def whole(self) -> Ticket:
@@ -103,10 +102,18 @@ class Work:
         )
         return replace(other, masks=ticket.masks)
 
-    def search(self, kind: type[Search], own: Mapping[str, Any] = MappingProxyType({})) -> Search:
-        """Return a search over a fresh network, with options of its own besides those of the run."""
+    def search(self, rule: Rule) -> Search:
+        """Return a search by a rule over a fresh network, with the run's options."""
         assert self.start_search is not None
-        return self.start_search(kind, own)
+        return self.start_search(rule)
+
+    def carry_out(self, way: Algorithm) -> "Found":
+        """Find a network by a method, or search for one by a rule, and train it."""
+        if isinstance(way, Method):
+            return way.find(self)
+        assert isinstance(way, Rule)
+        search = self.search(way)
+        return Found(search, self.train(search, recipe=way.recipe(self.recipe)), search.ranking())
 
     def train(
         self, subject: Subject, *, stage: str | None = None, recipe: Recipe | None = None, start: int = 0
@@ -151,28 +158,11 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Method(ABC):
-    """An algorithm of the comparison with its options, which are the fields of its dataclass.
+class Method(Algorithm):
+    """A method of the comparison that is not simply a search; its options are the fields of its dataclass.
 
     A new method is a file with such a class, and a line in `supermask.runs.methods`.
     """
-
-    name: ClassVar[str]
-    by_density: ClassVar[bool] = True
-    """Whether the density that is asked for makes a difference."""
-
-    trains: ClassVar[bool] = True
-    """Whether anything is trained."""
-
-    details_kind: ClassVar[type | None] = None
-    """The kind of the details of its results: a frozen dataclass, whose values stand in JSON beside the others."""
-
-    def shared(self) -> "Method":
-        """Return the method with those of its options that its stages do not depend on at their defaults.
-
-        Runs for which this is the same, and all else but the density, share their stages.
-        """
-        return self
 
     @abstractmethod
     def find(self, work: Work) -> Found:

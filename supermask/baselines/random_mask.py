@@ -1,15 +1,23 @@
 """The random baseline: a random mask of the same density over the same frozen weights, nothing trained."""
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, final
 
-from supermask.search.edge_popup import EdgePopup
+from supermask.search.edge_popup import EdgePopup, RankedRule
 
 
-class RandomMask(EdgePopup):
-    """Edge-popup before its first step.
+@final
+@dataclass(frozen=True, kw_only=True)
+class RandomMaskRule(RankedRule):
+    """Edge-popup before its first step: a random mask over random weights, nothing trained.
 
     The first scores are independent of the weights and of each other, so that their largest are a mask drawn at random
-    among all with the same budget. The arguments are those of `EdgePopup`.
+    among all with the same budget.
     """
 
     name: ClassVar[str] = "random_mask"
+    trains: ClassVar[bool] = False
+
+
+class RandomMask(EdgePopup, rule=RandomMaskRule):
+    """Edge-popup before its first step; the arguments are those of `EdgePopup`."""

@@ -2,35 +2,15 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import field, fields, make_dataclass
-from typing import Annotated, Any
+from dataclasses import field, fields, make_dataclass, replace
+from functools import cache
+from typing import Annotated, Any, get_type_hints
 
 from tyro.conf import arg
 
-from supermask.baselines.method import Method
-from supermask.baselines.searched import SearchMethod
 from supermask.errors import SupermaskError
 from supermask.runs import METHODS
-
-
-def _kind() -> type:
-    """Return a dataclass with a field for each method that has options."""
-    return _made(METHODS)
-
-
-def _kind_of_searches() -> type:
-    """Return a dataclass with a field for each search that has options."""
-    return _made({name: method for name, method in METHODS.items() if isinstance(method, SearchMethod)})
-
-
-def _made(methods: Mapping[str, Method]) -> type:
-    parts = [(name, _shown(method), field(default=method)) for name, method in methods.items() if fields(method)]
-    return make_dataclass("Options", parts, frozen=True)
-
-
-def _shown(method: Method) -> Any:
-    summary = inspect.cleandoc(type(method).__doc__ or method.name).split("\n\n")[0]
-    return Annotated[type(method), arg(help=" ".join(summary.split()))]
+from supermask.search.rule import Algorithm
 
 
 def default_options() -> Any:
@@ -45,8 +25,50 @@ def default_search_options() -> Any:
 
 def only_options(options: Any, name: str) -> Any:
     """Return the options of one method alone, in the form of all."""
-    method: Method = getattr(options, name)
-    return _made({name: method})()
+    own = getattr(options, name)
+    return _with({name: own})()
+
+
+def _kind() -> type:
+    """Return a dataclass with a field for each method that has options."""
+    return _made(METHODS)
+
+
+def _kind_of_searches() -> type:
+    """Return a dataclass with a field for each search that has options."""
+    return _made({name: METHODS[name] for name in _searches()})
+
+
+def _searches() -> list[str]:
+    return [name for name, way in METHODS.items() if way.rule is not None]
+
+
+def _made(methods: Mapping[str, Algorithm]) -> type:
+    return _with({name: _own(type(way))(**way.own_options()) for name, way in methods.items() if way.own_fields()})
+
+
+def _with(defaults: Mapping[str, Any]) -> type:
+    """Return a dataclass with a field for the options of each of these methods."""
+    parts: list[Any] = [
+        (name, Annotated[type(own), arg(help=_summary(METHODS[name]))], field(default=own))
+        for name, own in defaults.items()
+    ]
+    return make_dataclass("Options", parts, frozen=True)
+
+
+@cache  # so that the type of a field is that of its default
+def _own(kind: type[Algorithm]) -> type:
+    """Return a dataclass of a method's own options alone, with the method's description of them."""
+    if kind.own_fields() == fields(kind):
+        return kind
+    hints = get_type_hints(kind, include_extras=True)
+    parts = [(part.name, hints[part.name]) for part in kind.own_fields()]
+    return make_dataclass(kind.__name__, parts, frozen=True, namespace={"__doc__": kind.__doc__})
+
+
+def _summary(method: Algorithm) -> str:
+    summary = inspect.cleandoc(type(method).__doc__ or method.name).split("\n\n")[0]
+    return " ".join(summary.split())
 
 
 # made when a command line is parsed, so that a method has its options as soon as it is in the registry
@@ -56,34 +78,29 @@ MethodOptions = Annotated[Any, arg(name="", constructor_factory=_kind)]
 SearchMethodOptions = Annotated[Any, arg(name="", constructor_factory=_kind_of_searches)]
 """The type of a command's field that holds the options of all searches."""
 
-SearchName = Annotated[
-    str, arg(help=f"Search: {', '.join(name for name, way in METHODS.items() if isinstance(way, SearchMethod))}.")
-]
+SearchName = Annotated[str, arg(help=f"Search: {', '.join(_searches())}.")]
 """The type of a command's field that names a search."""
 
 MethodNames = Annotated[str, arg(help=f"Methods, separated by commas: {', '.join(METHODS)}.")]
 """The type of a command's field that lists methods."""
 
 
-def options_of(methods: Sequence[str], options: Any) -> dict[str, Method]:
-    """Return the options of all methods that have some, by name.
+def options_of(methods: Sequence[str], options: Any) -> dict[str, Algorithm]:
+    """Return those of the methods that have options, with the options given, by name.
 
     Args:
         methods: names of those that are run.
         options: the field of a command.
 
     Raises:
-        SupermaskError: an option was given of another method.
+        SupermaskError: an option was given of another method, or is out of range.
 
     """
-    given: dict[str, Method] = {part.name: getattr(options, part.name) for part in fields(options)}
+    given = {part.name: vars(getattr(options, part.name)) for part in fields(options)}
     for name in given.keys() - methods:
-        changed = [part.name for part in fields(given[name]) if _differ(given[name], METHODS[name], part.name)]
+        default = METHODS[name].own_options()
+        changed = [option for option, value in given[name].items() if value != default[option]]
         if changed:
             option = f"--{name}.{changed[0]}".replace("_", "-")
             raise SupermaskError(f"{option} is given, but not its method; ask for {name} too, or leave it out.")
-    return given
-
-
-def _differ(one: Method, other: Method, option: str) -> bool:
-    return bool(getattr(one, option) != getattr(other, option))
+    return {name: replace(METHODS[name], **own) for name, own in given.items()}

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from supermask.baselines.method import Method
-from supermask.baselines.searched import SearchMethod
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
 from supermask.cli.options import DIGITS, Common, DataName, ModelName
 from supermask.errors import SupermaskError
@@ -14,6 +12,7 @@ from supermask.files import relative
 from supermask.report import plot_accuracy_over_steps, table
 from supermask.runs import Job, JobResult, SearchOptions, run
 from supermask.runs.methods import named_method
+from supermask.search.rule import Algorithm
 from supermask.training import Recipe, Stopped
 from supermask.training.processes import joined
 
@@ -43,7 +42,7 @@ class Single(Common):
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints; one is written on Ctrl-C too."""
 
-    def carry_out(self, command: str, method: str, search: SearchOptions, options: Method | None = None) -> None:
+    def carry_out(self, command: str, method: str, search: SearchOptions, options: Algorithm | None = None) -> None:
         """Run one job and show its result."""
         device = self.prepare()
         job = Job(
@@ -93,7 +92,7 @@ class Search(Single):
 
     def __call__(self) -> None:
         """Run the search."""
-        if not isinstance(named_method(self.method), SearchMethod):
+        if named_method(self.method).rule is None:
             raise SupermaskError(f"--method {self.method} is not a search; supermask compare --methods runs it.")
         given = options_of([self.method], self.options)
         command = "search" if self.method == "edge_popup" else self.method

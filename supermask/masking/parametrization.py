@@ -16,6 +16,7 @@ from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
 from supermask.masking.signs import Signs, pack, unpack
 from supermask.parameters.parameters import Place, survey
+from supermask.random.transform import Treatment
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -112,6 +113,14 @@ class Masked(nn.Module):
         """Make the masked weight from the mask; pruned weights are +0."""
         mask_weights(self.frozen, self.mask, self.value)
 
+    def restore(self) -> None:
+        """Make what a loaded state does not hold."""
+        self.refresh()
+
+    def treatment(self) -> Treatment | None:
+        """Return what is done to the kept weights besides keeping them; None where they stay as they are."""
+        return None
+
     def _kept(self) -> list[Tensor]:
         # past nn.Module's own look-up, which takes as long as all else that a small layer does here
         return [cast(Tensor, self._buffers[name]) for name in self._stored]
@@ -119,7 +128,7 @@ class Masked(nn.Module):
 
 def _refresh_after_load(module: nn.Module, _: Any) -> None:
     assert isinstance(module, Masked)
-    module.refresh()
+    module.restore()
 
 
 class Held(nn.Module):

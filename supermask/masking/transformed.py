@@ -46,8 +46,8 @@ class Treated(Masked):
         """Make the masked weight of the mask, the factors and the gain; pruned weights are +0."""
         self._write(self.mask, self.gain, self.value)
 
-    def treatment(self) -> Treatment:
-        """Return what is done to the kept weights."""
+    def treatment(self) -> Treatment | None:
+        """Return by what the kept weights are multiplied."""
         factors = torch.where(self.mask, self.factors, 0).cpu()
         plain = torch.equal(factors, self.mask.cpu().to(torch.int8))
         return Treatment(gain=float(self.gain), factors=None if plain else factors)
@@ -62,14 +62,20 @@ class Sampled(Treated):
 
     In training the weight is frozen x gain of the sample x sample; its gradient reaches the logits m of the
     probabilities as if the sample were sigmoid(m) (Zhou et al. 2019, section 5.1).
+
+    Args:
+        frozen: the random weights, floating; never changed.
+        rescaled: whether the gains are other than 1.
+
     """
 
     sample: Tensor
     sample_gain: Tensor
     sampled: Tensor
 
-    def __init__(self, frozen: Tensor) -> None:
+    def __init__(self, frozen: Tensor, *, rescaled: bool) -> None:
         super().__init__(frozen, signed=True)
+        self.rescaled = rescaled
         self.register_buffer("sample", torch.ones_like(frozen, dtype=torch.bool))
         self.register_buffer("sample_gain", frozen.new_ones(()))
         self.register_buffer("sampled", frozen.clone(), persistent=False)
@@ -82,6 +88,10 @@ class Sampled(Treated):
         gain = self.sample_gain if self.training else self.gain
         sampled: Tensor = _StraightThroughSigmoid.apply(scores, value, self.frozen, gain)
         return sampled
+
+    def treatment(self) -> Treatment | None:
+        """Return the gain of the layer; None where weights are not rescaled."""
+        return super().treatment() if self.rescaled else None
 
     @torch.no_grad()
     def refresh(self) -> None:

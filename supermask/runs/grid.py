@@ -6,8 +6,6 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from supermask.baselines.method import Method
-from supermask.baselines.searched import SearchMethod
 from supermask.baselines.sparse import whole_ticket
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
@@ -16,6 +14,7 @@ from supermask.runs.job import Job
 from supermask.runs.planned import Planned
 from supermask.runs.result import JobResult
 from supermask.runs.run_job import build_network, check_network, load_data
+from supermask.search.rule import Algorithm
 
 
 class Cell(NamedTuple):
@@ -56,7 +55,7 @@ class Grid:
     densities: Sequence[float]
     seeds: Sequence[int]
     base: Job
-    options: Mapping[str, Method] = field(default_factory=dict)
+    options: Mapping[str, Algorithm] = field(default_factory=dict)
 
     def jobs(self) -> Mapping[str, Job]:
         """Return the jobs by the names of their folders: one seed of every combination before the next seed of any.
@@ -116,9 +115,8 @@ class Checks:
             job.recipe.steps_per_epoch(len(data_set.train))
             check_network(job, data_set)
             model, search = build_network(job, data_set), job.search
-            if isinstance(job.algorithm, SearchMethod):
-                steps = job.training.steps(len(data_set.train))
-                search.start(job.algorithm.kind, model, job.seed, job.algorithm.own(steps))
+            if job.algorithm.rule is not None:
+                search.start(job.algorithm.rule, model, job.seed, job.training.steps(len(data_set.train)))
             elif job.algorithm.by_density:
                 whole_ticket(model, seed=job.seed, weights=job.initial, include=search.include, dense=search.dense)
         except SupermaskError as error:

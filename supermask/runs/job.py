@@ -1,15 +1,11 @@
 """A job: one method on one network and one data set with one seed, as plain values."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from torch import nn
 
-from supermask.baselines.method import Method
-from supermask.baselines.searched import SearchMethod
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, Scope, checked_density, named_scope
 from supermask.masking.schedule import Constant, CubicRamp, Schedule
@@ -18,6 +14,7 @@ from supermask.random.distributions import named
 from supermask.random.weights import checked_seed
 from supermask.runs.methods import named_method
 from supermask.search import Search
+from supermask.search.rule import Algorithm, Rule
 from supermask.training import Recipe
 
 
@@ -76,22 +73,21 @@ class SearchOptions:
         if self.floor is not None and self.scope != "global":
             raise SupermaskError(f"floor={self.floor} needs scope=global; with scope={self.scope} leave it out.")
 
-    def start(
-        self, kind: type[Search], model: nn.Module, seed: int, own: Mapping[str, Any] = MappingProxyType({})
-    ) -> Search:
-        """Return a search of this kind over a freshly built model.
+    def start(self, rule: Rule, model: nn.Module, seed: int, steps: int) -> Search:
+        """Return a search by a rule, with those of these options that it has, over a freshly built model.
 
         Args:
-            kind: takes of these options what it knows.
+            rule: with the options of its own.
             model: freshly built.
             seed: of all that it draws.
-            own: options of its own, which come before these.
+            steps: optimizer steps of the run.
 
         """
         scope: Scope = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         schedule: Schedule = CubicRamp(self.ramp) if self.ramp else Constant()
-        given = {**{part.name: getattr(self, part.name) for part in fields(self)}, "scope": scope, "schedule": schedule}
-        return kind(model, **{"seed": seed, **{key: given[key] for key in kind.takes() & given.keys()}, **own})
+        options = {part.name: getattr(self, part.name) for part in fields(self)}
+        asked = {**options, "scope": scope, "schedule": schedule, "steps": max(1, steps)}
+        return Search.of(model, rule.in_run(asked), seed=seed)
 
 
 @dataclass(frozen=True)
@@ -121,17 +117,19 @@ class Job:
     recipe: Recipe = field(default_factory=Recipe)
     search: SearchOptions = field(default_factory=SearchOptions)
     initial: str = "kaiming_normal"
-    options: Method | None = None
+    options: Algorithm | None = None
 
     def __post_init__(self) -> None:
         known = named_method(self.method)
         if self.options is not None and type(self.options) is not type(known):
             raise SupermaskError(f"The options are of {self.options.name}, not of {self.method}.")
+        if self.options is not None and self.options != replace(known, **self.options.own_options()):
+            raise SupermaskError(f"Give the density of {self.method}, and what else searches share, in search=.")
         named(self.initial)
         checked_seed(self.seed)
 
     @property
-    def algorithm(self) -> Method:
+    def algorithm(self) -> Algorithm:
         """The method with its options."""
         return self.options or named_method(self.method)
 
@@ -151,7 +149,9 @@ class Job:
 
         What the method does not use is left out, and so are options that older runs did not have, at what they did.
         """
-        config: dict[str, Any] = json.loads(json.dumps({**asdict(self), "options": asdict(self.algorithm)}))
+        config: dict[str, Any] = json.loads(
+            json.dumps({**asdict(replace(self, options=None)), "options": self.algorithm.own_options()})
+        )
         for part, option, older in _LATER:
             section = config[part] if part else config
             if section[option] == older:
@@ -163,12 +163,12 @@ class Job:
         return config
 
 
-def _used(method: Method) -> set[str]:
+def _used(way: Algorithm) -> set[str]:
     """Return the names of the options of a search that make a difference to a method."""
-    if not isinstance(method, SearchMethod):
-        return {"density", "include", "dense"} if method.by_density else set()
-    taken = method.kind.takes() - {field.name for field in fields(method)}
-    return {*taken} | {option for option, part in (("floor", "scope"), ("ramp", "schedule")) if part in taken}
+    if way.rule is None:
+        return {"density", "include", "dense"} if way.by_density else set()
+    common = way.rule.common_names()
+    return {*common} | {option for option, part in (("floor", "scope"), ("ramp", "schedule")) if part in common}
 
 
 _LATER: tuple[tuple[str, str, Any], ...] = (

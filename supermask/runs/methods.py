@@ -1,4 +1,4 @@
-"""Every method by name: a new one is a file in `supermask/baselines/` and a line here."""
+"""Every method by name: a new one is a file in `supermask/baselines/` and a line here; a search is here by itself."""
 
 from difflib import get_close_matches
 
@@ -17,7 +17,7 @@ from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.dense import Trained
 from supermask.baselines.during_training import ADMM, SET, Gradual, RigL
 from supermask.baselines.heuristic import Heuristic, HeuristicTrained
-from supermask.baselines.method import Method
+from supermask.baselines.random_mask import RandomMaskRule
 from supermask.baselines.rounds import (
     IMP,
     FineTune,
@@ -28,34 +28,18 @@ from supermask.baselines.rounds import (
     ScratchB,
     ScratchE,
 )
-from supermask.baselines.searched import (
-    Binarised,
-    Frozen,
-    GemMined,
-    IteRanded,
-    Learned,
-    Multicoated,
-    Searched,
-    SearchedThenTrained,
-    Signed,
-    Structured,
-    Unsearched,
-)
+from supermask.baselines.searched_then_trained import SearchedThenTrained
 from supermask.errors import SupermaskError
+from supermask.search.edge_popup import EdgePopupRule
+from supermask.search.registry import RULES
+from supermask.search.rule import Algorithm
 
-_ALL: tuple[Method, ...] = (
-    Searched(),
+_ALL: tuple[Algorithm, ...] = (
+    EdgePopupRule(),
     Trained(),
-    Unsearched(),
+    RandomMaskRule(),
     SearchedThenTrained(),
-    Learned(),
-    GemMined(),
-    IteRanded(),
-    Binarised(),
-    Signed(),
-    Multicoated(),
-    Frozen(),
-    Structured(),
+    *(rule() for rule in RULES if rule is not EdgePopupRule),
     SNIP(),
     GraSP(),
     SynFlow(),
@@ -81,12 +65,12 @@ _ALL: tuple[Method, ...] = (
     Heuristic(),
     HeuristicTrained(),
 )
-METHODS: dict[str, Method] = {method.name: method for method in _ALL}
+METHODS: dict[str, Algorithm] = {method.name: method for method in _ALL}
 """Every method with its default options."""
 assert len(METHODS) == len(_ALL), "two methods have one name"
 
 
-def named_method(name: str) -> Method:
+def named_method(name: str) -> Algorithm:
     """Return the method of that name with its default options.
 
     Raises:

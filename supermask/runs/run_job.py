@@ -84,7 +84,8 @@ def run(
                 return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
 
         def measure(folder: Path) -> JobResult:
-            found = job.algorithm.find(_work(job, data_set, own, loop, folder, stages or folder / STAGES, resume))
+            context = _work(job, data_set, own, loop, folder, stages or folder / STAGES, resume)
+            found = context.carry_out(job.algorithm)
             kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
             return JobResult(**measured(found.outcome), **kept, details=found.details)
 
@@ -94,6 +95,7 @@ def run(
 def _work(
     job: Job, data_set: DataSet, device: torch.device, loop: Loop, folder: Path, stages: Path, resume: bool
 ) -> Work:
+    steps = job.training.steps(len(data_set.train))
     return Work(
         data=data_set,
         recipe=job.training,
@@ -108,7 +110,7 @@ def _work(
         weights=job.initial,
         include=job.search.include,
         dense=job.search.dense,
-        start_search=lambda kind, own: job.search.start(kind, build_network(job, data_set), job.seed, own),
+        start_search=lambda rule: job.search.start(rule, build_network(job, data_set), job.seed, steps),
     )
 
 

@@ -1,6 +1,5 @@
 """Searches: one file per algorithm that finds a strong ticket."""
 
-from supermask.search.base import Search
 from supermask.search.biprop import Biprop
 from supermask.search.edge_popup import EdgePopup
 from supermask.search.frozen import PartiallyFrozen
@@ -9,6 +8,7 @@ from supermask.search.iterand import IteRand
 from supermask.search.learned import LearnedSupermask
 from supermask.search.multicoated import MulticoatedSupermask
 from supermask.search.registry import SEARCHES
+from supermask.search.search import Search
 from supermask.search.signed import SignedSupermask
 from supermask.search.structured import StructuredPopup
 

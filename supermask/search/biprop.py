@@ -5,67 +5,66 @@ randomly weighted network", ICLR 2021, algorithm 1. `supermask.models.binary` ha
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Unpack
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
-from supermask.random.distributions import SignOf, named
-from supermask.random.transform import Treatment
+from supermask.random.distributions import Distribution, SignOf, named
 from supermask.random.weights import RandomWeight
-from supermask.search.edge_popup import EdgePopup, PopupChoices
+from supermask.search.edge_popup import RankedRule
+from supermask.search.rule import untold
+from supermask.search.search import Search
+from supermask.search.state import SearchState
 
 
-class Biprop(EdgePopup):
-    """A mask over sign(W) x alpha, alpha the mean of |W| over the kept weights of the layer.
+@final
+@dataclass(frozen=True, kw_only=True)
+class BipropRule(RankedRule):
+    """Biprop (Diffenderfer & Kailkhura 2021): edge-popup over the signs of weights, with a scale for each layer.
 
-    The straight-through gradient of a score is that of edge-popup over the real weights, dL/dw x W (x sign(s)): alpha
-    is taken for a constant (the authors' code). With signed constants, alpha is their magnitude and this is
-    edge-popup.
+    The mask is over sign(W) x alpha, alpha the mean of |W| over the kept weights of the layer. The straight-through
+    gradient of a score is that of edge-popup over the real weights, dL/dw x W (x sign(s)): alpha is taken for a
+    constant (the authors' code). With signed constants, alpha is their magnitude and this is edge-popup. The authors
+    ramp the density where it is low.
 
-    Args:
-        model: freshly built; its weights are replaced by random ones and parametrized, in place.
-        density: fraction of the prunable weights that is kept.
-        seed: of the random weights and of the first scores.
-        **choices: see `EdgePopup`; here the weights W are He normal unless given otherwise. The authors ramp the
-            density (`schedule`) where it is low.
-
-    Raises:
-        SupermaskError: as `EdgePopup`.
+    Attributes:
+        weights: distribution of the real weights, in place of the run's.
 
     """
 
     name: ClassVar[str] = "biprop"
+    weights: str = untold("kaiming_normal")  # of the command; in Python it may be a Distribution too
 
-    def __init__(self, model: nn.Module, *, density: float, seed: int = 0, **choices: Unpack[PopupChoices]) -> None:
-        self._real = named(choices.get("weights", "kaiming_normal"))
-        asked: PopupChoices = {**choices, "weights": SignOf(self._real)}
-        super().__init__(model, density=density, seed=seed, **asked)
+    @property
+    def distribution(self) -> Distribution:
+        """The distribution of the binary weights."""
+        return SignOf(named(self.weights))
 
-    def treatments(self) -> dict[str, Treatment]:
-        """Return the scales of the layers, over the magnitude of their binary weights."""
-        return {name: layer.treatment() for name, layer in self._layers.items() if isinstance(layer, Treated)}
+    def layer(self, state: SearchState, slot: Slot) -> Treated:
+        """Return the binary weight, whose gradient is that of the real one."""
+        binary = state.network.weights[slot.name]
+        real = RandomWeight(slot.shape, named(self.weights), binary.fans, binary.scale).grow(state.seed, slot.name)
+        return Treated(slot.parameter.detach().clone(), signed=self.signed, slope=real.to(slot.parameter))
+
+    def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
+        """Keep the largest scores, and take the scales of what is kept."""
+        state.keep_largest(scores, self.pools(state))
+        for layer in state.layers.values():
+            assert isinstance(layer, Treated)
+            _take_scale(layer)
+
+
+class Biprop(Search, rule=BipropRule):
+    """A mask over sign(W) x alpha: a search by `BipropRule`."""
 
     def scales(self) -> dict[str, float]:
         """Return alpha of each layer; 0 where nothing is kept."""
-        means = {
-            name: _mean(layer.slope, layer.mask) for name, layer in self._layers.items() if isinstance(layer, Treated)
-        }
-        return {name: float(mean) for name, mean in means.items()}
-
-    def _layer(self, slot: Slot) -> Treated:
-        binary = self.network.weights[slot.name]
-        real = RandomWeight(slot.shape, self._real, binary.fans, binary.scale).grow(self.seed, slot.name)
-        return Treated(slot.parameter.detach().clone(), signed=self._signed, slope=real.to(slot.parameter))
-
-    @torch.no_grad()
-    def _select(self, scores: Mapping[str, Tensor]) -> None:
-        super()._select(scores)
-        for layer in self._layers.values():
-            assert isinstance(layer, Treated)
-            _take_scale(layer)
+        layers = {name: layer for name, layer in self._layers.items() if isinstance(layer, Treated)}
+        return {name: float(_mean(layer.slope, layer.mask)) for name, layer in layers.items()}
 
 
 def _take_scale(layer: Treated) -> None:

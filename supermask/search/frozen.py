@@ -1,107 +1,119 @@
-"""Partially frozen networks: of a random part of the mask the seed says what it is, and only the rest is searched for.
+"""Partially frozen networks: the seed fixes a random part of the mask, and only the rest is searched for.
 
 Otsuka, Chijiwa, Garcia-Arias, Okoshi, Kawamura, Van Chu, Fujiki, Takeuchi, Motomura, "Partially frozen random networks
 contain compact strong lottery tickets", TMLR 2025, section 3.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Unpack
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import checked_density
-from supermask.masking.selection import Selection
-from supermask.random.transform import Fixed, Preset
-from supermask.search.edge_popup import EdgePopup, PopupChoices
+from supermask.masking.parametrization import Masked
+from supermask.parameters.parameters import Slot
+from supermask.random.transform import Preset
+from supermask.search.edge_popup import RankedRule
+from supermask.search.search import Search
+from supermask.search.state import SearchState
 
 
-class PartiallyFrozen(EdgePopup):
-    """Edge-popup in which a random part of each layer is pruned or kept in any case.
+@final
+@dataclass(frozen=True, kw_only=True)
+class PartiallyFrozenRule(RankedRule):
+    """Partially frozen networks (Otsuka et al. 2025): edge-popup where the seed fixes a part of the mask.
 
-    A layer of n weights has round(frozen x n) entries fixed: of them the share `locked` is kept, the rest pruned. The
-    file of the ticket holds the mask of the others alone.
+    A layer of n weights has round(frozen x n) fixed entries: the share `locked` of them is kept, the rest pruned. The
+    density counts the locked weights too. The file of the ticket holds the mask of the others alone.
 
-    Args:
-        model: freshly built; its weights are replaced by random ones and parametrized, in place.
-        density: fraction of the prunable weights that is kept, those in any case included.
-        seed: of all draws.
-        frozen: fraction of each layer that the seed fixes, in [0, 1].
-        locked: share of that part which is kept, in [0, 1]; None is the density, so that the fixed part is as dense as
-            the ticket.
-        **choices: see `EdgePopup`.
+    Attributes:
+        frozen: fraction of each layer that is fixed.
+        locked: share of that part which is kept; None is the density.
 
     Raises:
-        SupermaskError: as `EdgePopup`, or a layer is to keep fewer weights than are locked, or more than are not
-            pruned in any case.
+        SupermaskError: as `EdgePopup`, or a layer is to keep fewer weights than are locked, or more than are not fixed
+            as pruned.
 
     """
 
     name: ClassVar[str] = "partially_frozen"
+    frozen: float = 0.5
+    locked: float | None = None  # so that the fixed part is as dense as the ticket
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        density: float,
-        seed: int = 0,
-        frozen: float = 0.5,
-        locked: float | None = None,
-        **choices: Unpack[PopupChoices],
-    ) -> None:
-        self.frozen = checked_density(frozen, "frozen")
-        self.locked = checked_density(density) if locked is None else checked_density(locked, "locked")
-        self._fixed: dict[str, Fixed] = {}
-        self._by_rank = Selection(signed=True)
-        super().__init__(model, density=density, seed=seed, **choices)
-        self.options |= {"frozen": self.frozen, "locked": self.locked}
+    def __post_init__(self) -> None:
+        checked_density(self.frozen, "frozen")
+        if self.locked is not None:
+            checked_density(self.locked, "locked")
+        super().__post_init__()
 
-    def presets(self) -> dict[str, Preset]:
+    @property
+    def signed(self) -> bool:
+        """Ranks have infinities of both signs, whatever the scores are ranked by."""
+        return True
+
+    @property
+    def share(self) -> float:
+        """Share of the fixed part that is kept."""
+        share = self.kept if self.locked is None else self.locked
+        assert share is not None
+        return float(share)
+
+    def described(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        return {**super().described(), "frozen": float(self.frozen), "locked": self.share}
+
+    def presets(self, state: SearchState) -> dict[str, Preset]:
         """Return how many entries of each mask the seed fixes."""
-        return {name: self._preset(slot.parameter.numel()) for name, slot in self.network.masked.items()}
+        return {name: self._preset(slot.parameter.numel()) for name, slot in state.network.masked.items()}
 
-    def ranking(self) -> Mapping[str, Tensor]:
-        """Return the ranks: those of the scores, with locked weights above all and pruned ones below none."""
-        ranks = self._ranks(self.scores())
-        return ranks if self._signed else {name: rank.clamp(min=0.0) for name, rank in ranks.items()}
+    def ranking(self, state: SearchState, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the ranks: those of the scores, with locked weights above all and pruned ones below all."""
+        ranks = self._ranks(state, scores)
+        return ranks if self.score == "signed" else {name: rank.clamp(min=0.0) for name, rank in ranks.items()}
 
-    @torch.no_grad()
-    def _select(self, scores: Mapping[str, Tensor]) -> None:
-        self._by_rank.select(
-            self._pools(), self._ranks(scores), {name: each.mask for name, each in self._layers.items()}
-        )
-        for name, layer in self._layers.items():
-            free, locked = self._fixed[name]
-            if not torch.equal(layer.mask & ~free, locked):
-                fixed = self.presets()[name]
+    def layer(self, state: SearchState, slot: Slot) -> Masked:
+        """Return the masked weight with what the seed fixes of its mask."""
+        layer = super().layer(state, slot)
+        fixed = self._preset(slot.parameter.numel()).grow(state.seed, slot.name, slot.shape)
+        for name, places in fixed._asdict().items():  # regrown from the seed, so not part of the state
+            layer.register_buffer(name, places.to(layer.mask.device), persistent=False)
+        return layer
+
+    def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
+        """Keep the locked weights and the largest scores of the free ones."""
+        state.keep_largest(self._ranks(state, scores), self.pools(state))
+        for name, layer in state.layers.items():
+            if not torch.equal(layer.mask & ~layer.get_buffer("free"), layer.get_buffer("locked")):
+                fixed = self._preset(layer.mask.numel())
                 raise SupermaskError(
                     f"{name} keeps {int(layer.mask.sum()):,} of {layer.mask.numel():,} weights, which does not fit"
                     f" {fixed.locked:,} that are kept and {fixed.pruned:,} that are pruned in any case; freeze less, or"
                     " give each layer the same density (scope='layer')."
                 )
-            layer.refresh()
-
-    def _check(self) -> None:
-        self._by_rank.check()
 
     def _preset(self, count: int) -> Preset:
         fixed = round(self.frozen * count)
-        locked = round(self.locked * fixed)
+        locked = round(self.share * fixed)
         return Preset(pruned=fixed - locked, locked=locked)
 
-    def _ranks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _ranks(self, state: SearchState, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ranks = {}
         for name, score in scores.items():
-            free, locked = self._fixed_of(name, score)
-            rank = score.detach() if self._signed else score.detach().abs()
+            free, locked = (state.layers[name].get_buffer(part) for part in ("free", "locked"))
+            rank = score.detach() if self.score == "signed" else score.detach().abs()
             # NaN must stay NaN, so that it is found
             ranks[name] = torch.where(free, rank, torch.where(locked, torch.inf, -torch.inf).to(rank.dtype))
         return ranks
 
-    def _fixed_of(self, name: str, like: Tensor) -> Fixed:
-        fixed = self._fixed.get(name)
-        if fixed is None or fixed.free.device != like.device:
-            grown = self._preset(like.numel()).grow(self.seed, name, tuple(like.shape))
-            fixed = self._fixed[name] = Fixed(grown.free.to(like.device), grown.locked.to(like.device))
-        return fixed
+
+class PartiallyFrozen(Search, rule=PartiallyFrozenRule):
+    """Edge-popup in which the seed fixes a random part of each mask: a search by `PartiallyFrozenRule`."""
+
+    @property
+    def locked(self) -> float:
+        """Share of the fixed part that is kept."""
+        assert isinstance(self.rule, PartiallyFrozenRule)
+        return self.rule.share

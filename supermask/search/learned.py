@@ -4,39 +4,39 @@ Zhou, Lan, Liu, Yosinski, "Deconstructing lottery tickets: zeros, signs, and the
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Unpack
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.transformed import Sampled
 from supermask.parameters.parameters import Slot
-from supermask.random.distributions import SignOf, XavierNormal
+from supermask.random.distributions import Distribution, SignOf, XavierNormal
 from supermask.random.stream import philox
-from supermask.random.transform import Treatment
-from supermask.search.base import Choices, Search, refuse_nan
+from supermask.search.rule import Rule, common, refuse_nan, untold
+from supermask.search.search import Search
+from supermask.search.state import SearchState
+from supermask.training import Recipe
 
-Evaluated = Literal["rounded", "sampled"]
+Evaluated = Literal["sampled", "rounded"]
 
 
-class LearnedSupermask(Search):
-    """A supermask m ~ Bernoulli(sigmoid(s)) over frozen random weights, with a straight-through gradient to s.
+@final
+@dataclass(frozen=True, kw_only=True)
+class LearnedRule(Rule):
+    """The learned supermask (Zhou et al. 2019, section 5): the chance of each weight to be kept is trained.
 
-    The density is an outcome: no number of weights is promised. In training every optimizer step has a sample of its
-    own, drawn from (seed, parameter name, step).
+    A supermask m ~ Bernoulli(sigmoid(s)) over frozen random weights, with a straight-through gradient to s. The density
+    is an outcome: no number of weights is promised. In training every optimizer step has a sample of its own, drawn
+    from (seed, parameter name, step).
 
-    Args:
-        model: freshly built; its weights are replaced by random ones and parametrized, in place.
-        seed: of the random weights and of the samples.
-        logit: that all scores start from; 0 keeps half of the weights (the authors' code).
-        rescaled: dynamic weight rescaling: multiply the weights of a layer by n / (number kept) in every step
-            (section 5.2).
-        evaluated: the mask in evaluation, and of the ticket: "sampled" is the sample of the present step, as the
-            paper's figures are; "rounded" keeps what has a chance of one half or more, which does worse as long as
-            most chances are near one half.
-        **choices: see `EdgePopup`; here the weights are signed constants with the deviation of Glorot normal ones,
-            unless given otherwise.
+    Attributes:
+        logit: that all scores start from; sigmoid(logit) is the chance of a weight to be kept.
+        rescaled: multiply the weights of a layer by n / (number kept) in every step.
+        evaluated: measure a sample, as published ("sampled"), or keep what has a chance above one half ("rounded").
+        learning_rate: of the scores, without weight decay, in place of the recipe's (100 in the authors' notes).
 
     Raises:
         SupermaskError: as `Search`, or an option is out of range.
@@ -44,48 +44,52 @@ class LearnedSupermask(Search):
     """
 
     name: ClassVar[str] = "learned"
+    by_density: ClassVar[bool] = False
+    # signed constants with the deviation of Glorot normal weights, as in the paper
+    weights: str | Distribution = common(SignOf(XavierNormal()), told=False)
+    logit: float = 0.0  # keeps half of the weights, as the authors' code does
+    rescaled: bool = True  # section 5.2
+    # rounding does worse as long as most chances are near one half
+    evaluated: Evaluated = "sampled"
+    learning_rate: float = untold(100.0)
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        seed: int = 0,
-        logit: float = 0.0,
-        rescaled: bool = True,
-        evaluated: Evaluated = "sampled",
-        **choices: Unpack[Choices],
-    ) -> None:
-        if evaluated not in ("rounded", "sampled"):
-            raise SupermaskError(f"evaluated={evaluated!r} is unknown; known are rounded, sampled.")
-        if not abs(logit) < 30.0:
-            raise SupermaskError(f"logit={logit} is out of range; sigmoid(logit) is the chance of a weight to be kept.")
-        self.logit, self.rescaled, self.evaluated = logit, rescaled, evaluated
-        choices.setdefault("weights", SignOf(XavierNormal()))
-        options = {"logit": logit, "rescaled": rescaled, "evaluated": evaluated}
-        super().__init__(model, seed=seed, options=options, **choices)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.evaluated not in ("rounded", "sampled"):
+            raise SupermaskError(f"evaluated={self.evaluated!r} is unknown; known are rounded, sampled.")
+        if not abs(self.logit) < 30.0:
+            raise SupermaskError(
+                f"logit={self.logit} is out of range; sigmoid(logit) is the chance of a weight to be kept."
+            )
 
-    def ranking(self) -> Mapping[str, Tensor] | None:
-        """Return the scores if the mask rounds their chances; a sample is ranked by nothing."""
-        return self.scores() if self.evaluated == "rounded" else None
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the learning rate of the scores."""
+        return replace(recipe, learning_rate=self.learning_rate, weight_decay=0.0)
 
-    def treatments(self) -> dict[str, Treatment]:
-        """Return the gains of the layers, where weights are rescaled."""
-        layers = self._layers if self.rescaled else {}
-        return {name: layer.treatment() for name, layer in layers.items() if isinstance(layer, Sampled)}
+    def described(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        told = super().described()
+        return {**{name: told[name] for name in ("logit", "rescaled", "evaluated")}, **self.policy}
 
-    def _first_scores(self, slot: Slot) -> Tensor:
+    def ranking(self, state: SearchState, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """Return the scores if the mask rounds their chances; nothing ranks a sample."""
+        return scores if self.evaluated == "rounded" else None
+
+    def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
+        """Return scores that are all equal."""
         return torch.full(slot.shape, self.logit)
 
-    def _layer(self, slot: Slot) -> Sampled:
-        return Sampled(slot.parameter.detach().clone())
+    def layer(self, state: SearchState, slot: Slot) -> Sampled:
+        """Return the sampled weight."""
+        return Sampled(slot.parameter.detach().clone(), rescaled=self.rescaled)
 
-    @torch.no_grad()
-    def _select(self, scores: Mapping[str, Tensor]) -> None:
+    def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
+        """Draw the sample of the present step, and round where the mask is not that sample."""
         refuse_nan(scores)
-        for name, layer in self._layers.items():
+        for name, layer in state.layers.items():
             assert isinstance(layer, Sampled)
             score = scores[name]
-            layer.sample.copy_(self._draw(name, score) < torch.sigmoid(score))
+            layer.sample.copy_(_uniform(state, name, score) < torch.sigmoid(score))
             # a chance of exactly one half is rounded up, so that the start is not an empty network
             layer.mask.copy_(score >= 0.0 if self.evaluated == "rounded" else layer.sample)
             if self.rescaled:
@@ -93,11 +97,16 @@ class LearnedSupermask(Search):
                 layer.sample_gain.fill_(_gain(layer.sample))
             layer.refresh()
 
-    def _draw(self, name: str, score: Tensor) -> Tensor:
-        """Return uniform numbers of the score's shape; they depend on nothing but seed, name and step."""
-        key = int(philox(self.seed, "sample", name, self.steps).random_raw()) >> 1
-        generator = torch.Generator(score.device).manual_seed(key)
-        return torch.rand(score.shape, generator=generator, device=score.device)
+
+class LearnedSupermask(Search, rule=LearnedRule):
+    """A mask that is sampled by trained chances: a search by `LearnedRule`."""
+
+
+def _uniform(state: SearchState, name: str, score: Tensor) -> Tensor:
+    """Return uniform numbers of the score's shape; they depend on nothing but seed, name and step."""
+    key = int(philox(state.seed, "sample", name, state.steps).random_raw()) >> 1  # a torch seed has 63 bits
+    generator = torch.Generator(score.device).manual_seed(key)
+    return torch.rand(score.shape, generator=generator, device=score.device)
 
 
 def _gain(mask: Tensor) -> float:

@@ -5,36 +5,38 @@ ICML 2022.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
-from supermask.random.transform import Treatment
-from supermask.search.edge_popup import EdgePopup, PopupChoices
+from supermask.search.edge_popup import RankedRule
+from supermask.search.search import Search
+from supermask.search.state import SearchState
 
 MOST_COATS = 127
 """A count of coats is stored in a signed byte."""
 
 
-class MulticoatedSupermask(EdgePopup):
-    """Edge-popup whose kept weights are multiplied by the number of coats that keep them.
+@final
+@dataclass(frozen=True, kw_only=True)
+class MulticoatedRule(RankedRule):
+    """Multicoated supermasks (Okoshi et al. 2022): nested masks of one set of scores, added up.
 
-    Coat i of N keeps the largest density x (N - i + 1) / N of the scores, so each coat lies within the one before, and
-    the first is the mask. That spacing is our reading of the paper; its public configuration has densities of its own,
-    which `coats` takes. The straight-through gradient of the sum is that of each coat, N times.
+    A kept weight is multiplied by the number of coats that keep it. Coat i of N keeps the largest
+    density x (N - i + 1) / N of the scores, so each coat lies within the one before, and the first is the mask. That
+    spacing is our reading of the paper; its public configuration has densities of its own, which `coats` takes. The
+    straight-through gradient of the sum is that of each coat, N times.
 
-    Args:
-        model: freshly built; its weights are replaced by random ones and parametrized, in place.
-        density: fraction of the prunable weights that the first coat keeps.
-        seed: of the random weights and of the first scores.
-        coats: their number, or the fraction of the first coat that each of them keeps: (1, ...), falling.
-        **choices: see `EdgePopup`.
+    Attributes:
+        coats: their number, or the fraction of the first coat that each of them keeps: 1 ..., falling.
 
     Raises:
         SupermaskError: as `EdgePopup`, or the coats are out of range.
@@ -42,46 +44,56 @@ class MulticoatedSupermask(EdgePopup):
     """
 
     name: ClassVar[str] = "multicoated"
+    coats: int | tuple[float, ...] = 3
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        density: float,
-        seed: int = 0,
-        coats: int | tuple[float, ...] = 3,
-        **choices: Unpack[PopupChoices],
-    ) -> None:
-        self.coats = _checked(coats)
-        self._coats = list[list[Pool]]()
-        super().__init__(model, density=density, seed=seed, **choices)
-        self.options["coats"] = list(self.coats)
+    def __post_init__(self) -> None:
+        _ = self.fractions
+        super().__post_init__()
 
-    def treatments(self) -> dict[str, Treatment]:
-        """Return the coats of the kept weights."""
-        return {name: layer.treatment() for name, layer in self._layers.items() if isinstance(layer, Treated)}
+    @cached_property
+    def fractions(self) -> tuple[float, ...]:
+        """The fraction of the first coat that each coat keeps."""
+        return _checked(self.coats)
 
-    def _layer(self, slot: Slot) -> Treated:
+    def described(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        return {**super().described(), "coats": list(self.fractions)}
+
+    def layer(self, state: SearchState, slot: Slot) -> Treated:
+        """Return a weight that is multiplied by a count of coats."""
         frozen = slot.parameter.detach().clone()
-        return Treated(frozen, signed=self._signed, slope=frozen * len(self.coats))
+        return Treated(frozen, signed=self.signed, slope=frozen * len(self.fractions))
 
-    @torch.no_grad()
-    def _select(self, scores: Mapping[str, Tensor]) -> None:
-        density = self.schedule.density(self.steps, self.density)
-        if self._made != density:
-            self._made = density
-            self._coats = [self.budget.thinned(coat).pools(self.network.shapes, density * coat) for coat in self.coats]
-        masks = {name: torch.empty_like(layer.mask) for name, layer in self._layers.items()}
-        counts = {name: torch.zeros_like(layer.mask, dtype=torch.int8) for name, layer in self._layers.items()}
-        for pools in reversed(self._coats):  # the first coat comes last: its masks stay, and its faults are looked at
-            self._selection.select(pools, scores, masks)
+    def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
+        """Select the masks of all coats, and count them."""
+        masks = {name: torch.empty_like(mask) for name, mask in state.masks.items()}
+        counts = {name: torch.zeros_like(mask, dtype=torch.int8) for name, mask in state.masks.items()}
+        for pools in reversed(self._coats(state)):  # the first coat comes last: its masks stay, and its faults are seen
+            state.select(scores, pools, masks)
             for name, mask in masks.items():
                 counts[name] += mask
-        for name, layer in self._layers.items():
+        for name, layer in state.layers.items():
             assert isinstance(layer, Treated)
             layer.mask.copy_(masks[name])
             layer.factors.copy_(counts[name])
             layer.refresh()
+
+    def _coats(self, state: SearchState) -> list[list[Pool]]:
+        """Return the pools of each coat at the present step."""
+        density, shapes = self.density_at(state.steps), state.shapes
+        return state.at_density(
+            density, lambda: [self.budget.thinned(part).pools(shapes, density * part) for part in self.fractions]
+        )
+
+
+class MulticoatedSupermask(Search, rule=MulticoatedRule):
+    """Nested masks added up: a search by `MulticoatedRule`."""
+
+    @property
+    def coats(self) -> tuple[float, ...]:
+        """The fraction of the first coat that each coat keeps."""
+        assert isinstance(self.rule, MulticoatedRule)
+        return self.rule.fractions
 
 
 def _checked(coats: int | tuple[float, ...]) -> tuple[float, ...]:

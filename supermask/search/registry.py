@@ -3,29 +3,32 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from supermask.search.base import Search
-from supermask.search.biprop import Biprop
-from supermask.search.edge_popup import EdgePopup
-from supermask.search.frozen import PartiallyFrozen
-from supermask.search.gem_miner import GemMiner
-from supermask.search.iterand import IteRand
-from supermask.search.learned import LearnedSupermask
-from supermask.search.multicoated import MulticoatedSupermask
-from supermask.search.signed import SignedSupermask
-from supermask.search.structured import StructuredPopup
+from supermask.search.biprop import BipropRule
+from supermask.search.edge_popup import EdgePopupRule
+from supermask.search.frozen import PartiallyFrozenRule
+from supermask.search.gem_miner import GemMinerRule
+from supermask.search.iterand import IteRandRule
+from supermask.search.learned import LearnedRule
+from supermask.search.multicoated import MulticoatedRule
+from supermask.search.rule import Rule
+from supermask.search.search import Search
+from supermask.search.signed import SignedRule
+from supermask.search.structured import StructuredRule
 
-_ALL: tuple[type[Search], ...] = (
-    EdgePopup,
-    LearnedSupermask,
-    GemMiner,
-    IteRand,
-    Biprop,
-    SignedSupermask,
-    MulticoatedSupermask,
-    PartiallyFrozen,
-    StructuredPopup,
+RULES: tuple[type[Rule], ...] = (
+    EdgePopupRule,
+    LearnedRule,
+    GemMinerRule,
+    IteRandRule,
+    BipropRule,
+    SignedRule,
+    MulticoatedRule,
+    PartiallyFrozenRule,
+    StructuredRule,
 )
-SEARCHES: Mapping[str, type[Search]] = MappingProxyType({search.name: search for search in _ALL})
+"""The rule of every search."""
+
+SEARCHES: Mapping[str, type[Search]] = MappingProxyType({rule.name: Search.by(rule) for rule in RULES})
 """Every search by name."""
-assert len(SEARCHES) == len(_ALL), "two searches have one name"
-assert all(search.__doc__ for search in _ALL), "a search says nothing of itself"
+assert len(SEARCHES) == len(RULES), "two searches have one name"
+assert all(rule.__doc__ for rule in RULES), "a search says nothing of itself"

@@ -4,103 +4,111 @@ Koster, Grothe, Rettinger, "Signing the supermask: keep, hide, invert", ICLR 202
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Unpack
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.budget import Budget, Scope, checked_density, named_scope
-from supermask.masking.selection import Selection
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, XavierUniform
-from supermask.random.transform import Treatment
-from supermask.search.base import Choices, Search, drawn, refuse_nan
-from supermask.versions import describe
+from supermask.search.rule import BudgetedRule, common, drawn, refuse_nan
+from supermask.search.search import Search
+from supermask.search.state import SearchState
 
 THRESHOLD = 0.01
 """The default of the authors' layers (`tanh_th`)."""
 
 
-class SignedSupermask(Search):
-    """A ternary mask sign(s) over frozen random weights where |s| is large; the gradient goes straight through to s.
+@final
+@dataclass(frozen=True, kw_only=True)
+class SignedRule(BudgetedRule):
+    """Signed supermasks (Koster et al. 2022): weights are kept, kept with their sign flipped, or pruned.
+
+    A ternary mask sign(s) over frozen random weights where |s| is large; the gradient goes straight through to s. The
+    largest |s| are kept, exactly as many as the density says. Without a density, or with a threshold, |s| > threshold
+    is kept, as published; the density is then an outcome. The paper's weights are signed constants.
+
+    Attributes:
+        threshold: keep what has a score of larger magnitude, as published, and not the density that is asked for; 0
+            keeps exactly the density.
+        scores: distribution of the first scores.
+
+    """
+
+    name: ClassVar[str] = "signed"
+    scores: Distribution = common(XavierUniform())  # as the authors' files have it
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.threshold >= 0.0:
+            raise SupermaskError(f"threshold={self.threshold} is out of range; |score| is compared with it.")
+        super().__post_init__()
+
+    @property
+    def kept(self) -> float | None:
+        """Fraction of the prunable weights that is kept; None where the threshold decides."""
+        return None if self.density is None or self.threshold else float(self.density)
+
+    @property
+    def signed(self) -> bool:
+        """Masks are selected by magnitude."""
+        return False
+
+    def described(self) -> dict[str, Any]:
+        """Return the options as plain values: the threshold or the density, whichever decides."""
+        told = super().described()
+        chosen = ["threshold"] if self.kept is None else ["density", "scaled"]
+        return {name: told[name] for name in [*chosen, "scope", "scores", *self.policy]}
+
+    def ranking(self, state: SearchState, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the magnitudes of the scores."""
+        return {name: score.detach().abs() for name, score in scores.items()}
+
+    def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
+        """Draw the first scores of a parameter."""
+        return drawn(state, slot, self.scores)
+
+    def layer(self, state: SearchState, slot: Slot) -> Treated:
+        """Return a weight that is multiplied by a sign; the gradient of its score has no sign of its own."""
+        return Treated(slot.parameter.detach().clone(), signed=True)
+
+    def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
+        """Keep the large scores, and take their signs."""
+        if self.kept is None:
+            refuse_nan(scores)
+            for name, mask in state.masks.items():
+                mask.copy_(scores[name].abs() > self.threshold)
+        else:
+            state.select(scores, self.pools(state), state.masks)
+        for name, layer in state.layers.items():
+            assert isinstance(layer, Treated)
+            layer.factors.copy_(torch.where(scores[name] < 0.0, -1, 1))
+            layer.refresh()
+
+
+class SignedSupermask(Search, rule=SignedRule):
+    """A ternary mask over frozen random weights: a search by `SignedRule`.
 
     Args:
         model: freshly built; its weights are replaced by random ones and parametrized, in place.
         density: fraction of the prunable weights that is kept, exactly: the largest |s|. None keeps |s| > threshold,
             as published; the density is then an outcome.
-        seed: of the random weights and of the first scores.
         threshold: of |s|, where no density is given.
-        scope: what competes for the kept weights, where a density is given; see `EdgePopup`.
-        scaled: multiply the frozen weights by 1/sqrt(density), where one is given.
-        scores: distribution of the first scores (Glorot uniform, as the authors' files have it).
-        **choices: see `EdgePopup`. The paper's weights are signed constants.
-
-    Raises:
-        SupermaskError: as `EdgePopup`.
+        seed: of the random weights and of the first scores.
+        **options: see `SignedRule`.
 
     """
-
-    name: ClassVar[str] = "signed"
 
     def __init__(
         self,
         model: nn.Module,
         *,
         density: float | None = None,
-        seed: int = 0,
         threshold: float = THRESHOLD,
-        scope: str | Scope = "layer",
-        scaled: bool = True,
-        scores: Distribution = XavierUniform(),  # noqa: B008  frozen
-        **choices: Unpack[Choices],
+        seed: int = 0,
+        **options: Any,
     ) -> None:
-        if not threshold >= 0.0:
-            raise SupermaskError(f"threshold={threshold} is out of range; |score| is compared with it.")
-        self.density = None if density is None else checked_density(density)
-        self.threshold, self._scores = threshold, scores
-        self.budget = Budget(named_scope(scope))
-        self._selection = Selection(signed=False)
-        chosen = {"threshold": threshold} if density is None else {"density": density, "scaled": scaled}
-        options = {**chosen, "scope": describe(self.budget.scope), "scores": scores.describe()}
-        super().__init__(
-            model,
-            seed=seed,
-            density=1.0 if self.density is None else self.density,
-            budget=self.budget,
-            scaled=scaled,
-            options=options,
-            **choices,
-        )
-
-    def ranking(self) -> Mapping[str, Tensor]:
-        """Return the magnitudes of the scores."""
-        return {name: score.detach().abs() for name, score in self.scores().items()}
-
-    def treatments(self) -> dict[str, Treatment]:
-        """Return the signs of the kept weights."""
-        return {name: layer.treatment() for name, layer in self._layers.items() if isinstance(layer, Treated)}
-
-    def _first_scores(self, slot: Slot) -> Tensor:
-        return drawn(slot, self._scores, self.seed)
-
-    def _layer(self, slot: Slot) -> Treated:
-        return Treated(slot.parameter.detach().clone(), signed=True)
-
-    @torch.no_grad()
-    def _select(self, scores: Mapping[str, Tensor]) -> None:
-        masks = {name: layer.mask for name, layer in self._layers.items()}
-        if self.density is None:
-            refuse_nan(scores)
-        else:
-            self._selection.select(self.budget.pools(self.network.shapes, self.density), scores, masks)
-        for name, layer in self._layers.items():
-            assert isinstance(layer, Treated)
-            if self.density is None:
-                layer.mask.copy_(scores[name].abs() > self.threshold)
-            layer.factors.copy_(torch.where(scores[name] < 0.0, -1, 1))
-            layer.refresh()
-
-    def _check(self) -> None:
-        self._selection.check()
+        super().__init__(model, density=density, threshold=threshold if density is None else 0.0, seed=seed, **options)

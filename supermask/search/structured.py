@@ -1,45 +1,128 @@
 """Structured supermasks: edge-popup that keeps whole channels, blocks, or n of every m weights of a random network."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.budget import Budget, Scope, checked_density, named_scope
-from supermask.masking.granularity import Channels, Groups, NofM, Structure
+from supermask.masking.granularity import Blocks, Channels, Groups, NofM, Structure
 from supermask.masking.parametrization import Masked
-from supermask.masking.selection import Selection
 from supermask.parameters.parameters import Slot
-from supermask.search.base import Choices, Search, drawn, refuse_nan
 from supermask.search.edge_popup import SCORES
+from supermask.search.rule import BudgetedRule, drawn, refuse_nan
+from supermask.search.search import Search
+from supermask.search.state import SearchState
 from supermask.versions import describe
 
 
-class StructuredPopup(Search):
-    """Edge-popup (Ramanujan et al. 2020) whose mask has a structure.
+@final
+@dataclass(frozen=True, kw_only=True)
+class StructuredRule(BudgetedRule):
+    """Edge-popup that keeps whole channels, blocks, or n of every m weights of a random network.
 
     A group of weights is ranked by the sum of |s| over it; straight through, each of its scores takes the gradient of
     that sum, which is the sum of dL/dw x frozen over the group, times its own sign. In n of m, each weight is ranked
-    and trained as in edge-popup, among its m neighbours alone.
+    and trained as in edge-popup, among its m neighbours alone. The density is the fraction of the groups of a layer
+    that is kept, round(density x groups).
+
+    Attributes:
+        structure: what is kept together.
+        side: of channels: those that a layer reads ("in") or makes ("out").
+        rows: of a block, in output units.
+        columns: of a block, in weights of a unit.
+        n: weights kept of every m; the density is then n / m whatever is asked for.
+        m: weights of which n are kept.
+
+    Raises:
+        SupermaskError: as `EdgePopup`.
+
+    """
+
+    name: ClassVar[str] = "structured"
+    structure: Literal["channels", "blocks", "n_of_m"] = "blocks"
+    side: Literal["in", "out"] = "in"
+    rows: int = 4
+    columns: int = 4
+    n: int = 2
+    m: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.granularity
+
+    @cached_property
+    def granularity(self) -> Structure:
+        """What is kept together."""
+        if self.structure == "n_of_m":
+            return NofM(self.n, self.m)
+        return Channels(self.side) if self.structure == "channels" else Blocks(self.rows, self.columns)
+
+    @property
+    def kept(self) -> float | None:
+        """Fraction of the groups that is kept."""
+        if isinstance(self.granularity, NofM):
+            return self.n / self.m
+        if self.density is None:
+            raise SupermaskError(f"{self.granularity} has no density of its own; give density=.")
+        return float(self.density)
+
+    def described(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        told = {**super().described(), "structure": describe(self.granularity)}
+        return {name: told[name] for name in ("density", "structure", "scope", "scaled", *self.policy)}
+
+    def ranking(self, state: SearchState, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """Return the ranks of the weights, those of their groups; n of m ranks no weight above those of others."""
+        groups = self.granularity
+        return None if isinstance(groups, NofM) else _spread(groups, state, _pooled(groups, scores))
+
+    def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
+        """Draw the first scores of a parameter."""
+        return drawn(state, slot, SCORES)
+
+    def layer(self, state: SearchState, slot: Slot) -> Masked:
+        """Return the masked weight; where it has groups, their scores take one gradient."""
+        frozen = slot.parameter.detach().clone()
+        groups = self.granularity
+        return _Grouped(frozen, groups) if isinstance(groups, Groups) else Masked(frozen, signed=False)
+
+    def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
+        """Keep the groups of the largest ranks, or n of every m weights."""
+        if isinstance(self.granularity, NofM):
+            refuse_nan(scores)
+            masks = {name: self.granularity.mask(score.detach().abs()) for name, score in scores.items()}
+        else:
+            masks = _spread(self.granularity, state, self._kept_groups(state, _pooled(self.granularity, scores)))
+        for name, layer in state.layers.items():
+            layer.set_mask(masks[name])
+
+    def _kept_groups(self, state: SearchState, ranks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks of the groups, whose number the budget counts."""
+        assert self.kept is not None
+        kept = {name: torch.empty_like(rank, dtype=torch.bool) for name, rank in ranks.items()}
+        pools = self.budget.pools({name: tuple(rank.shape) for name, rank in ranks.items()}, self.kept)
+        state.select(ranks, pools, kept)
+        return kept
+
+
+class StructuredPopup(Search, rule=StructuredRule):
+    """Edge-popup (Ramanujan et al. 2020) whose mask has a structure: a search by `StructuredRule`.
 
     Args:
         model: freshly built; its weights are replaced by random ones and parametrized, in place.
         structure: `Channels(side)`, `Blocks(rows, columns)` or `NofM(n, m)` of `supermask.masking.granularity`.
-        density: fraction of the groups of a layer that is kept, round(density x groups); with n of m it is n / m and
-            may be left out.
+        density: fraction of the groups of a layer that is kept; with n of m it is n / m and may be left out.
         seed: of the random weights and of the first scores.
-        scope: which groups compete; see `EdgePopup`. With n of m they do so among themselves.
-        scaled: multiply the frozen weights by 1/sqrt(density).
-        **choices: see `EdgePopup`.
+        **options: see `StructuredRule`.
 
     Raises:
         SupermaskError: as `EdgePopup`, or the density is not that of the structure.
 
     """
-
-    name: ClassVar[str] = "structured"
 
     def __init__(
         self,
@@ -48,63 +131,29 @@ class StructuredPopup(Search):
         structure: Structure = Channels(),  # noqa: B008  frozen
         density: float | None = None,
         seed: int = 0,
-        scope: str | Scope = "layer",
-        scaled: bool = True,
-        **choices: Unpack[Choices],
+        **options: Any,
     ) -> None:
-        self.structure, self.density = structure, _density(structure, density)
-        self.budget = Budget(named_scope(scope))
-        self._selection = Selection(signed=True)
-        options = {
-            "density": self.density,
-            "structure": describe(structure),
-            "scope": describe(self.budget.scope),
-            "scaled": scaled,
-        }
-        super().__init__(
-            model, seed=seed, density=self.density, budget=self.budget, scaled=scaled, options=options, **choices
-        )
+        if isinstance(structure, NofM) and density not in (None, structure.n / structure.m):
+            own = structure.n / structure.m
+            raise SupermaskError(f"density={density} is not that of {structure}, which is {own:g}; leave it out.")
+        named: dict[str, Any] = {"structure": structure.name, **vars(structure)}
+        super().__init__(model, density=density, seed=seed, **named, **options)
 
-    def ranking(self) -> Mapping[str, Tensor] | None:
-        """Return the ranks of the weights, those of their groups; n of m ranks no weight above those of others."""
-        return None if isinstance(self.structure, NofM) else self._spread(self._ranks(self.scores()))
+    @property
+    def structure(self) -> Structure:
+        """What is kept together."""
+        assert isinstance(self.rule, StructuredRule)
+        return self.rule.granularity
 
-    def _first_scores(self, slot: Slot) -> Tensor:
-        return drawn(slot, SCORES, self.seed)
 
-    def _layer(self, slot: Slot) -> Masked:
-        frozen = slot.parameter.detach().clone()
-        return _Grouped(frozen, self.structure) if isinstance(self.structure, Groups) else Masked(frozen, signed=False)
+def _pooled(groups: Groups, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the ranks of the groups."""
+    return {name: groups.pool(score.detach().abs()) for name, score in scores.items()}
 
-    @torch.no_grad()
-    def _select(self, scores: Mapping[str, Tensor]) -> None:
-        masks = self._spread(self._kept_groups(scores)) if isinstance(self.structure, Groups) else self._among(scores)
-        for name, layer in self._layers.items():
-            layer.set_mask(masks[name])
 
-    def _kept_groups(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        ranks = self._ranks(scores)
-        kept = {name: torch.empty_like(rank, dtype=torch.bool) for name, rank in ranks.items()}
-        pools = self.budget.pools({name: tuple(rank.shape) for name, rank in ranks.items()}, self.density)
-        self._selection.select(pools, ranks, kept)
-        return kept
-
-    def _ranks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert isinstance(self.structure, Groups)
-        return {name: self.structure.pool(score.detach().abs()) for name, score in scores.items()}
-
-    def _spread(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert isinstance(self.structure, Groups)
-        shapes = self.network.shapes
-        return {name: self.structure.spread(value, shapes[name]) for name, value in values.items()}
-
-    def _among(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert isinstance(self.structure, NofM)
-        refuse_nan(scores)
-        return {name: self.structure.mask(score.detach().abs()) for name, score in scores.items()}
-
-    def _check(self) -> None:
-        self._selection.check()
+def _spread(groups: Groups, state: SearchState, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return each group's value at its weights."""
+    return {name: groups.spread(value, state.shapes[name]) for name, value in values.items()}
 
 
 class _Grouped(Masked):
@@ -136,14 +185,3 @@ class _StraightThroughGroups(torch.autograd.Function):
         scores, frozen = ctx.saved_tensors
         pooled = ctx.groups.pool(gradients[0] * frozen)
         return ctx.groups.spread(pooled, tuple(scores.shape)) * scores.sign(), None, None, None
-
-
-def _density(structure: Structure, density: float | None) -> float:
-    if isinstance(structure, NofM):
-        own = structure.n / structure.m
-        if density is not None and density != own:
-            raise SupermaskError(f"density={density} is not that of {structure}, which is {own:g}; leave it out.")
-        return own
-    if density is None:
-        raise SupermaskError(f"{structure} has no density of its own; give density=.")
-    return checked_density(density)

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -249,7 +248,7 @@ def test_help_names_every_method_and_shows_the_options_of_each(command, toy, mon
     listed = shown.split("Methods, separated by commas: ")[1].split(". ")[0].split(", ")
     assert {*listed, Toy.name} == {*METHODS}
     for name, method in METHODS.items():
-        for option in fields(method):
+        for option in method.own_fields():
             assert f"--{name}.{option.name}".replace("_", "-") in shown
 
 
@@ -283,7 +282,7 @@ def test_help_fits_two_screens_and_names_what_it_leaves_out(command, monkeypatch
     assert "--learning-rate" in flat
     if command == "compare":
         for name, method in METHODS.items():
-            assert name in flat or not fields(method)
+            assert name in flat or not method.own_fields()
 
 
 def test_help_of_nothing_is_told(capsys):

@@ -1,14 +1,13 @@
 """Jobs and the folders of their runs."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import safetensors.torch
 import torch
 
 from supermask import RunError, SupermaskError, Ticket, models
-from supermask.baselines.searched import SearchMethod
 from supermask.runs import METHODS, Job, RunFolder, SearchOptions, run
 from supermask.runs import run_job as module
 from supermask.training import Recipe, Stopped
@@ -23,7 +22,7 @@ def test_every_method_runs_and_leaves_its_files(tmp_path, method):
     files = {path.name for path in tmp_path.iterdir()}
     kept = set() if method == "dense" else {"network.ticket"}
     strong = bool(kept) and not Ticket.load(tmp_path / "network.ticket").provenance.get("trained", False)
-    search = isinstance(METHODS[method], SearchMethod) and method != "edge_popup_trained"
+    search = METHODS[method].rule is not None and method != "edge_popup_trained"
     assert strong == (search or method == "heuristic")
     kept |= set() if strong else {"network.safetensors"}
     kept |= {"network.compressed"} if method == "deep_compression" else set()
@@ -160,3 +159,10 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SupermaskError, match="Cannot write the folder"):
         run(JOB, tmp_path / "file" / "run")
+
+
+def test_the_options_of_all_searches_are_those_of_edge_popup_with_their_defaults():
+    rule = METHODS["edge_popup"]
+    for part in fields(SearchOptions):
+        if part.name not in ("floor", "ramp", "density"):  # of the scope, of the schedule; always given
+            assert getattr(rule, part.name) == getattr(SearchOptions(), part.name)

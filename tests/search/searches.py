@@ -1,4 +1,4 @@
-"""The searches that the conformance suite holds to one contract: a new search is a line here."""
+"""The searches that the conformance suite holds to one contract: all that are registered, some in several ways."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from supermask.masking.budget import Global
 from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.masking.schedule import CubicRamp
 from supermask.search import (
+    SEARCHES,
     Biprop,
     EdgePopup,
     GemMiner,
@@ -19,6 +20,7 @@ from supermask.search import (
     SignedSupermask,
     StructuredPopup,
 )
+from supermask.search.rule import BudgetedRule
 
 
 @dataclass(frozen=True)
@@ -63,4 +65,9 @@ LINES = {
     "channels": Line(StructuredPopup, {"density": 0.5, "structure": Channels("out")}),
     "blocks": Line(StructuredPopup, {"density": 0.3, "structure": Blocks(2, 3)}),
     "n of m": Line(StructuredPopup, {"structure": NofM(1, 3)}),
+}
+LINES |= {
+    name: Line(search, {"density": 0.3} if issubclass(search.kind, BudgetedRule) else {})
+    for name, search in SEARCHES.items()
+    if search not in {line.search for line in LINES.values()}
 }

@@ -23,8 +23,10 @@ from supermask.search import (
     LearnedSupermask,
     MulticoatedSupermask,
     PartiallyFrozen,
+    Search,
     SignedSupermask,
 )
+from supermask.search.iterand import IteRandRule
 
 # ---- learned supermasks (Zhou et al. 2019)
 
@@ -113,6 +115,14 @@ def test_gem_miner_follows_algorithm_one():
 def test_gem_miner_refuses_what_it_cannot_do(options, says):
     with pytest.raises(SupermaskError, match=says):
         GemMiner(linear(), **{"density": 0.5, "steps": 10, **options})
+
+
+def test_gem_miner_wants_to_know_its_steps_before_it_touches_the_model():
+    model = linear()
+    before = model.weight.detach().clone()
+    with pytest.raises(SupermaskError, match="give steps="):
+        GemMiner(model, density=0.5)
+    assert torch.equal(model.weight, before)
 
 
 # ---- IteRand (Chijiwa et al. 2021)
@@ -272,6 +282,40 @@ def test_nothing_frozen_is_edge_popup():
 def test_a_budget_that_the_fixed_part_does_not_allow_is_refused():
     with pytest.raises(SupermaskError, match="does not fit 48 that are kept and 0 that are pruned"):
         PartiallyFrozen(linear(), density=0.3, frozen=0.5, locked=1.0)
+
+
+# ---- what is asked for
+
+
+def test_a_density_that_is_missing_is_asked_for_before_the_model_is_touched():
+    model = linear()
+    before = model.weight.detach().clone()
+    with pytest.raises(SupermaskError, match="edge_popup needs a density; give density="):
+        EdgePopup(model)
+    assert torch.equal(model.weight, before)
+
+
+def test_a_search_and_its_rule_are_one_thing():
+    rule = IteRandRule(density=0.4, every=2)
+    one, other = Search(linear(), rule, seed=3), IteRand(linear(), density=0.4, every=2, seed=3)
+    assert one.rule == other.rule == rule
+    assert (one.every, one.density, one.name) == (2, 0.4, "iterand")
+    assert torch.equal(one.model.weight, other.model.weight)
+    assert one.options == other.options
+    assert type(Search.of(linear(), rule)) is IteRand
+    assert Search(linear(), rule, density=0.2).density == 0.2
+    with pytest.raises(AttributeError, match="penalty"):
+        _ = one.penalty
+    with pytest.raises(TypeError, match="penalty"):
+        IteRand(linear(), density=0.4, penalty=1.0)
+
+
+def test_iterand_keeps_its_random_weights_whole_where_others_pack_them():
+    plain, packed = (IteRand(linear(), density=0.4, every=1, rate=0.5, packed=option) for option in (False, True))
+    for search in (plain, packed):
+        search.step()
+        assert torch.equal(search.ticket().apply(linear()).weight, search.model.weight)
+    assert torch.equal(plain.model.weight, packed.model.weight)
 
 
 # ---- edge-popup over the whole network

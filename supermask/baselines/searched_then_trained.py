@@ -1,0 +1,35 @@
+"""A strong ticket that is trained after all: edge-popup chooses the mask, then the kept weights learn."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from supermask.baselines.method import Found, Method, Work
+from supermask.search.edge_popup import EdgePopupRule
+
+
+@dataclass(frozen=True)
+class SearchDetails:
+    """What a search adds to the result of the training that follows it: its own test accuracy, a fraction."""
+
+    untrained_accuracy: float
+
+
+@dataclass(frozen=True)
+class SearchedThenTrained(Method):
+    """Edge-popup, after which the kept weights of its ticket are trained with the same recipe, biases too."""
+
+    name: ClassVar[str] = "edge_popup_trained"
+    details_kind: ClassVar[type] = SearchDetails
+
+    @property
+    def rule(self) -> EdgePopupRule:
+        """The rule of the search."""
+        return EdgePopupRule()
+
+    def find(self, work: Work) -> Found:
+        """Search for a mask, and train what it keeps."""
+        search = work.search(self.rule)
+        untrained = work.train(search, stage=f"search-density{work.density:g}")
+        network = work.sparse(ticket=search.ticket())
+        details = SearchDetails(untrained.test.accuracy)
+        return Found(network, work.train(network), search.ranking(), details)

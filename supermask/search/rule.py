@@ -1,0 +1,271 @@
+"""What a search is: one frozen dataclass of its rule, whose fields are its options."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from supermask.errors import SupermaskError
+from supermask.masking.budget import Budget, PerLayer, Pool, Scope, checked_density, named_scope
+from supermask.masking.parametrization import Masked
+from supermask.parameters.parameters import Slot
+from supermask.parameters.roles import Policy
+from supermask.random.distributions import Distribution, Fans, named
+from supermask.random.transform import Preset
+from supermask.random.weights import RandomWeight
+from supermask.search.state import SearchState
+from supermask.training import Recipe
+from supermask.versions import describe
+
+
+@dataclass(frozen=True)
+class Algorithm(ABC):
+    """A search or another method of the comparison: a frozen dataclass whose fields are its options."""
+
+    name: ClassVar[str]
+    by_density: ClassVar[bool] = True
+    """Whether the density that is asked for makes a difference."""
+
+    trains: ClassVar[bool] = True
+    """Whether anything is trained."""
+
+    details_kind: ClassVar[type | None] = None
+    """The kind of the details of its results: a frozen dataclass, whose values stand in JSON beside the others."""
+
+    @property
+    def rule(self) -> "Rule | None":
+        """The rule by which a strong ticket is searched for; None where none is."""
+        return None
+
+    @classmethod
+    def own_fields(cls) -> tuple[Field[Any], ...]:
+        """Return the options of this algorithm alone, which the commands name `--NAME.OPTION`."""
+        return fields(cls)
+
+    def own_options(self) -> dict[str, Any]:
+        """Return the algorithm's own options by name."""
+        return {part.name: getattr(self, part.name) for part in self.own_fields()}
+
+    def shared(self) -> "Algorithm":
+        """Return the method with those of its options that its stages do not depend on at their defaults.
+
+        Runs for which this is the same, and all else but the density, share their stages.
+        """
+        return self
+
+
+def common(default: Any, *, fixed: bool = False, told: bool = True) -> Any:
+    """Return a field for an option that the commands set for all searches of a run at once, and not by `--NAME.OPTION`.
+
+    Args:
+        default: of this search.
+        fixed: the commands leave it at its default; only a caller in Python sets it.
+        told: it is part of the provenance of a ticket.
+
+    """
+    return field(default=default, metadata={"common": True, "fixed": fixed, "told": told})
+
+
+def untold(default: Any) -> Any:
+    """Return a field for an option of one search that is not part of the provenance of a ticket."""
+    return field(default=default, metadata={"told": False})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(Algorithm, Policy):
+    """How a mask is searched for: where scores start, and how they choose the mask after each optimizer step.
+
+    A search is a final subclass: its fields are its options, and it says `first_scores` and `select`. The rest has
+    defaults. A rule holds no state: what changes is in the `SearchState` that it is handed.
+
+    Attributes:
+        weights: distribution of the frozen weights, by name or a `Distribution`.
+        include: parameters that are masked besides those of two or more dimensions with "weight" in their name.
+        dense: parameters that stay random and whole; they do not count as prunable.
+        learned: parameters that are trained as usual and stored in the ticket.
+        bias: "none" (zero), "frozen" (random) or "learned".
+        norm: "affine_off", "frozen" (as the model has it), "learned" or "none" (bypassed).
+
+    Raises:
+        SupermaskError: an option is out of range.
+
+    """
+
+    weights: str | Distribution = common("signed_constant", told=False)  # a ticket holds it by itself
+
+    @property
+    def rule(self) -> "Rule":
+        """The rule itself."""
+        return self
+
+    @classmethod
+    def own_fields(cls) -> tuple[Field[Any], ...]:
+        """Return the options of this search alone."""
+        of_all = {part.name for part in fields(Policy)}
+        return tuple(part for part in fields(cls) if not part.metadata.get("common") and part.name not in of_all)
+
+    @classmethod
+    def common_names(cls) -> tuple[str, ...]:
+        """Return the names of the options that other searches have too."""
+        own = {part.name for part in cls.own_fields()}
+        return tuple(part.name for part in fields(cls) if part.name not in own)
+
+    def in_run(self, asked: Mapping[str, Any]) -> Self:
+        """Return the rule with those of the options of a run that it has and that are not fixed."""
+        fixed = {part.name for part in fields(self) if part.metadata.get("fixed")}
+        return replace(self, **{name: asked[name] for name in self.common_names() if name in asked.keys() - fixed})
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Return how the scores are trained in a run, given its recipe."""
+        return recipe
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """What becomes of the parameters, as plain values."""
+        return {part.name: getattr(self, part.name) for part in fields(Policy)}
+
+    @property
+    def distribution(self) -> Distribution:
+        """The distribution of the frozen weights."""
+        return named(self.weights)
+
+    @property
+    def kept(self) -> float | None:
+        """Fraction of the prunable weights that is kept; None where it is an outcome.
+
+        Raises:
+            SupermaskError: it has to be given, and is not.
+
+        """
+        return None
+
+    @property
+    def budget(self) -> Budget:
+        """How the density is shared out."""
+        return Budget(PerLayer())
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the frozen weights of a layer are multiplied by 1/sqrt(its density)."""
+        return False
+
+    @property
+    def signed(self) -> bool:
+        """Whether masks are selected by ranks with their sign, not by their magnitudes."""
+        return True
+
+    def described(self) -> dict[str, Any]:
+        """Return the options as plain values, for the provenance of a ticket.
+
+        The order is kept by the file of a ticket: shared options, the roles of the parameters, the search's own.
+        """
+        told = {part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.metadata.get("told", True)}
+        first = {name: told[name] for name in self.common_names() if name in told.keys() - self.policy.keys()}
+        return {**first, **self.policy, **{name: told[name] for name in self.own_options() if name in told}}
+
+    @abstractmethod
+    def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
+        """Return the scores that a parameter starts from, of its shape; they come from (seed, name) alone."""
+
+    @abstractmethod
+    def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
+        """Let every layer take the mask that the present scores choose.
+
+        Raises:
+            SupermaskError: a score is NaN, or a layer is emptied that must not be.
+
+        """
+
+    def layer(self, state: SearchState, slot: Slot) -> Masked:
+        """Return the masked weight of a parameter that still holds its random weight."""
+        return Masked(slot.parameter.detach().clone(), signed=self.signed)
+
+    def ranking(self, state: SearchState, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """Return what ranks each kept weight of a layer above the pruned ones, or None if the mask is not a ranking."""
+        return scores
+
+    def presets(self, state: SearchState) -> dict[str, Preset]:
+        """Return by parameter name what part of its mask the seed fixes; nothing where all of it is searched for."""
+        return {}
+
+    def complete(self, steps: int) -> bool:
+        """Return whether the search has reached the density that was asked for."""
+        return True
+
+    def before_step(self, state: SearchState, scores: Mapping[str, nn.Parameter]) -> None:
+        """Change the gradients of the scores before an optimizer step."""
+
+    def after_step(self, state: SearchState) -> None:
+        """Do what follows the selection of a step."""
+
+    def about(self) -> str:
+        """Return what the text of a search says before its steps."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetedRule(Rule):
+    """A rule that keeps as many weights as a density says.
+
+    Attributes:
+        density: fraction of the prunable weights that is kept, in [0, 1].
+        scope: what competes for the kept weights: "layer", "global", "erk", "smart_ratio" or a `Scope`.
+        scaled: multiply the frozen weights by 1/sqrt(density) (of their layer, where layers differ), so that the pruned
+            network keeps the variance of the distribution. Ramanujan et al. 2020, section 4.2 ("scaled").
+
+    """
+
+    density: float | None = common(None)  # a run or a caller gives it: there is no density that is right for all
+    scope: str | Scope = common("layer")
+    scaled: bool = common(True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.density is not None:
+            checked_density(self.density)
+        _ = self.budget  # refuses an unknown scope, or a density of a layer's own that is out of range
+
+    @property
+    def kept(self) -> float | None:
+        """Fraction of the prunable weights that is kept."""
+        if self.density is None:
+            raise SupermaskError(f"{self.name} needs a density; give density=, the fraction of weights to keep.")
+        return float(self.density)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """How the density is shared out."""
+        return Budget(named_scope(self.scope))
+
+    def described(self) -> dict[str, Any]:
+        """Return the options as plain values."""
+        return {**super().described(), "density": self.kept, "scope": describe(self.budget.scope)}
+
+    def pools(self, state: SearchState) -> list[Pool]:
+        """Return the pools of all layers at the density."""
+        kept = self.kept
+        assert kept is not None
+        return state.at_density(kept, lambda: self.budget.pools(state.shapes, kept))
+
+
+def drawn(state: SearchState, slot: Slot, distribution: Distribution, fans: Fans | None = None) -> Tensor:
+    """Return first scores of a parameter from (seed, name), independent of its weights; float32 on the CPU."""
+    weight = state.network.weights[slot.name]
+    return RandomWeight(weight.shape, distribution, fans or weight.fans).grow(state.seed, slot.name, "scores")
+
+
+def refuse_nan(scores: Mapping[str, Tensor]) -> None:
+    """Raise SupermaskError if a score is NaN, by which nothing can be ranked or compared."""
+    for name, score in scores.items():
+        if bool(score.isnan().any()):
+            raise SupermaskError(f"A score of {name} is NaN; the training diverged: lower the learning rate.")
+
+
+def _plain(value: Any) -> Any:
+    """Return the value of an option as JSON keeps it."""
+    if isinstance(value, Distribution):
+        return value.describe()
+    return describe(value) if is_dataclass(value) else value

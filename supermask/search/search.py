@@ -1,0 +1,255 @@
+"""The search for a strong ticket: frozen random weights, trained scores, and a rule by which they choose the mask."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from functools import cached_property
+from inspect import Parameter, Signature
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from supermask.errors import SupermaskError
+from supermask.masking.parametrization import attach, baked
+from supermask.parameters.parameters import Slot
+from supermask.random.transform import Preset, Treatment
+from supermask.search.rule import Rule
+from supermask.search.state import SearchState
+from supermask.ticket import Ticket
+from supermask.ticket.random_network import RandomNetwork
+from supermask.versions import versions
+
+
+class Search:
+    """A search over any module: the weights are frozen at random, scores are trained, and choose the mask by a rule.
+
+    Every search is this class. A subclass such as `EdgePopup` names the rule, so that its options are keywords:
+    `EdgePopup(model, density=0.3)` is `Search(model, EdgePopupRule(density=0.3))`.
+
+    Args:
+        model: freshly built; its weights are replaced by random ones and parametrized, in place.
+        rule: how masks are searched for; a subclass that names a rule has it already.
+        seed: of the random weights and of all that the search draws.
+        **options: of the rule, in place of those that it has. They can be read as attributes of the search.
+
+    Attributes:
+        model: the module given; call it as usual.
+        network: the random network and the roles of its parameters.
+        rule: the rule with its options.
+
+    Raises:
+        SupermaskError: an option is out of range, a name matches nothing, nothing is left to prune, or a global budget
+            empties a layer.
+
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[type[Rule]]
+    """The rule that a subclass names."""
+
+    _named: ClassVar[dict[type[Rule], type["Search"]]] = {}
+
+    def __init_subclass__(cls, rule: type[Rule] | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if rule is not None:
+            cls.kind, cls.name = rule, rule.name
+            cls.__signature__ = _signature(rule)  # type: ignore[attr-defined]
+            cls._named[rule] = cls
+
+    def __init__(self, model: nn.Module, rule: Rule | None = None, *, seed: int = 0, **options: Any) -> None:
+        self.rule = self.kind(**options) if rule is None else replace(rule, **options)
+        self.model = model
+        self.network = RandomNetwork(
+            model,
+            seed=seed,
+            distribution=self.rule.distribution,
+            policy=self.rule,
+            budget=self.rule.budget,
+            density=1.0 if self.rule.kept is None else self.rule.kept,
+            scaled=self.rule.scaled,
+        )
+        self._state = SearchState(self.network, signed=self.rule.signed)
+        self._layers = self._state.layers
+        masked = self.network.masked
+        first = {name: self.rule.first_scores(self._state, slot).to(slot.parameter) for name, slot in masked.items()}
+        # before anything is attached: a refusal leaves no half-made search behind
+        for name, slot in masked.items():
+            self._layers[name] = self.rule.layer(self._state, slot)
+        self._select(first)
+        for name, slot in masked.items():
+            _attach(self._layers[name], slot, first[name])
+
+    @classmethod
+    def by(cls, rule: type[Rule]) -> type["Search"]:
+        """Return the search that names this rule: the class of that kind, or a new one called like the rule."""
+        return cls._named.get(rule) or type(rule.__name__, (Search,), {"__doc__": rule.__doc__}, rule=rule)
+
+    @classmethod
+    def of(cls, model: nn.Module, rule: Rule, *, seed: int = 0) -> "Search":
+        """Return a search by a rule, of the class that names the rule."""
+        kind = cls.by(type(rule))
+        search = kind.__new__(kind)
+        Search.__init__(search, model, rule, seed=seed)  # a class may read its keywords in a way of its own
+        return search
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "rule":
+            raise AttributeError(name)  # a copy in the making has no rule yet
+        return getattr(self.rule, name)
+
+    def __repr__(self) -> str:
+        prunable = sum(score.numel() for score in self.scores().values())
+        about = f"{self.rule.about()}{self.steps:,} steps"
+        return f"{type(self).__name__}({prunable:,} weights in {len(self._layers)} layers, {about})"
+
+    @property
+    def seed(self) -> int:
+        """The seed of the random weights and of all that the search draws."""
+        return self.network.seed
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The options of the rule as plain values."""
+        return self.rule.described()
+
+    @property
+    def density(self) -> float | None:
+        """Fraction of the prunable weights that is kept; None where it is an outcome."""
+        return self.rule.kept
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps so far."""
+        return self._state.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._state.steps = steps
+
+    @property
+    def complete(self) -> bool:
+        """Whether the search has reached the density that was asked for."""
+        return self.rule.complete(self.steps)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what an optimizer trains: the scores, then the parameters that are learned as usual."""
+        yield from self.scores().values()
+        yield from (slot.parameter for slot in self.network.learned.values())
+
+    def scores(self) -> dict[str, nn.Parameter]:
+        """Return the scores by parameter name: each has the shape, dtype and device of its weight."""
+        return {name: slot.parameter for name, slot in self.network.masked.items()}
+
+    def ranking(self) -> Mapping[str, Tensor] | None:
+        """Return what ranks each kept weight of a layer above the pruned ones, or None if the mask is not a ranking."""
+        return self.rule.ranking(self._state, self.scores())
+
+    def frozen_weights(self) -> dict[str, Tensor]:
+        """Return copies of the unpruned random weights by parameter name."""
+        return {name: layer.frozen.clone() for name, layer in self._layers.items()}
+
+    def masks(self) -> dict[str, Tensor]:
+        """Return copies of the masks by parameter name: bool tensors, True = kept.
+
+        Raises:
+            SupermaskError: what a `step` on a GPU would have had to wait for.
+
+        """
+        self._state.check()
+        return {name: mask.clone() for name, mask in self._state.masks.items()}
+
+    def treatments(self) -> dict[str, Treatment]:
+        """Return what is done to the kept random weights by parameter name; nothing where they stay as they are."""
+        made = {name: layer.treatment() for name, layer in self._layers.items()}
+        return {name: treatment for name, treatment in made.items() if treatment is not None}
+
+    def presets(self) -> dict[str, Preset]:
+        """Return by parameter name what part of its mask the seed fixes; nothing where all of it is searched for."""
+        return self.rule.presets(self._state)
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Change the gradients of the scores as the rule says; call it once before each `optimizer.step()`.
+
+        Most rules change nothing, and the call may then be left out.
+        """
+        self.rule.before_step(self._state, self.scores())
+
+    def step(self) -> None:
+        """Advance the search and select the masks; call it once after each `optimizer.step()`.
+
+        On a GPU this does not wait where it need not; what is wrong there is raised by the next call of `masks`,
+        `ticket` or `state_dict`.
+
+        Raises:
+            SupermaskError: a score is NaN, or a layer is emptied that must not be.
+
+        """
+        self.steps += 1
+        self._select(self.scores())
+        self.rule.after_step(self._state)
+
+    def baked(self) -> nn.Module:
+        """Return a copy of the model with the present masked weights as plain parameters, pruned ones +0.
+
+        It takes no gradients, shares nothing with the search, and gives the same outputs as the search's model in
+        evaluation mode, bit for bit.
+        """
+        return baked(self.model)
+
+    def ticket(self, **provenance: Any) -> Ticket:
+        """Return the ticket of the present masks, statistics and learned tensors.
+
+        Args:
+            **provenance: plain values to keep with it, e.g. model="lenet_300_100", data="mnist", metrics={...}.
+
+        """
+        made = {"algorithm": self.name, "options": self.options, "steps": self.steps, "versions": versions()}
+        return self.network.ticket(
+            self.masks(), {**made, **provenance}, treatments=self.treatments(), presets=self.presets()
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a search needs to go on, but the optimizer.
+
+        Raises:
+            SupermaskError: what a `step` on a GPU would have had to wait for.
+
+        """
+        self._state.check()
+        return {"steps": self.steps, "digest": self.network.digest, "model": self.model.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state that `state_dict` returned for a search with the same arguments.
+
+        Raises:
+            SupermaskError: the state is of a search over other random weights.
+
+        """
+        if state["digest"] != self.network.digest:
+            raise SupermaskError(
+                "The state is of a search over other random weights; make this one with the same seed, weights, density"
+                " and scope."
+            )
+        self.steps = state["steps"]
+        self.model.load_state_dict(state["model"])
+
+    @torch.no_grad()
+    def _select(self, scores: Mapping[str, Tensor]) -> None:
+        self.rule.select(self._state, scores)
+
+
+def _signature(rule: type[Rule]) -> Signature:
+    """Return the signature of a search whose keywords are the options of a rule."""
+    options = [
+        Parameter(part.name, Parameter.KEYWORD_ONLY, default=part.default, annotation=part.type)
+        for part in fields(rule)
+    ]
+    seed = Parameter("seed", Parameter.KEYWORD_ONLY, default=0, annotation=int)
+    return Signature([Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, annotation=nn.Module), seed, *options])
+
+
+@torch.no_grad()
+def _attach(layer: nn.Module, slot: Slot, first: Tensor) -> None:
+    """Let a parameter that held a random weight hold its scores, and its modules read the masked weight."""
+    slot.parameter.copy_(first)
+    attach(slot.places, layer)
