@@ -11,8 +11,8 @@ from supermask.files import relative
 from supermask.runs.cluster.cluster_job import ClusterJob
 from supermask.runs.cluster.queues import Local, Slurm
 from supermask.runs.cluster.submissions import Submissions
-from supermask.runs.executors import Ended
 from supermask.runs.planned import Planned
+from supermask.runs.runner import Ended
 from supermask.training import Stopped
 from supermask.training.interrupts import StopRequest
 
