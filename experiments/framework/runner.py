@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.framework.experiment import Experiment, Task
-from supermask.runs.executors import Ended, Pool
 from supermask.runs.planned import Planned
-from supermask.runs.runner import run_all
+from supermask.runs.runner import Ended, Pool, run_all
 
 
 def planned(experiment: Experiment[Any], runs: Path) -> list[Planned[Task]]:

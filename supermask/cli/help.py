@@ -15,14 +15,6 @@ METHODS_FIELD = "options"
 ALL = "all"
 
 
-def topic_in(arguments: Sequence[str]) -> str | None:
-    """Return what comes after --help, "" if nothing does, None where help is not asked for."""
-    for place, argument in enumerate(arguments):
-        if argument in ("-h", "--help"):
-            return "".join(arguments[place + 1 : place + 2])
-    return None
-
-
 def has_topics(kind: type) -> bool:
     """Whether the options of a command are in groups."""
     return is_dataclass(kind) and bool(_groups(kind))

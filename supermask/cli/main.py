@@ -89,8 +89,6 @@ def parse_command(
     """Return the command that the arguments ask for, with its options."""
     import tyro
 
-    from supermask.cli.help import has_topics, help_of, topic_in
-
     command: Command
     if arguments and arguments[0] in commands:  # by itself, a command's errors name its own options
         name, *rest = arguments
@@ -98,9 +96,12 @@ def parse_command(
         start = getattr(kind, "preset", None)
         default = start(rest) if start else None
         topic = topic_in(rest)
-        if topic is not None and has_topics(kind):
-            kind, default, shown = help_of(kind, default, topic)
-            rest = ["--help"] if topic else rest  # the type of a topic does not parse the other options
+        if topic is not None:
+            from supermask.cli.help import has_topics, help_of
+
+            if has_topics(kind):
+                kind, default, shown = help_of(kind, default, topic)
+                rest = ["--help"] if topic else rest  # the type of a topic does not parse the other options
         parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
         command = parsed
         return command
@@ -108,3 +109,11 @@ def parse_command(
     choice: Any = Union[kinds]  # noqa: UP007  built at run time, where "|" cannot be written
     command = tyro.cli(choice, prog=program, description=description, args=list(arguments))
     return command
+
+
+def topic_in(arguments: Sequence[str]) -> str | None:
+    """Return what comes after --help, "" if nothing does, None where help is not asked for."""
+    for place, argument in enumerate(arguments):
+        if argument in ("-h", "--help"):
+            return "".join(arguments[place + 1 : place + 2])
+    return None

@@ -22,11 +22,10 @@ from supermask.runs.cluster.executor import ClusterExecutor, Submission, failure
 from supermask.runs.cluster.queues import ClusterName, Local, Slurm, cluster, require_submitit
 from supermask.runs.cluster.resources import Resources
 from supermask.runs.cluster.submissions import Submissions
-from supermask.runs.executors import Ended
 from supermask.runs.grid import read_results
 from supermask.runs.planned import Planned
 from supermask.runs.report import GridReport
-from supermask.runs.runner import run_all
+from supermask.runs.runner import Ended, run_all
 from supermask.training.interrupts import StopRequest
 
 

@@ -71,7 +71,7 @@ def test_the_best_step_is_none_before_the_density_is_reached(method):
     recipe = replace(SGD, evaluate_every=1, learning_rate=0.3)
     task = work(recipe, density=0.05)
     found = method.find(task)
-    accuracy = {record.step: record.validation_accuracy for record in found.outcome.history}
+    accuracy = {record["step"]: record["validation_accuracy"] for record in found.outcome.history}
     begins = FULL.get(method.name, 0)
     best = max(value for step, value in accuracy.items() if step >= begins)
     assert found.outcome.best_step == min(step for step, value in accuracy.items() if value == best and step >= begins)

@@ -146,7 +146,7 @@ def test_rewinding_goes_back_to_the_weights_and_the_schedule_of_the_step(synthet
     assert same(begun, pruned(states[4], masks))
     assert (start, recipe) == (5, RECIPE)
     assert not same(begun, pruned(dense[0], masks))
-    assert outcome.history[0].step == 5
+    assert outcome.history[0]["step"] == 5
 
 
 def test_by_default_two_per_cent_of_the_steps_are_rewound_to(synthetic):

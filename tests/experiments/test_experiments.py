@@ -16,7 +16,7 @@ from experiments.framework.training import ACCURACY, Training, trainings
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask import SupermaskError
 from supermask.results import Result
-from supermask.runs import Job, SearchOptions, executors, recorded
+from supermask.runs import Job, SearchOptions, recorded, runner
 from supermask.training import Recipe, Stopped
 
 JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
@@ -42,7 +42,7 @@ SMALL = Experiment(
 
 def carry_out(experiment, runs, monkeypatch):
     """Run an experiment in this process."""
-    monkeypatch.setattr("supermask.runs.executors.ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr("supermask.runs.runner.ProcessPoolExecutor", InThisProcess)
     return run_experiment(experiment, runs, device="cpu", workers=1, data_folder=None)
 
 
@@ -82,7 +82,7 @@ def test_a_report_puts_published_beside_measured(tmp_path, monkeypatch):
 
 def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     carry_out(SMALL, tmp_path, monkeypatch)
-    monkeypatch.setattr("supermask.runs.executors.attempt", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr("supermask.runs.runner.attempt", lambda *_: pytest.fail("ran again"))
     assert carry_out(SMALL, tmp_path, monkeypatch) == []
 
 
@@ -169,13 +169,13 @@ def test_after_ctrl_c_a_worker_starts_nothing_more(tmp_path, monkeypatch):
     def stopped(*_, **__):
         raise Stopped("stopped after step 3")
 
-    monkeypatch.setattr(executors, "_STOPPED", threading.Event())
+    monkeypatch.setattr(runner, "_STOPPED", threading.Event())
     monkeypatch.setattr(Training, "run", stopped)
     first, second = planned(SMALL, tmp_path)[:2]
     run = partial(run_task, device="cpu", data_folder=None)
-    assert executors.attempt(run, first) == "stopped after step 3"
+    assert runner.attempt(run, first) == "stopped after step 3"
     monkeypatch.setattr(Training, "run", lambda *_, **__: pytest.fail("started another run"))
-    assert executors.attempt(run, second) == "stopped"
+    assert runner.attempt(run, second) == "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,10 @@ from supermask.cli.method_options import MethodNames
 from supermask.cli.options import Common, DataName, names_in, numbers_in
 from supermask.files import make_folder, relative
 from supermask.runs import Job, JobResult, run
-from supermask.runs.executors import Ended, Here
 from supermask.runs.folder import STAGES
 from supermask.runs.planned import Planned
 from supermask.runs.protocols import PROTOCOLS, named_protocol
-from supermask.runs.runner import run_all
+from supermask.runs.runner import Ended, Here, run_all
 from supermask.training.processes import joined
 
 ProtocolName = Annotated[

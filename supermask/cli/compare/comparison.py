@@ -7,11 +7,11 @@ from pathlib import Path
 
 from supermask.errors import SupermaskError
 from supermask.runs import Job
-from supermask.runs.executors import Ended
 from supermask.runs.folder import STAGES
 from supermask.runs.grid import read_results
 from supermask.runs.planned import Planned
 from supermask.runs.report import GridReport
+from supermask.runs.runner import Ended
 
 
 class Comparison:

@@ -11,8 +11,8 @@ from supermask.files import relative
 from supermask.runs.cluster.cluster_job import ClusterJob
 from supermask.runs.cluster.queues import Local, Slurm
 from supermask.runs.cluster.submissions import Submissions
-from supermask.runs.executors import Ended
 from supermask.runs.planned import Planned
+from supermask.runs.runner import Ended
 from supermask.training import Stopped
 from supermask.training.interrupts import StopRequest
 
@@ -67,7 +67,7 @@ class ClusterExecutor:
         """
         submitted = {plan.name for plan, _ in self.running}
         waiting = [plan for plan in plans if plan.name not in submitted]
-        failed = 0
+        failed, shown = 0, ""
         with StopRequest() as stop:
             while waiting or self.running:
                 waiting = self.submit(waiting)
@@ -78,7 +78,10 @@ class ClusterExecutor:
                     failed += end.error is not None
                     yield end
                 running = sum(job.state == "RUNNING" for _, job in self.running)
-                show(f"{running} running, {failed} failed")
+                text = f"{running} running, {failed} failed"
+                if text != shown:
+                    show(text)
+                shown = text
 
     def _submit(self, batch: Sequence[Planned[Any]]) -> None:
         for plan in batch:

@@ -71,10 +71,10 @@ def test_a_run_leaves_a_small_network_that_can_be_built_again(tmp_path):
         correct = int((small.eval()(images.normalize(test.images)).argmax(1) == test.labels).sum())
     assert correct == result.test.correct
     assert result.details.filters == {
-        "features.0.0": [3, 8],
-        "features.0.2": [3, 8],
-        "classifier.0": [13, 32],
-        "classifier.2": [13, 32],
+        "features.0.0": (3, 8),
+        "features.0.2": (3, 8),
+        "classifier.0": (13, 32),
+        "classifier.2": (13, 32),
     }
     sizes = [(3, 9), (3, 27), (13, 3 * 16), (13, 13), (10, 13)]
     weights = sum(outputs * inputs for outputs, inputs in sizes)
