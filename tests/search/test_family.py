@@ -26,6 +26,8 @@ from supermask.search import (
     Search,
     SignedSupermask,
 )
+from supermask.search.biprop import BipropRule
+from supermask.search.gem_miner import GemMinerRule
 from supermask.search.iterand import IteRandRule
 
 # ---- learned supermasks (Zhou et al. 2019)
@@ -308,6 +310,14 @@ def test_a_search_and_its_rule_are_one_thing():
         _ = one.penalty
     with pytest.raises(TypeError, match="penalty"):
         IteRand(linear(), density=0.4, penalty=1.0)
+
+
+def test_a_run_sets_the_options_that_a_search_shares_but_not_those_that_are_its_own_or_fixed():
+    asked = {"density": 0.3, "score": "magnitude", "every": 7, "weights": "uniform", "steps": 5}
+    rule = IteRandRule(every=2).in_run(asked)
+    assert (rule.density, rule.weights, rule.score, rule.every) == (0.3, "uniform", "signed", 2)
+    assert BipropRule().in_run(asked).weights == "kaiming_normal"
+    assert GemMinerRule().in_run(asked).steps == 5
 
 
 def test_iterand_keeps_its_random_weights_whole_where_others_pack_them():
