@@ -36,7 +36,7 @@ class CropAndFlip:
         """
         if images.ndim != 4:
             raise SupermaskError(f"images have the shape {tuple(images.shape)}; it must be (n, C, H, W).")
-        rows, columns = (index.to(images.device) for index in self._pixels(images.shape, generator))
+        rows, columns = (_sent(index, images.device) for index in self._pixels(images.shape, generator))
         image = torch.arange(len(images), device=images.device)[:, None, None]
         padded = pad(images, (self.padding,) * 4).permute(0, 2, 3, 1)
         cropped = padded[image, rows[:, :, None], columns[:, None, :]]  # (n, H, W, C)
@@ -51,3 +51,8 @@ class CropAndFlip:
             mirrored = generator.integers(0, 2, size=(n, 1), dtype=np.uint8) == 1
             columns = np.where(mirrored, columns[:, ::-1], columns)
         return torch.from_numpy(rows), torch.from_numpy(columns)
+
+
+def _sent(index: Tensor, device: torch.device) -> Tensor:
+    """Return the index on the device; the host does not wait for a copy from pinned memory."""
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)

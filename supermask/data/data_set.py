@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -111,10 +112,7 @@ class DataSet:
         """
         if images.ndim != 4 or images.shape[1] != len(self.mean):
             raise DataError(f"images are {_describe(images)}; {self.name} has (n, {len(self.mean)}, H, W).")
-        mean, std = (
-            torch.tensor(values, dtype=torch.float32, device=images.device).reshape(-1, 1, 1)
-            for values in (self.mean, self.std)
-        )
+        mean, std = _per_channel(self.mean, images.device), _per_channel(self.std, images.device)
         return (images.to(torch.float32) / self.scale - mean) / std
 
     def raw(self) -> "DataSet":
@@ -130,6 +128,12 @@ class DataSet:
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             span = f"{int(labels.min())} to {int(labels.max())}"
             raise DataError(f"{part} labels of {self.name} run from {span}; expected 0 to {self.classes - 1}.")
+
+
+@lru_cache(maxsize=64)  # two for each data set and device: a copy to a GPU makes the host wait
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return float32 (C, 1, 1)."""
+    return torch.tensor(values, dtype=torch.float32, device=device).reshape(-1, 1, 1)
 
 
 def _describe(tensor: Tensor) -> str:

@@ -180,10 +180,18 @@ class Search:
         On a GPU this does not wait where it need not; what is wrong there is raised by the next call of `masks`,
         `ticket` or `state_dict`.
 
+        A CUDA graph may capture it after a few eager steps. A replay does not count as a step.
+
         Raises:
-            SupermaskError: a score is NaN, or a layer is emptied that must not be.
+            SupermaskError: a score is NaN, or a layer is emptied that must not be; or a CUDA graph captures a step
+                while the density still changes.
 
         """
+        if not self.complete and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            raise SupermaskError(
+                "The density still changes from step to step, and a CUDA graph would replay that of this step; capture"
+                " it once search.complete is True, or search without a schedule."
+            )
         self.steps += 1
         self._select(self.scores())
         self.rule.after_step(self._state)

@@ -518,3 +518,19 @@ def test_a_bypassed_layer_cannot_be_claimed():
     model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
     with pytest.raises(SupermaskError, match="matches no parameter"):
         EdgePopup(model, density=0.5, norm="none", include=("1.weight",))
+
+
+def test_a_step_of_a_schedule_is_refused_in_a_cuda_graph(monkeypatch):
+    """A replay would keep the number of weights that was kept when it was captured."""
+    search = EdgePopup(nn.Linear(20, 10), density=0.1, schedule=CubicRamp(3))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(SupermaskError, match=r"capture it once search\.complete is True"):
+        search.step()
+    assert search.steps == 0
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    for _ in range(3):
+        search.step()
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    search.step()
+    assert search.complete

@@ -7,9 +7,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from supermask import EdgePopup, models
+from supermask.data import DataSet, Examples
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global
 from supermask.masking.selection import keep_largest
+from supermask.training import Recipe
+from supermask.training.batches import Batches
 
 pytestmark = pytest.mark.gpu
 
@@ -122,3 +125,17 @@ def test_a_compiled_network_is_searched_alike():
         other.step()
         losses.append(loss.item())
     assert losses == pytest.approx([one_step(eager, first, images, labels).item() for _ in range(4)], rel=1e-2)
+
+
+def test_batches_make_the_host_wait_for_nothing():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    part = Examples(images, torch.randint(0, 10, (64,), generator=generator))
+    data = DataSet("noise", 10, (3, 32, 32), 255.0, (0.5,) * 3, (0.25,) * 3, part, part, lambda: part)
+    batches = Batches(data, Recipe(batch_size=8, augment=True), seed=0, device=torch.device("cuda"))
+    batches.batch(0)  # the order of the epoch goes to the device once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batches.batch(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
