@@ -25,7 +25,7 @@ class SparseLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (out_features, in_features), made anew, for code that reads it past the forward pass."""
+        """The dense weight (out_features, in_features), made at each access, for code that reads it elsewhere."""
         return self.get_buffer("rows").to_dense()
 
     def extra_repr(self) -> str:
@@ -54,7 +54,7 @@ class SparsePointwise(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight (out_channels, in_channels, 1, 1), made anew."""
+        """The dense weight (out_channels, in_channels, 1, 1), made at each access."""
         return self.get_buffer("rows").to_dense()[..., None, None]
 
     def extra_repr(self) -> str:

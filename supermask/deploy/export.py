@@ -16,7 +16,7 @@ from supermask.graph.program import first_line, program_of, tensors_in, without_
 TOLERANCE = 1e-6
 """Largest difference of an output from the network's, over the largest output of the network."""
 OF_ROUNDING = 4
-"""The same for networks of which float32 itself tells less: this many times the network's own rounding error."""
+"""The same for networks that float32 computes less exactly: this many times the network's own rounding error."""
 BATCHES = (1, 3, 16)
 """Numbers of examples that are run to see it, none of them that of the export."""
 

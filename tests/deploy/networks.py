@@ -28,7 +28,7 @@ class Beside(nn.Module):
 
 @torch.no_grad()
 def masked(model, density, seed, *, biases=0.6):
-    """Give a model random weights with a mask, biases of which some are 0, and statistics of batch norm."""
+    """Give a model random weights with a mask, biases with some zeros, and statistics of batch norm."""
     generator = torch.Generator().manual_seed(seed)
 
     def rand(tensor):

@@ -1,4 +1,4 @@
-"""Early-Bird tickets: channels are drawn by their batch-norm scales as soon as the choice has settled."""
+"""Early-Bird tickets: channels are drawn by their batch-norm scales as soon as the choice has converged."""
 
 import math
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ class EarlyBirdNetwork(Sparse):
         ticket: where it starts: of the dense network.
         example: an input of the model.
         density: fraction of the channels of all batch norms that is kept.
-        epsilon: the largest distance of settled masks.
+        epsilon: the largest distance of masks that have converged.
         penalty: of the L1 norm of the scales.
         epoch: optimizer steps from one mask to the next.
-        latest: optimizer step after which the channels are drawn in any case.
+        latest: optimizer step after which the channels are drawn, converged or not.
 
     Attributes:
-        settling: the distances of the masks so far.
+        convergence: the distances of the masks so far.
         drawn: optimizer step after which the channels were drawn; 0 before.
 
     """
@@ -57,7 +57,7 @@ class EarlyBirdNetwork(Sparse):
         self._norms = scaled_norms(model)
         self._feeders = feeders(model, example)
         super().__init__(model, ticket)
-        self.settling = MaskConvergence(epsilon)
+        self.convergence = MaskConvergence(epsilon)
         self.drawn = 0
         self._penalty, self._epoch, self._latest = penalty, epoch, latest
         shapes = {name: tuple(norm.weight.shape) for name, norm in self._norms.items()}
@@ -79,11 +79,11 @@ class EarlyBirdNetwork(Sparse):
                 norm.weight.grad.add_(norm.weight.detach().sign(), alpha=self._penalty)
 
     def step(self) -> None:
-        """Hold what is pruned at zero; at the end of an epoch, look whether the masks have settled."""
+        """Hold what is pruned at zero; at the end of an epoch, look whether the masks have converged."""
         super().step()
         if not self.drawn and self.steps % self._epoch == 0:
-            self.settling.add(torch.cat([mask.cpu() for mask in self.choose().values()]))
-        if not self.drawn and (self.settling.settled or self.steps >= self._latest):
+            self.convergence.add(torch.cat([mask.cpu() for mask in self.choose().values()]))
+        if not self.drawn and (self.convergence.converged or self.steps >= self._latest):
             self.draw()
 
     def draw(self) -> None:
@@ -119,13 +119,14 @@ class EarlyBirdNetwork(Sparse):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes, but the optimizer."""
-        own = {"channels": self.channels(), "settling": self.settling.state_dict(), "drawn": self.drawn}
+        # the key is that of checkpoints that earlier versions wrote
+        own = {"channels": self.channels(), "settling": self.convergence.state_dict(), "drawn": self.drawn}
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         self.drawn = state["drawn"]
-        self.settling.load_state_dict(state["settling"])
+        self.convergence.load_state_dict(state["settling"])
         self._set_channels(state["channels"])
         super().load_state_dict(state)
 
@@ -192,7 +193,7 @@ class EarlyBird(Method):
     Hamming distance, over their size, goes into a queue of the last five. When the largest of these is below epsilon,
     the channels are drawn, and what is left goes on training from the weights, the momentum and the rate that it has.
 
-    This follows the authors' description: distances of consecutive epochs, of which the last five are all below the
+    This follows the authors' description: distances of consecutive epochs, the last five all below the
     threshold (README of GATECH-EIC/Early-Bird-Tickets; the paper's own text was not at hand). Their code differs. It
     takes a mask before each epoch, keeps the last five masks instead of distances, and draws when the newest differs
     from each of the four others by no more than 0.1; a mask keeps the scales above a threshold, and so fewer with ties
@@ -206,7 +207,7 @@ class EarlyBird(Method):
     Attributes:
         epsilon: the distance below which masks are the same.
         penalty: of the L1 norm of the scales, the authors' s.
-        latest: fraction of the steps after which the channels are drawn, settled or not.
+        latest: fraction of the steps after which the channels are drawn, converged or not.
 
     """
 
@@ -243,7 +244,7 @@ class EarlyBird(Method):
             channels=(int(channels.sum()), channels.numel()),
             drawn_step=network.drawn,
             drawn_epoch=network.drawn / per_epoch,
-            settled=network.settling.settled,
-            distances=tuple(network.settling.distances),
+            settled=network.convergence.converged,
+            distances=tuple(network.convergence.distances),
         )
         return Found(network, outcome, details=details)

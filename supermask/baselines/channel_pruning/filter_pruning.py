@@ -24,7 +24,7 @@ from supermask.versions import versions
 
 
 class Narrow(Dense):
-    """A trained network of which channels were removed, trained further as any dense network is.
+    """A trained network without some of its channels, trained further as any dense network is.
 
     Args:
         model: the small network, with the weights that it inherits.
@@ -85,9 +85,10 @@ class FilterPruning(Method):
     norm and the inputs of the next layer that belong to them, and the rest is retrained from the weights that it has.
 
     The density is the fraction of the filters that is kept, the same in each of these layers, round(density * n) of n
-    but at least one; the paper chooses it stage by stage. A hidden unit of a linear layer counts as a filter, of which
-    the paper's networks have none. In a residual network only the first convolutions of the blocks can be made smaller;
-    the paper removes channels of the second ones with those of projection shortcuts, which is not done here.
+    but at least one; the paper chooses it stage by stage. A hidden unit of a linear layer counts as a filter; the
+    paper's networks have none. In a residual network only the first convolutions of the blocks can be made smaller; the
+    paper removes channels of the second ones with those of projection shortcuts, which is not done here. A depthwise
+    convolution goes with the channels that it reads.
 
     The recipe is that of the dense network, and the retraining comes on top. By default it is the paper's for CIFAR-10
     (section 4): a quarter of the training (40 epochs) at a constant 0.001, a hundredth of the peak rate.

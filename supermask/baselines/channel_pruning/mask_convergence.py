@@ -27,7 +27,7 @@ class MaskConvergence:
         self._last: Tensor | None = None
 
     @property
-    def settled(self) -> bool:
+    def converged(self) -> bool:
         """Whether the largest of the last five distances is smaller than epsilon."""
         queue = self.distances[-LENGTH:]
         return len(queue) == LENGTH and max(queue) < self.epsilon

@@ -55,32 +55,32 @@ masks = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, ma
 
 @given(masks, st.sampled_from([0.0, 1 / 6, 0.2, 2 / 6, 1.1]))
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_settled_as_a_slow_queue_says(rows, epsilon):
-    settling, queue, last = MaskConvergence(epsilon), [], None
+def test_converged_as_a_slow_queue_says(rows, epsilon):
+    convergence, queue, last = MaskConvergence(epsilon), [], None
     for row in rows:
-        settling.add(torch.tensor(row))
+        convergence.add(torch.tensor(row))
         if last is not None:
             queue.append(sum(a is not b for a, b in zip(last, row, strict=True)) / 6)
             queue = queue[-5:]
         last = row
-        assert settling.settled == (len(queue) == 5 and all(one < epsilon for one in queue))
+        assert convergence.converged == (len(queue) == 5 and all(one < epsilon for one in queue))
 
 
-def test_a_slow_drift_settles_and_one_jump_is_remembered_for_five_epochs():
-    settling, drift = MaskConvergence(0.1), torch.arange(100)
+def test_a_slow_drift_converges_and_one_jump_is_remembered_for_five_epochs():
+    convergence, drift = MaskConvergence(0.1), torch.arange(100)
     for epoch in range(6):
-        assert not settling.settled
-        settling.add(drift < 5 * epoch)
-    assert settling.settled  # though the last mask is a quarter away from the first
-    settling.add(drift >= 25)
+        assert not convergence.converged
+        convergence.add(drift < 5 * epoch)
+    assert convergence.converged  # though the last mask is a quarter away from the first
+    convergence.add(drift >= 25)
     for _ in range(5):
-        assert not settling.settled
-        settling.add(drift >= 25)
-    assert settling.settled
-    assert settling.distances == [0.05] * 5 + [1.0] + [0.0] * 5
+        assert not convergence.converged
+        convergence.add(drift >= 25)
+    assert convergence.converged
+    assert convergence.distances == [0.05] * 5 + [1.0] + [0.0] * 5
     assert distance(drift < 30, drift < 40) == 0.1
-    settling.epsilon = 0.0
-    assert not settling.settled  # smaller, not as small
+    convergence.epsilon = 0.0
+    assert not convergence.converged  # smaller, not as small
 
 
 @pytest.mark.parametrize("density", [0.0, 0.15, 0.3, 0.5, 0.77, 1.0])
@@ -155,7 +155,7 @@ def test_nothing_is_pruned_before_the_draw():
         network.step()
         assert all(mask.all() for mask in (*network.masks().values(), *network.channels().values()))
     assert not network.complete
-    assert len(network.settling.distances) == 4
+    assert len(network.convergence.distances) == 4
     network.step()  # the sixth epoch: the fifth distance
     assert network.complete
     assert network.drawn == 30
