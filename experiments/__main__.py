@@ -11,9 +11,9 @@ from experiments.framework.report import collect, write_report
 from experiments.framework.runner import run_experiment
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask.cli.main import guarded, parse_command
-from supermask.cli.options import checked_device
 from supermask.errors import SupermaskError
 from supermask.report import table
+from supermask.runs.device import checked_device
 
 RUNS = Path("runs")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Published
 from experiments.framework.search_jobs import COLUMNS, draw_searches
 from experiments.searches_conv import groups_of
-from supermask.runs import Job, Result
+from supermask.runs import Job, JobResult
 from supermask.training import Recipe
 
 JOB = Job(data="cifar10", recipe=Recipe(epochs=100, augment=True))
@@ -32,7 +32,7 @@ def _is_half(group: Group) -> bool:
     return group.label in ("dense", "learned") or group.label.endswith(", 0.5")
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     draw_searches(found, path, "CIFAR-10: every search")
 
 

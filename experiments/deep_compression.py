@@ -6,10 +6,11 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.training import trainings
 from supermask.baselines.deep_compression import DeepCompression
+from supermask.baselines.deep_compression.method import CompressionDetails
 from supermask.baselines.deep_compression.published import LENET5_CAFFE, LENET_300_100, density_of
 from supermask.report import Mean, mean
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 SEEDS = (0, 1, 2)
@@ -44,23 +45,25 @@ JOBS = {
 }
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[JobResult]) -> list[str]:
     errors = [_error(results, stage) for stage in ("dense", "pruned", "huffman")]
-    before = {stage: results[0]["stages"][stage]["bytes"] / 1000 for stage in ("dense", "pruned")}
-    quantised, size = (mean([result["stages"][stage]["bytes"] / 1000 for result in results]) for stage in _CODED)
+    before = {stage: _details(results[0]).stages[stage].bytes / 1000 for stage in ("dense", "pruned")}
+    quantised, size = (mean([_details(result).stages[stage].bytes / 1000 for result in results]) for stage in _CODED)
+    layers = [layer for result in results for layer in _details(result).layers.values()]
     return [
         *(f"{_text(error, 2)} %" for error in errors),
         *(f"{kilobytes:,.1f}" for kilobytes in before.values()),
         *(_text(kilobytes, 1) for kilobytes in (quantised, size)),
         f"{before['dense'] / size.value:.0f}",
-        *("-".join(f"{bits:.1f}" for bits in _extremes(results, what)) for what in ("index_bits", "gap_bits")),
+        _extremes([layer.index_bits[1] for layer in layers]),
+        _extremes([layer.gap_bits[1] for layer in layers]),
         f"{mean([_seconds(result) for result in results]).value:.0f}",
     ]
 
 
-def _error(results: Sequence[Result], stage: str) -> Mean:
+def _error(results: Sequence[JobResult], stage: str) -> Mean:
     """Return the mean test error of a stage in per cent."""
-    return mean([100 - 100 * result["stages"][stage]["test_accuracy"] for result in results])
+    return mean([100 - 100 * _details(result).stages[stage].test_accuracy for result in results])
 
 
 def _text(value: Mean, digits: int) -> str:
@@ -68,18 +71,21 @@ def _text(value: Mean, digits: int) -> str:
     return f"{value.value:.{digits}f}{interval}"
 
 
-def _seconds(result: Result) -> float:
+def _seconds(result: JobResult) -> float:
     """Return the time of all trainings."""
-    return float(result["seconds"] + sum(record["seconds"] for record in result["rounds"]))
+    return result.seconds + sum(each.seconds for each in _details(result).rounds)
 
 
-def _extremes(results: Sequence[Result], what: str) -> tuple[float, float]:
+def _details(result: JobResult) -> CompressionDetails:
+    return result.detail(CompressionDetails)
+
+
+def _extremes(coded: Sequence[float]) -> str:
     """Return the least and the most bits of an entry after Huffman coding, over the layers and the seeds."""
-    coded = [layer[what][1] for result in results for layer in result["layers"].values()]
-    return min(coded), max(coded)
+    return f"{min(coded):.1f}-{max(coded):.1f}"
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure(width=7.2)
     for color, (label, results) in zip(COLORS, found.items(), strict=False):
         points = [_point(results, stage) for stage in STAGES]
@@ -102,9 +108,9 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _point(results: Sequence[Result], stage: str) -> tuple[float, float]:
+def _point(results: Sequence[JobResult], stage: str) -> tuple[float, float]:
     """Return the mean bytes and the mean error in per cent of a stage."""
-    return mean([result["stages"][stage]["bytes"] for result in results]).value, _error(results, stage).value
+    return mean([_details(result).stages[stage].bytes for result in results]).value, _error(results, stage).value
 
 
 def _published(model: str) -> Published:

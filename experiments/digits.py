@@ -8,13 +8,13 @@ from experiments.framework.experiment import Experiment, Group
 from experiments.framework.plots import plot_levels
 from experiments.framework.training import ACCURACY, trainings
 from supermask.cli.options import DIGITS
-from supermask.runs import Job, Result
+from supermask.runs import Job, JobResult
 
 SEEDS = (0, 1, 2)
 JOB = Job(recipe=replace(DIGITS, best="loss"))  # what "auto" comes to with 144 examples
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     plot_levels(found, path, "LeNet-300-100 on the digits, density 0.3")
 
 

@@ -8,7 +8,7 @@ from experiments.framework.experiment import Experiment, Group
 from experiments.framework.training import ACCURACY, trainings
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 COMPARED = ("dense", "random_erk", "set", "rigl", "gradual", "admm", "filter_pruning", "imp")
@@ -27,11 +27,11 @@ def _groups() -> list[Group]:
     return [*groups, Group(f"early_bird, {RESNET}", trainings(early_bird, SEEDS[:1]))]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     """Draw a point with its interval per method; the dense level is dashed."""
     found = {label: results for label, results in found.items() if not label.endswith(RESNET)}
     figure, axes = new_figure(height=1.2 + 0.4 * len(found))
-    means = {method: mean([100 * result["test"]["accuracy"] for result in found[method]]) for method in found}
+    means = {method: mean([100 * result.test.accuracy for result in found[method]]) for method in found}
     errors = [accuracy.half_width or 0.0 for accuracy in means.values()]
     values = [accuracy.value for accuracy in means.values()]
     axes.errorbar(values, list(means), xerr=errors, color=COLORS[0], linestyle="none", marker="o", capsize=3)

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.random.stream import philox
-from supermask.runs import Result, recorded
+from supermask.results import Result
+from supermask.runs import recorded
 from theory import bounds, laws
 
 SHOWN = (12, 15, 18)
@@ -18,6 +19,14 @@ SHOWN = (12, 15, 18)
 
 FEW = 0.05
 """What the table calls few failures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveResult(Result):
+    """How many draws of each number of items miss a target, and the seconds of all."""
+
+    failures: tuple[int, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Curve:
         seed: of the draws.
 
     """
+
+    kind: ClassVar[type[Result]] = CurveResult
 
     epsilon: float
     items: tuple[int, ...]
@@ -46,45 +57,45 @@ class Curve:
         """Return all that the measurement depends on."""
         return {**asdict(self), "items": list(self.items)}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> CurveResult:
         """Measure; it takes minutes, and is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(), resume=True)
+        return recorded(CurveResult, path, self.config(), lambda _: self._measure(), resume=True)
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self) -> CurveResult:
         began = monotonic()
-        failures = [self._failures(n) for n in self.items]
-        return {"failures": failures, "seconds": round(monotonic() - began, 1)}
+        failures = tuple(self._failures(n) for n in self.items)
+        return CurveResult(failures=failures, seconds=round(monotonic() - began, 1))
 
     def _failures(self, n: int) -> int:
         generator = np.random.Generator(philox(self.seed, "failure", n))
         return sum(laws.covering_radius(generator.uniform(-1, 1, n)) > self.epsilon for _ in range(self.draws))
 
 
-def proportions(result: Result) -> dict[int, laws.Proportion]:
+def proportions(result: CurveResult) -> dict[int, laws.Proportion]:
     """Return the failures by the number of items, with their intervals."""
-    config = result["config"]
-    found = laws.failure_curve(result["failures"], [config["draws"]] * len(config["items"]))
+    config = result.config
+    found = laws.failure_curve(result.failures, [config["draws"]] * len(config["items"]))
     return dict(zip(config["items"], found, strict=True))
 
 
-def constant(result: Result) -> laws.Estimate:
+def constant(result: CurveResult) -> laws.Estimate:
     """Return the smallest constant with which Lueker's theorem holds at every measured n."""
-    epsilon, measured = result["config"]["epsilon"], proportions(result)
+    epsilon, measured = result.config["epsilon"], proportions(result)
     return laws.fit_constant(
         lambda n, c: bounds.lueker_failure(n, epsilon, constant=c), list(measured), list(measured.values())
     )
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[CurveResult]) -> list[str]:
     (result,) = results
     measured, fit = proportions(result), constant(result)
     few = [n for n, found in measured.items() if found.value <= FEW]
     return [
         *(_percent(measured[n]) if n in measured else "-" for n in SHOWN),
         f"{min(few)}" if few else "none",
-        f"{bounds.information_items(result['config']['epsilon'])}",
+        f"{bounds.information_items(result.config['epsilon'])}",
         f"{fit.value:.2f} ({fit.low:.2f} to {fit.high:.2f})",
-        f"{result['config']['draws']:,}",
+        f"{result.config['draws']:,}",
     ]
 
 
@@ -92,7 +103,7 @@ def _percent(found: laws.Proportion) -> str:
     return f"{100 * found.value:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f}) %"
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[CurveResult]], path: Path) -> None:
     curves = {label: result for label, (result,) in found.items()}
     largest = max(constant(result).value for result in curves.values())
     laws.plot_failures(
@@ -101,8 +112,8 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
         "Draws of n uniforms that miss some target in [-1/2, 1/2]",
         bounds={
             f"Lueker, C = {largest:.2f}, {label}": {
-                float(n): bounds.lueker_failure(n, result["config"]["epsilon"], constant=largest)
-                for n in result["config"]["items"]
+                float(n): bounds.lueker_failure(n, result.config["epsilon"], constant=largest)
+                for n in result.config["items"]
             }
             for label, result in curves.items()
         },

@@ -12,7 +12,7 @@ from experiments.framework.training import trainings
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figures, save_figure
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
@@ -61,7 +61,7 @@ def _curve(label: str) -> str:
     return next(part for part in label.split(", ") if part.startswith(("density", "dense", "deep")))
 
 
-def _better(found: Mapping[str, Sequence[Result]]) -> dict[str, Sequence[Result]]:
+def _better(found: Mapping[str, Sequence[JobResult]]) -> dict[str, Sequence[JobResult]]:
     """Return of each pair of a scaled and an unscaled row the one that does better on the validation split."""
     plain = {label: results for label, results in found.items() if not label.endswith(", scaled")}
     return {
@@ -69,18 +69,18 @@ def _better(found: Mapping[str, Sequence[Result]]) -> dict[str, Sequence[Result]
     }
 
 
-def _validation(results: Sequence[Result]) -> float:
-    return mean([result["validation"]["accuracy"] for result in results]).value
+def _validation(results: Sequence[JobResult]) -> float:
+    return mean([result.validation.accuracy for result in results]).value
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figures(2, width=11.0, height=4.4)
     for place, data in zip(axes, DATA.values(), strict=True):
         curves: dict[str, list[tuple[float, float]]] = {}
         for label, results in _better(found).items():
             if label.startswith(f"{data}, "):
-                size = max(result["bytes"] for result in results)
-                accuracy = mean([100 * result["test"]["accuracy"] for result in results]).value
+                size = max(result.bytes for result in results)
+                accuracy = mean([100 * result.test.accuracy for result in results]).value
                 curves.setdefault(_curve(label), []).append((size, accuracy))
         for color, (curve, points) in zip(COLORS, curves.items(), strict=False):
             place.plot(*zip(*sorted(points), strict=True), color=color, marker="o", label=curve)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,11 +26,32 @@ from supermask.baselines.sample import Sample
 from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.judge.collapse import critical_compression, maximal_compression
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Job, Result, build_network, load_data, recorded
+from supermask.results import Result
+from supermask.runs import Job, build_network, load_data, recorded
 
 COMPRESSIONS = (10, 100, 1000)
 SHOWN = ("resnet20", 100)
 """Network and compression of the plot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningResult(Result):
+    """What a method leaves of each layer.
+
+    Attributes:
+        sizes: weights of each layer, by name.
+        kept: of each layer, by the compression of the whole network.
+        critical: compression; None where it was not looked for.
+        maximal: compression, with one weight in each layer.
+        seconds: of all of it.
+
+    """
+
+    sizes: Mapping[str, int]
+    kept: Mapping[int, Mapping[str, int]]
+    critical: float | None
+    maximal: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,8 @@ class Pruning:
         seed: of the weights and the examples.
 
     """
+
+    kind: ClassVar[type[Result]] = PruningResult
 
     method: AtInitialisation
     model: str
@@ -64,21 +87,27 @@ class Pruning:
         plain: dict[str, Any] = json.loads(json.dumps(config))
         return plain
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> PruningResult:
         """Prune; it takes a minute at most, and is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(device, data_folder), device=device, resume=True)
+        return recorded(
+            PruningResult,
+            path,
+            self.config(),
+            lambda _: self._measure(device, data_folder),
+            device=device,
+            resume=True,
+        )
 
-    def _measure(self, device: str, data_folder: Path | None) -> dict[str, Any]:
+    def _measure(self, device: str, data_folder: Path | None) -> PruningResult:
         began = monotonic()
         masks_at, shapes = self._chooser(torch.device(device), data_folder)
-        kept = {str(ratio): _counted(masks_at(1 / ratio)) for ratio in COMPRESSIONS}
-        return {
-            "sizes": {name: int(np.prod(shape)) for name, shape in shapes.items()},
-            "kept": kept,
-            "critical": critical_compression(masks_at, shapes) if self.critical else None,
-            "maximal": maximal_compression(shapes),
-            "seconds": round(monotonic() - began, 1),
-        }
+        return PruningResult(
+            sizes={name: int(np.prod(shape)) for name, shape in shapes.items()},
+            kept={ratio: _counted(masks_at(1 / ratio)) for ratio in COMPRESSIONS},
+            critical=critical_compression(masks_at, shapes) if self.critical else None,
+            maximal=maximal_compression(shapes),
+            seconds=round(monotonic() - began, 1),
+        )
 
     def _chooser(
         self, device: torch.device, data_folder: Path | None
@@ -100,16 +129,16 @@ def _counted(masks: Mapping[str, Tensor]) -> dict[str, int]:
     return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
-def _row(results: Sequence[Result]) -> list[str]:
-    kept = [[list(result["kept"][str(ratio)].values()) for ratio in COMPRESSIONS] for result in results]
+def _row(results: Sequence[PruningResult]) -> list[str]:
+    kept = [[list(result.kept[ratio].values()) for ratio in COMPRESSIONS] for result in results]
     by_ratio = list(zip(*kept, strict=True))
-    critical = [result["critical"] for result in results]
+    critical = [result.critical for result in results if result.critical is not None]
     return [
         " / ".join(_range(sum(counts) for counts in seeds) for seeds in by_ratio),
         *(_range(min(counts) for counts in seeds) for seeds in by_ratio),
         *(_range(counts.count(0) for counts in seeds) for seeds in by_ratio),
-        "-" if None in critical else _range(round(ratio) for ratio in critical),
-        _range(round(result["maximal"]) for result in results),
+        _range(map(round, critical)) if critical else "-",
+        _range(round(result.maximal) for result in results),
     ]
 
 
@@ -119,7 +148,7 @@ def _range(numbers: Any) -> str:
     return " to ".join(f"{number:,}" for number in dict.fromkeys([found[0], found[-1]]))
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[PruningResult]], path: Path) -> None:
     figure, axes = new_figure(width=8.0)
     model, ratio = SHOWN
     shown = {label: results for label, results in found.items() if label.startswith(f"{model}, ")}
@@ -135,8 +164,8 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _fractions(result: Result, ratio: int) -> list[float]:
-    return [result["kept"][str(ratio)][name] / size for name, size in result["sizes"].items()]
+def _fractions(result: PruningResult, ratio: int) -> list[float]:
+    return [result.kept[ratio][name] / size for name, size in result.sizes.items()]
 
 
 _METHODS: Mapping[str, AtInitialisation] = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.baselines.sparse import Sparse
@@ -11,10 +11,12 @@ from supermask.files import make_folder
 from supermask.judge.controls import named_control
 from supermask.report import Mean, mean
 from supermask.report.plot import COLORS, new_figures, save_figure
-from supermask.runs import Job, Result, build_network, load_data, recorded, run
+from supermask.results import Result
+from supermask.runs import Job, build_network, load_data, recorded, run
 from supermask.runs.protocols import PROTOCOLS
 from supermask.ticket import Ticket
 from supermask.training import train
+from supermask.training.result import Scored
 
 PROTOCOL = PROTOCOLS["lenet_300_100"]
 SHAPES = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
@@ -29,6 +31,37 @@ SERIES = {"ticket": "ticket", **CONTROLS}
 
 
 @dataclass(frozen=True)
+class EarlyStop:
+    """The step of least validation loss, and the test accuracy there, a fraction."""
+
+    accuracy: float
+    stopped: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungResult(Result):
+    """The early stop of a ticket and of its controls, as far as they were trained; and the weights that it keeps."""
+
+    ticket: EarlyStop
+    reinitialised: EarlyStop | None = None
+    shuffled_in_layers: EarlyStop | None = None
+    kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedControl(Result):
+    """What the training of a control came to."""
+
+    test: Scored
+    best_step: int
+
+    @property
+    def early_stop(self) -> EarlyStop:
+        """The step that was best."""
+        return EarlyStop(self.test.accuracy, self.best_step)
+
+
+@dataclass(frozen=True)
 class Rung:
     """The ticket after so many rounds, trained from its own weights, from others, and with its masks shuffled.
 
@@ -39,6 +72,8 @@ class Rung:
         controls: that are trained too.
 
     """
+
+    kind: ClassVar[type[Result]] = RungResult
 
     seed: int
     rounds: int
@@ -66,57 +101,61 @@ class Rung:
         """Return all that the rung depends on."""
         return {**asdict(self), "controls": list(self.controls), "job": self.job.config()}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> RungResult:
         """Train what is not trained yet; rungs of one seed share their ladder."""
         ladder = path.parent / f"lenet-300-100-seed{self.seed}"
         folder = make_folder(ladder / f"round-{self.rounds:02d}")
         options: dict[str, Any] = {"device": device, "data_folder": data_folder}
         ticket = run(self.job, folder, stages=ladder / "stages", resume=True, progress=False, **options)
         made = Ticket.load(folder / "network.ticket")
-        found = {"ticket": ticket}
-        for control in self.controls:
-            found[control] = self._train(control, made, ladder / f"{control}-{self.rounds:02d}", **options)
-        facts = {name: _facts(result) for name, result in found.items()}
-        return recorded(path, self.config(), lambda _: {**facts, "kept": ticket["kept"]}, device=device, resume=True)
+        controls: dict[str, Any] = {
+            control: self._train(control, made, ladder / f"{control}-{self.rounds:02d}", **options).early_stop
+            for control in self.controls
+        }
+        stop = EarlyStop(ticket.test.accuracy, ticket.best_step)
+        result = RungResult(ticket=stop, kept=ticket.kept, **controls)
+        return recorded(RungResult, path, self.config(), lambda _: result, device=device, resume=True)
 
-    def _train(self, name: str, ticket: Ticket, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def _train(self, name: str, ticket: Ticket, path: Path, *, device: str, data_folder: Path | None) -> TrainedControl:
         """Train a control of the ticket as the ticket was trained: the same batches in the same order."""
         data = load_data(self.job, data_folder)
         made = named_control(name)(ticket, seed=self.seed)
 
-        def measure(folder: Path) -> Mapping[str, Any]:
+        def measure(folder: Path) -> TrainedControl:
             subject = Sparse(build_network(self.job, data), made)
             more: dict[str, Any] = {"folder": folder, "resume": True, "progress": False}
             outcome = train(subject, data, self.job.training, seed=self.seed, device=device, **more)
-            return {"test": vars(outcome.test) | {"accuracy": outcome.test.accuracy}, "best_step": outcome.best_step}
+            return TrainedControl(test=Scored.of(outcome.test), best_step=outcome.best_step)
 
-        return recorded(path, {**self.config(), "control": name}, measure, device=device, resume=True)
-
-
-def _facts(result: Result) -> dict[str, Any]:
-    return {"accuracy": result["test"]["accuracy"], "stopped": result["best_step"]}
+        return recorded(TrainedControl, path, {**self.config(), "control": name}, measure, device=device, resume=True)
 
 
-def _of(results: Sequence[Result], series: str, fact: str) -> Mean | None:
-    values = [result[series][fact] for result in results if series in result]
-    return mean(values) if values else None
+def _stops(results: Sequence[RungResult], series: str) -> list[EarlyStop]:
+    """Return the early stops of the ticket or of a control, where there are any."""
+    stops = [getattr(result, series) for result in results]
+    return [stop for stop in stops if stop is not None]
 
 
-def _row(results: Sequence[Result]) -> list[str]:
-    cells = [f"{results[0]['kept']:,}"]
+def _mean(stops: Sequence[EarlyStop], fact: str) -> Mean:
+    return mean([getattr(stop, fact) for stop in stops])
+
+
+def _row(results: Sequence[RungResult]) -> list[str]:
+    cells = [f"{results[0].kept:,}"]
     for series in SERIES:
-        accuracy, stopped = (_of(results, series, fact) for fact in ("accuracy", "stopped"))
-        cells += ["-", "-"] if accuracy is None or stopped is None else [accuracy.percent(), f"{stopped.value:,.0f}"]
+        stops = _stops(results, series)
+        cells += [_mean(stops, "accuracy").percent(), f"{_mean(stops, 'stopped').value:,.0f}"] if stops else ["-", "-"]
     return [*cells, *_against(results, "reinitialised")]
 
 
-def _against(results: Sequence[Result], control: str) -> list[str]:
+def _against(results: Sequence[RungResult], control: str) -> list[str]:
     """Return how much later a control stops, and how much better the ticket is: paired by seed."""
-    pairs = [(result["ticket"], result[control]) for result in results if control in result]
+    stops = [(result.ticket, getattr(result, control)) for result in results]
+    pairs = [(ticket, other) for ticket, other in stops if other is not None]
     if not pairs:
         return ["-", "-"]
-    later = mean([other["stopped"] / ticket["stopped"] for ticket, other in pairs])
-    better = mean([100 * (ticket["accuracy"] - other["accuracy"]) for ticket, other in pairs])
+    later = mean([other.stopped / ticket.stopped for ticket, other in pairs])
+    better = mean([100 * (ticket.accuracy - other.accuracy) for ticket, other in pairs])
     return [_text(later), _text(better)]
 
 
@@ -124,14 +163,14 @@ def _text(value: Mean) -> str:
     return f"{value.value:.2f}" + (f" ± {value.half_width:.2f}" if value.half_width is not None else "")
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[RungResult]], path: Path) -> None:
     figure, (left, right) = new_figures(2, width=10.0)
     for color, (series, label) in zip(COLORS, SERIES.items(), strict=False):
         for axes, fact, scale in ((left, "accuracy", 100.0), (right, "stopped", 1.0)):
             points = {
-                100 * results[0]["kept"] / 266_200: value
+                100 * results[0].kept / 266_200: _mean(stops, fact)
                 for results in found.values()
-                if (value := _of(results, series, fact))
+                if (stops := _stops(results, series))
             }
             axes.errorbar(
                 list(points),

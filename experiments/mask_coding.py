@@ -1,9 +1,9 @@
 """How many bytes masks take, coded by us and by others, over what their density alone asks for, and how fast."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from experiments.measuring.mask_codes import (
     CODES,
     Case,
     Code,
+    Coded,
     Mask,
     constriction_code,
     constriction_version,
@@ -20,13 +21,39 @@ from experiments.measuring.mask_codes import (
 )
 from supermask.random.stream import Stream, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Job, Result, SearchOptions, recorded, run
+from supermask.results import Result
+from supermask.runs import Job, SearchOptions, recorded, run
+from supermask.runs.run_job import TICKET
 from supermask.ticket import Ticket
 from supermask.ticket.coding import Hints, make_hints
 from supermask.training import Recipe
 
 _SHOWN = (*CODES, "constriction")
 _WEIGHT = 4  # bytes of the float32 that an entry stands for
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodesResult(Result):
+    """What masks take.
+
+    Attributes:
+        entries: of all masks.
+        kept: entries.
+        entropy_bytes: n H(density) / 8, summed over the masks.
+        constriction_version: None where the package is not installed.
+        codes: by name.
+        ticket_bytes: of the ticket that the masks are of, if they are of one.
+        test_accuracy: of its network, a fraction.
+
+    """
+
+    entries: int
+    kept: int
+    entropy_bytes: float
+    constriction_version: str | None
+    codes: Mapping[str, Coded]
+    ticket_bytes: int | None = None
+    test_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +67,8 @@ class Drawn:
         seed: of the mask.
 
     """
+
+    kind: ClassVar[type[Result]] = CodesResult
 
     shape: tuple[int, ...]
     density: float
@@ -55,9 +84,9 @@ class Drawn:
         """Return all that the measurement depends on."""
         return {**asdict(self), "shape": list(self.shape)}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> CodesResult:
         """Measure; it is not stopped half way."""
-        return recorded(path, self.config(), lambda _: _compared([Case(self._mask())]), resume=True)
+        return recorded(CodesResult, path, self.config(), lambda _: _compared([Case(self._mask())]), resume=True)
 
     def _mask(self) -> Mask:
         numbers = np.random.Generator(philox(self.seed, "mask_coding")).random(self.shape)
@@ -76,6 +105,8 @@ class Trained:
 
     """
 
+    kind: ClassVar[type[Result]] = CodesResult
+
     job: Job
 
     @property
@@ -87,17 +118,17 @@ class Trained:
         """Return all that the measurement depends on."""
         return {"job": self.job.config()}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> CodesResult:
         """Search, from the checkpoint where there is one, then measure."""
 
-        def measure(folder: Path) -> Mapping[str, Any]:
+        def measure(folder: Path) -> CodesResult:
             options: dict[str, Any] = {"device": device, "data_folder": data_folder}
             result = run(self.job, folder / "search", resume=True, progress=False, **options)
-            ticket = Ticket.load(folder / "search" / result["file"])
-            known = {"ticket_bytes": ticket.size, "test_accuracy": result["test"]["accuracy"]}
-            return {**_compared(_cases(ticket)), **known}
+            path = folder / "search" / TICKET
+            codes = _compared(_cases(Ticket.load(path)))
+            return replace(codes, ticket_bytes=path.stat().st_size, test_accuracy=result.test.accuracy)
 
-        return recorded(path, self.config(), measure, resume=True)
+        return recorded(CodesResult, path, self.config(), measure, resume=True)
 
 
 def _cases(ticket: Ticket) -> list[Case]:
@@ -110,7 +141,7 @@ def _cases(ticket: Ticket) -> list[Case]:
     return [Case(mask.numpy(), hints(name)) for name, mask in ticket.masks.items()]
 
 
-def _compared(cases: Sequence[Case]) -> dict[str, Any]:
+def _compared(cases: Sequence[Case]) -> CodesResult:
     hinted = any(case.hints for case in cases)
     codes: dict[str, Code] = {name: code for name, code in CODES.items() if hinted or name != "ours, seed known"}
     if constriction_version():
@@ -119,40 +150,41 @@ def _compared(cases: Sequence[Case]) -> dict[str, Any]:
     small = Case(dice.random((40, 40)) < 0.5, (lambda: np.ones((40, 40), np.uint16)) if hinted else None)
     for code in codes.values():
         measured([small], code)  # compiles
-    return {
-        "entries": sum(case.mask.size for case in cases),
-        "kept": sum(int(case.mask.sum()) for case in cases),
-        "entropy_bytes": sum(entropy_bytes(case.mask) for case in cases),
-        "constriction_version": constriction_version(),
-        "codes": {name: measured(cases, code) for name, code in codes.items()},
-    }
+    return CodesResult(
+        entries=sum(case.mask.size for case in cases),
+        kept=sum(int(case.mask.sum()) for case in cases),
+        entropy_bytes=sum(entropy_bytes(case.mask) for case in cases),
+        constriction_version=constriction_version(),
+        codes={name: measured(cases, code) for name, code in codes.items()},
+    )
 
 
-def ratio(result: Result, code: str) -> float:
+def ratio(result: CodesResult, code: str) -> float:
     """Return the bytes of a code over n H(density) / 8."""
-    return float(result["codes"][code]["bytes"] / result["entropy_bytes"])
+    return result.codes[code].bytes / result.entropy_bytes
 
 
-def speed(result: Result, code: str, way: str) -> float:
+def speed(result: CodesResult, seconds: float) -> float:
     """Return the megabytes of float32 weights whose masks are coded in a second."""
-    return float(_WEIGHT * result["entries"] / result["codes"][code][way] / 1e6)
+    return _WEIGHT * result.entries / seconds / 1e6
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[CodesResult]) -> list[str]:
     (result,) = results
-    ours = "ours, seed known" if "ours, seed known" in result["codes"] else "ours"
-    ratios = [f"{ratio(result, code):.3f}" if code in result["codes"] else "-" for code in _SHOWN]
-    speeds = [f"{speed(result, ours, way):,.0f}" for way in ("encode_s", "decode_s")]
-    other = f"{speed(result, 'constriction', 'decode_s'):,.0f}" if "constriction" in result["codes"] else "-"
-    accuracy = f"{result['test_accuracy']:.2%}" if "test_accuracy" in result else "-"
-    return [accuracy, f"{result['entropy_bytes']:,.0f}", *ratios, *speeds, other]
+    codes = result.codes
+    ours, constriction = codes.get("ours, seed known", codes["ours"]), codes.get("constriction")
+    ratios = [f"{ratio(result, code):.3f}" if code in codes else "-" for code in _SHOWN]
+    speeds = [f"{speed(result, seconds):,.0f}" for seconds in (ours.encode_s, ours.decode_s)]
+    other = f"{speed(result, constriction.decode_s):,.0f}" if constriction else "-"
+    accuracy = "-" if result.test_accuracy is None else f"{result.test_accuracy:.2%}"
+    return [accuracy, f"{result.entropy_bytes:,.0f}", *ratios, *speeds, other]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[CodesResult]], path: Path) -> None:
     figure, axes = new_figure(width=8, height=0.8 + 0.4 * len(found))
     rows = [result for (result,) in found.values()]
     for color, code in zip(COLORS, _SHOWN, strict=True):
-        there = [(ratio(row, code), place) for place, row in enumerate(rows) if code in row["codes"]]
+        there = [(ratio(row, code), place) for place, row in enumerate(rows) if code in row.codes]
         if there:
             axes.plot(*zip(*there, strict=True), "o", color=color, label=code)
     axes.axvline(1, color="k", linewidth=0.8)

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group
 from experiments.framework.plots import plot_by_density
 from experiments.framework.training import ACCURACY, trainings
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 DENSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -27,7 +27,7 @@ def _groups() -> list[Group]:
     return groups
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     curves = {
         label: {d: found[row] for d in DENSITIES if (row := f"{label}, density {d}") in found}
         for label in DATA.values()

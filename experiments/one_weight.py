@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -13,11 +13,28 @@ from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.measuring.weight_families import FAMILIES
 from supermask.random.stream import Floats, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Result, recorded
+from supermask.results import Result
+from supermask.runs import recorded
 from theory import laws
 
 COMMON = 16
 """Number of items at which the table shows the median of every row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult(Result):
+    """The errors of a family.
+
+    Attributes:
+        medians: of the error, by the number of items.
+        slope: of the fitted line.
+        seconds: of the measurement.
+
+    """
+
+    medians: Mapping[int, laws.Estimate]
+    slope: laws.Estimate
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,8 @@ class Sweep:
         seed: of the draws.
 
     """
+
+    kind: ClassVar[type[Result]] = SweepResult
 
     family: str
     items: tuple[int, ...]
@@ -48,60 +67,58 @@ class Sweep:
         """Return all that the measurement depends on."""
         return {**asdict(self), "items": list(self.items)}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> SweepResult:
         """Measure; it takes seconds, and is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(), resume=True)
+        return recorded(SweepResult, path, self.config(), lambda _: self._measure(), resume=True)
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self) -> SweepResult:
         family = FAMILIES[self.family]
         began = monotonic()
         errors = {n: family.errors(n, self.problems, self._generator(n)) for n in self.items}
         fitted = [n for n in self.items if n >= self.fitted_from]
         logs = [np.log2(errors[n] / factor) for n, factor in zip(fitted, family.factor(fitted), strict=True)]
-        return {
-            "medians": {str(n): asdict(laws.median(sample)) for n, sample in errors.items()},
-            "slope": asdict(laws.median_slope(family.places(fitted), logs)),
-            "seconds": round(monotonic() - began, 1),
-        }
+        return SweepResult(
+            medians={n: laws.median(sample) for n, sample in errors.items()},
+            slope=laws.median_slope(family.places(fitted), logs),
+            seconds=round(monotonic() - began, 1),
+        )
 
     def _generator(self, items: int) -> Generator:
         return Generator(philox(self.seed, "one_weight", self.family, items))
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[SweepResult]) -> list[str]:
     (result,) = results
-    config, slope = result["config"], result["slope"]
-    family, found = FAMILIES[config["family"]], result["medians"][str(COMMON)]
+    config, slope = result.config, result.slope
+    family, found = FAMILIES[config["family"]], result.medians[COMMON]
     return [
         f"{family.grows}, {config['items'][0]} to {config['items'][-1]:,}",
-        f"{slope['value']:.3f} ({slope['low']:.3f} to {slope['high']:.3f})",
+        f"{slope.value:.3f} ({slope.low:.3f} to {slope.high:.3f})",
         f"{family.slope:g}",
-        f"{found['value']:.3g} ({found['low']:.3g} to {found['high']:.3g})",
+        f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})",
         f"{family.median(COMMON):.3g}",
         f"{config['problems']:,}",
     ]
 
 
-def _fit(result: Result) -> tuple[list[int], Floats]:
+def _fit(result: SweepResult) -> tuple[list[int], Floats]:
     """Return the fitted numbers of items, and the height of the line at each."""
-    config, slope = result["config"], result["slope"]["value"]
+    config, slope = result.config, result.slope.value
     family = FAMILIES[config["family"]]
     fitted = [n for n in config["items"] if n >= config["fitted_from"]]
     places, factor = family.places(fitted), family.factor(fitted)
-    heights = np.log2([result["medians"][str(n)]["value"] for n in fitted] / factor)
+    heights = np.log2([result.medians[n].value for n in fitted] / factor)
     return fitted, factor * 2.0 ** (heights.mean() + slope * (places - places.mean()))
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[SweepResult]], path: Path) -> None:
     figure, axes = new_figure()
     for color, (label, (result,)) in zip(COLORS, found.items(), strict=False):
-        medians = result["medians"].values()
-        values = np.array([m["value"] for m in medians])
-        reach = [values - [m["low"] for m in medians], [m["high"] for m in medians] - values]
-        axes.errorbar(
-            [int(n) for n in result["medians"]], values, reach, color=color, linestyle="none", marker="o", markersize=3
-        )
-        axes.plot(*_fit(result), color=color, label=f"{label}: slope {result['slope']['value']:.3f}")
+        medians = result.medians.values()
+        values = np.array([m.value for m in medians])
+        reach = [values - [m.low for m in medians], [m.high for m in medians] - values]
+        axes.errorbar(list(result.medians), values, reach, color=color, linestyle="none", marker="o", markersize=3)
+        axes.plot(*_fit(result), color=color, label=f"{label}: slope {result.slope.value:.3f}")
     axes.set(xscale="log", yscale="log", xlabel="random items per weight", ylabel="median error")
     axes.set_title("One weight, at most 1/2, made of random items")
     axes.legend(frameon=False)

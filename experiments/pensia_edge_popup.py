@@ -8,7 +8,7 @@ from experiments.framework.experiment import Experiment, Group, Published
 from experiments.framework.training import ACCURACY, trainings
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 DENSITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
@@ -111,7 +111,7 @@ NETWORKS = (
 )
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure()
     for color, network in zip(COLORS, NETWORKS, strict=False):
         done = [density for density in DENSITIES if network.row(density) in found]
@@ -126,8 +126,8 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _percent(results: Sequence[Result]) -> float:
-    return 100 * mean([result["test"]["accuracy"] for result in results]).value
+def _percent(results: Sequence[JobResult]) -> float:
+    return 100 * mean([result.test.accuracy for result in results]).value
 
 
 EXPERIMENT = Experiment(

@@ -1,10 +1,10 @@
 """Pensia et al. 2020, experiment 1, as published: each weight of their network as a subset sum of 21 random numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,15 +16,51 @@ from experiments.framework.pensia import read_network
 from experiments.measuring.weight_sums import EPSILON, ITEMS, METHODS
 from supermask import data
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Result, recorded
+from supermask.results import Result, inlined
+from supermask.runs import recorded
 
 SEEDS = (1, 2, 3)
 """1 is the authors' seed."""
 
 
 @dataclass(frozen=True)
+class Sums:
+    """The sums in the place of a network's weights.
+
+    Attributes:
+        weights: that were replaced.
+        terms: how many weights have 0, 1, ... terms.
+        median_error: of a weight.
+        largest_error: of a weight.
+        within: weights whose error is at most `EPSILON`.
+        histogram: of the errors, between `BINS`.
+        seconds: of the search for the sums.
+
+    """
+
+    weights: int
+    terms: tuple[int, ...]
+    median_error: float
+    largest_error: float
+    within: int
+    histogram: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplacementResult(Result):
+    """The sums, and the test images that the network classifies right with its own weights and with the sums."""
+
+    target_correct: int
+    sums: Sums = field(metadata=inlined())
+    correct: int
+
+
+@dataclass(frozen=True)
 class Replacement:
     """The weights of the target replaced by subset sums, by a method in `METHODS`, and the network run on MNIST."""
+
+    kind: ClassVar[type[Result]] = ReplacementResult
 
     method: str
     seed: int
@@ -38,17 +74,18 @@ class Replacement:
         """Return all that the run depends on."""
         return {"target": "fc2.pt", "items": ITEMS, "epsilon": EPSILON, **asdict(self)}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> ReplacementResult:
         """Find the sums and measure them; it takes seconds, and is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(data_folder), resume=True)
+        return recorded(ReplacementResult, path, self.config(), lambda _: self._measure(data_folder), resume=True)
 
-    def _measure(self, data_folder: Path | None) -> dict[str, Any]:
+    def _measure(self, data_folder: Path | None) -> ReplacementResult:
         test = data.load("mnist", folder=data_folder).test()
         network = read_network("fc2.pt", data_folder).double()
-        measured = {"target_correct": _correct(network, test.images, test.labels), **self.replace(network)}
-        return {**measured, "correct": _correct(network, test.images, test.labels)}
+        target_correct, sums = _correct(network, test.images, test.labels), self.replace(network)
+        correct = _correct(network, test.images, test.labels)
+        return ReplacementResult(target_correct=target_correct, sums=sums, correct=correct)
 
-    def replace(self, network: nn.Module) -> dict[str, Any]:
+    def replace(self, network: nn.Module) -> Sums:
         """Put the sums in the place of the weights, and return how many terms and how large errors they have."""
         draw, choose = METHODS[self.method]
         layers = [weight.detach().numpy().copy() for weight in network.parameters()]
@@ -62,15 +99,15 @@ class Replacement:
                 weight.copy_(torch.from_numpy(found))
         errors = np.concatenate([np.abs(a - b).ravel() for a, b in zip(sums, layers, strict=True)])
         terms = np.concatenate([mask.sum(-1).ravel() for mask in masks])
-        return {
-            "weights": errors.size,
-            "terms": np.bincount(terms, minlength=ITEMS + 1).tolist(),
-            "median_error": float(np.median(errors)),
-            "largest_error": float(errors.max()),
-            "within": int((errors <= EPSILON).sum()),
-            "histogram": np.histogram(errors, BINS)[0].tolist(),
-            "seconds": round(seconds, 1),
-        }
+        return Sums(
+            weights=errors.size,
+            terms=tuple(np.bincount(terms, minlength=ITEMS + 1).tolist()),
+            median_error=float(np.median(errors)),
+            largest_error=float(errors.max()),
+            within=int((errors <= EPSILON).sum()),
+            histogram=tuple(np.histogram(errors, BINS)[0].tolist()),
+            seconds=round(seconds, 1),
+        )
 
 
 @torch.no_grad()
@@ -82,25 +119,25 @@ def _correct(network: nn.Module, images: Tensor, labels: Tensor) -> int:
     )
 
 
-def _row(results: Sequence[Result]) -> list[str]:
-    kept = [sum(count * terms for terms, count in enumerate(result["terms"])) for result in results]
-    weights = results[0]["weights"]
-    outside = max(weights - result["within"] for result in results)
+def _row(results: Sequence[ReplacementResult]) -> list[str]:
+    kept = [sum(count * terms for terms, count in enumerate(result.sums.terms)) for result in results]
+    weights = results[0].sums.weights
+    outside = max(weights - result.sums.within for result in results)
     return [
         f"{weights * ITEMS:,}",
         f"{kept[0]:,}",
         f"{kept[0] / weights:.2f}",
-        f"{max(result['largest_error'] for result in results):.2g}",
+        f"{max(result.sums.largest_error for result in results):.2g}",
         "yes" if outside == 0 else f"no, {outside:,} are not",
-        ", ".join(f"{result['correct'] / 100:.2f}" for result in results) + " %",
-        f"{max(result['seconds'] for result in results):.1f}",
+        ", ".join(f"{result.correct / 100:.2f}" for result in results) + " %",
+        f"{max(result.sums.seconds for result in results):.1f}",
     ]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[ReplacementResult]], path: Path) -> None:
     figure, axes = new_figure()
     for color, (label, results) in zip(COLORS, found.items(), strict=False):
-        axes.stairs(results[0]["histogram"], BINS, color=color, label=label)
+        axes.stairs(results[0].sums.histogram, BINS, color=color, label=label)
     axes.axvline(EPSILON, color="black", linestyle="--", linewidth=1, label=f"epsilon {EPSILON}")
     axes.set(xscale="log", yscale="log", xlabel="error of a weight", ylabel="weights", xlim=(1e-10, 1))
     axes.set_ylim(0.5, 1e8)  # room for the legend

@@ -8,7 +8,7 @@ from experiments.framework.experiment import Experiment, Group, Published
 from experiments.framework.search_jobs import COLUMNS, HEURISTIC, draw_searches, searches_at
 from experiments.framework.training import trainings
 from supermask.baselines.searched import Learned, Signed
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 DENSITIES = (0.5, 0.1, 0.04)
@@ -50,7 +50,7 @@ def _groups() -> list[Group]:
     return [Group(label, trainings(job, seeds[label]), published.get(label)) for label, job in jobs.items()]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     draw_searches(found, path, "LeNet-300-100 on MNIST: every search")
 
 

@@ -8,7 +8,7 @@ from experiments.framework.experiment import Experiment, Group
 from experiments.framework.search_jobs import BY_DENSITY, COLUMNS, draw_searches, searches_at
 from experiments.framework.training import trainings
 from supermask.baselines.searched import Learned
-from supermask.runs import Job, Result
+from supermask.runs import Job, JobResult
 from supermask.training import Recipe
 
 SEEDS = (0,)
@@ -38,7 +38,7 @@ def groups_of(half: Job, low: Job) -> list[Group]:
     return [Group(label, trainings(job, SEEDS)) for label, job in jobs.items()]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     draw_searches(found, path, "Fashion-MNIST: LeNet-5 at 0.5, small_conv below")
 
 

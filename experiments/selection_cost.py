@@ -8,20 +8,19 @@ import numpy as np
 
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.framework.plots import plot_trace
-from experiments.measuring.selection_times import Selection
-from supermask.runs import Result
+from experiments.measuring.selection_times import Selection, SelectionResult
 
 _OTHERS = ("cold", "partition", "kthvalue", "topk", "sort")
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[SelectionResult]) -> list[str]:
     (result,) = results
-    phases, others = result["phases"], result["others_ms"]
+    walk, others = result.walk, result.others_ms
     return [
-        *(_shown(phases[kind]["median_ms"]) for kind in ("steady", "jump", "equal")),
+        *(_shown(walk.phases[kind].median_ms) for kind in ("steady", "jump", "equal")),
         *(_shown(float(np.median(others[way]))) if way in others else "-" for way in _OTHERS),
-        _shown(result["floor_ms"]),
-        f"{result['steps_checked'] - result['steps_equal']:,} of {result['steps_checked']:,}",
+        _shown(result.floor_ms),
+        f"{walk.steps_checked - walk.steps_equal:,} of {walk.steps_checked:,}",
     ]
 
 
@@ -30,12 +29,11 @@ def _shown(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[SelectionResult]], path: Path) -> None:
     ((result,),) = found.values()
-    levels = {
-        way: float(np.median(result["others_ms"][way])) for way in reversed(_OTHERS) if way in result["others_ms"]
-    }
-    plot_trace(result["ms"], {**levels, "floor": result["floor_ms"]}, path, f"Selection among {next(iter(found))}")
+    others = result.others_ms
+    levels = {way: float(np.median(others[way])) for way in reversed(_OTHERS) if way in others}
+    plot_trace(result.walk.ms, {**levels, "floor": result.floor_ms}, path, f"Selection among {next(iter(found))}")
 
 
 EXPERIMENT = Experiment(

@@ -10,8 +10,9 @@ from experiments.framework.training import trainings
 from supermask.errors import SupermaskError
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
+from supermask.training.result import Scored
 
 RECIPE = Recipe(
     epochs=40,
@@ -38,27 +39,29 @@ def _group(width: float, density: float, seeds: Sequence[int]) -> Group:
     return Group(f"width {width:g}, density {density:g}", trainings(job, seeds))
 
 
-def _error(result: Result, part: str) -> float:
-    return 100 - 100 * float(result[part]["accuracy"])
+def _error(score: Scored) -> float:
+    """Return the error in per cent."""
+    return 100 - 100 * score.accuracy
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[JobResult]) -> list[str]:
     first = results[0]
-    sizes = ", ".join(f"{result['bytes']:,}" for result in results)
-    errors = [", ".join(f"{_error(result, part):.2f}" for result in results) + " %" for part in ("validation", "test")]
-    counts = [f"{first[count]:,}" for count in ("prunable", "kept")]
-    return [sizes, *errors, *counts, f"{mean([result['seconds'] for result in results]).value:.0f}"]
+    sizes = ", ".join(f"{result.bytes:,}" for result in results)
+    scores = [[result.validation for result in results], [result.test for result in results]]
+    errors = [", ".join(f"{_error(score):.2f}" for score in each) + " %" for each in scores]
+    counts = [f"{first.prunable:,}", f"{first.kept:,}"]
+    return [sizes, *errors, *counts, f"{mean([result.seconds for result in results]).value:.0f}"]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure()
     results = [result for row in found.values() for result in row]
     for color, width in zip(COLORS, sorted({width for width, _ in SIZES}), strict=False):
-        points = [_point(result) for result in results if result["config"]["width"] == width]
+        points = [_point(result) for result in results if result.config["width"] == width]
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, "o", color=color, label=f"width {width:g}, at its density")
     for result in results:
-        density = f"{result['config']['search']['density']:g}"
+        density = f"{result.config['search']['density']:g}"
         axes.annotate(density, _point(result), (0, 7), textcoords="offset points", fontsize=8, ha="center")
     for label, (size, error) in PUBLISHED.items():
         axes.plot(size / 1000, error, "*", color=COLORS[-1], markersize=10)
@@ -76,7 +79,7 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _compressed() -> dict[str, list[Result]]:
+def _compressed() -> dict[str, list[JobResult]]:
     """Return what Deep Compression came to here, where it was run, by network."""
     try:
         return {label: found for label, found in read_results(deep_compression.EXPERIMENT).items() if found}
@@ -84,8 +87,8 @@ def _compressed() -> dict[str, list[Result]]:
         return {}
 
 
-def _point(result: Result) -> tuple[float, float]:
-    return result["bytes"] / 1000, _error(result, "test")
+def _point(result: JobResult) -> tuple[float, float]:
+    return result.bytes / 1000, _error(result.test)
 
 
 _NOTE = (

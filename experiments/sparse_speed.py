@@ -5,9 +5,8 @@ from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.measuring.sparse_layers import Shape
-from experiments.measuring.sparse_times import Speed, crossover
+from experiments.measuring.sparse_times import Speed, SpeedResult, crossover
 from supermask.report.plot import COLORS, new_figures, save_figure
-from supermask.runs import Result
 
 BATCHES = (1, 16, 128)
 SIZES = ((10, 100), (100, 300), (300, 784), (1024, 1024), (2048, 2048))
@@ -16,26 +15,26 @@ SHOWN = (0.2, 0.1, 0.05, 0.02, 0.01)
 LIBRARIES = ("torch", "scipy", "compiled")
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[SpeedResult]) -> list[str]:
     (result,) = results
-    found = result["density"]
+    found = result.density
     return [
-        f"{1000 * found['0.1']['median_ms']['dense']:,.0f}",
-        *(f"{found[f'{density:g}']['ratio']['torch']['value']:.2f}" for density in SHOWN),
+        f"{1000 * found[0.1].median_ms['dense']:,.0f}",
+        *(f"{found[density].ratio['torch'].value:.2f}" for density in SHOWN),
         *(_crossover(result, library) for library in LIBRARIES),
     ]
 
 
-def _crossover(result: Result, library: str) -> str:
-    return f"{crossover(result, library):.3f}" if library in result["density"]["0.1"]["ratio"] else "-"
+def _crossover(result: SpeedResult, library: str) -> str:
+    return f"{crossover(result, library):.3f}" if library in result.density[0.1].ratio else "-"
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[SpeedResult]], path: Path) -> None:
     figure, panels = new_figures(3, 13.0)
     for panel, batch in zip(panels, BATCHES, strict=True):
         own = {label: results[0] for label, results in found.items() if label.endswith(f", {batch}")}
         for number, (label, result) in enumerate(own.items()):
-            ratios = {float(density): each["ratio"]["torch"]["value"] for density, each in result["density"].items()}
+            ratios = {density: each.ratio["torch"].value for density, each in result.density.items()}
             style = "-" if label.startswith("linear") else "--"
             color = COLORS[number % len(COLORS)]
             panel.plot(list(ratios), list(ratios.values()), style, color=color, marker=".", label=label.split(",")[0])

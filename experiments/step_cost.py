@@ -7,30 +7,29 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.framework.plots import plot_ratios
 from experiments.measuring.published_selection import PUBLISHED
-from experiments.measuring.step_times import BYTES_PER_WEIGHT, Cost
+from experiments.measuring.step_times import BYTES_PER_WEIGHT, Cost, CostResult
 from experiments.measuring.training_step import DENSITY, WAYS, Setting
-from supermask.runs import Result
 
 _SEARCHES = [way for way in WAYS if way != "dense"]
 
 
-def floor_ratio(result: Result) -> float:
+def floor_ratio(result: CostResult) -> float:
     """Return a masked step over a dense one, if all it did besides were to move the bytes that it must."""
-    floor = 1000 * BYTES_PER_WEIGHT * result["weights"] / result["bytes_per_second"]
-    return float(1 + floor / result["train"]["median_ms"]["dense"])
+    floor = 1000 * BYTES_PER_WEIGHT * result.weights / result.bytes_per_second
+    return 1 + floor / result.train.median_ms["dense"]
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[CostResult]) -> list[str]:
     (result,) = results
-    train, peak = result["train"], result["peak_bytes"]
-    ours = train["ratio"]["ours"]
+    train, ours = result.train, result.train.ratio["ours"]
+    ours_bytes, dense_bytes = result.peak_bytes["ours"], result.peak_bytes["dense"]
     return [
-        *(_milliseconds(train["median_ms"][way]) for way in ("dense", "ours")),
-        f"{ours['value']:.2f} ({ours['low']:.2f}-{ours['high']:.2f})",
-        *(f"{train['ratio'][way]['value']:.2f}" for way in PUBLISHED),
+        *(_milliseconds(train.median_ms[way]) for way in ("dense", "ours")),
+        f"{ours.value:.2f} ({ours.low:.2f}-{ours.high:.2f})",
+        *(f"{train.ratio[way].value:.2f}" for way in PUBLISHED),
         f"{floor_ratio(result):.2f}",
-        f"{peak['ours'] / peak['dense']:.2f}" if peak["dense"] else "-",
-        f"{len(train['ms']['ours'])}, {len(train['ms']['sort'])}",
+        f"{ours_bytes / dense_bytes:.2f}" if ours_bytes and dense_bytes else "-",
+        f"{len(train.ms['ours'])}, {len(train.ms['sort'])}",
     ]
 
 
@@ -39,12 +38,12 @@ def _milliseconds(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[CostResult]], path: Path) -> None:
     rows = [result for (result,) in found.values()]
     plot_ratios(
         list(found),
-        {way: [row["train"]["ratio"][way] for row in rows] for way in _SEARCHES},
-        {way: [row["evaluate"]["ratio"][way] for row in rows] for way in _SEARCHES},
+        {way: [row.train.ratio[way] for row in rows] for way in _SEARCHES},
+        {way: [row.evaluate.ratio[way] for row in rows] for way in _SEARCHES},
         [floor_ratio(row) for row in rows],
         path,
         "Cost of a masked step over a dense one",

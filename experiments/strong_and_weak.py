@@ -9,7 +9,7 @@ from experiments.framework.training import ACCURACY, trainings
 from supermask.report import mean
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figures, save_figure
-from supermask.runs import METHODS, Job, Result, SearchOptions
+from supermask.runs import METHODS, Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
@@ -40,19 +40,19 @@ def _groups() -> list[Group]:
     return groups
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figures(2, width=11.0, height=4.4)
     for place, label in zip(axes, DATA.values(), strict=True):
         curves = {
             method: {
-                density: mean([result["test"]["accuracy"] for result in found[row]])
+                density: mean([result.test.accuracy for result in found[row]])
                 for density in DENSITIES
                 if (row := f"{label}, {method}, {density}") in found
             }
             for method in COMPARED
         }
         level = found.get(f"{label}, dense", ())
-        dense = {"dense": mean([result["test"]["accuracy"] for result in level])} if level else {}
+        dense = {"dense": mean([result.test.accuracy for result in level])} if level else {}
         draw_accuracy_by_density(place, curves, dense)
         place.set(title=f"LeNet-300-100 on {label}")
     save_figure(figure, path)

@@ -2,21 +2,40 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.random.stream import Floats, philox
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Result, recorded
+from supermask.results import Result, inlined
+from supermask.runs import recorded
 from theory.subset_sum import Solution, solve
 
 WEIGHTS = 397_000
 """Problems of experiment 1 of Pensia et al. 2020."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Problems that were solved, the seconds of each repeat, and how many answers were proven optimal."""
+
+    problems: int
+    seconds: tuple[float, ...]
+    optimal: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingResult(Result):
+    """The times of a solver, those of HiGHS in the same run, and the versions of the solvers' packages."""
+
+    timed: Timed = field(metadata=inlined())
+    reference: Timed
+    solver_versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,8 @@ class Timing:
         seed: of the problems.
 
     """
+
+    kind: ClassVar[type[Result]] = TimingResult
 
     solver: str
     options: tuple[tuple[str, str | int], ...]
@@ -49,20 +70,20 @@ class Timing:
         """Return all that the measurement depends on."""
         return {**asdict(self), "options": dict(self.options)}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> TimingResult:
         """Measure; it is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(), resume=True)
+        return recorded(TimingResult, path, self.config(), lambda _: self._measure(), resume=True)
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self) -> TimingResult:
         reference = replace(HIGHS, n=self.n, seed=self.seed)
         own = self.timed()
-        return {
-            **own,
-            "reference": own if self == reference else reference.timed(),
-            "solver_versions": {name: version(name) for name in ("numba", "pulp", "highspy")},
-        }
+        return TimingResult(
+            timed=own,
+            reference=own if self == reference else reference.timed(),
+            solver_versions={name: version(name) for name in ("numba", "pulp", "highspy")},
+        )
 
-    def timed(self) -> dict[str, Any]:
+    def timed(self) -> Timed:
         """Solve the problems as often as asked for, and return the seconds and how many were proven optimal."""
         self._solve(np.ones((1, 2)), np.ones(1))  # compiles
         problems = random_problems(self.problems, self.n, self.seed)
@@ -71,7 +92,7 @@ class Timing:
             began = time.perf_counter()
             solution = self._solve(*problems)
             seconds.append(time.perf_counter() - began)
-        return {"problems": self.problems, "seconds": seconds, "optimal": int(solution.optimal.sum())}
+        return Timed(self.problems, tuple(seconds), int(solution.optimal.sum()))
 
     def _solve(self, coefficients: Floats, targets: Floats) -> Solution:
         return solve(coefficients, targets, solver=self.solver, **dict(self.options))
@@ -87,19 +108,20 @@ def random_problems(count: int, n: int, seed: int) -> tuple[Floats, Floats]:
     return draw[:, :n], draw[:, n] / 2
 
 
-def rate(timed: Mapping[str, Any]) -> float:
+def rate(timed: Timed) -> float:
     """Return problems per second, from the median of the repeats."""
-    return float(timed["problems"] / np.median(timed["seconds"]))
+    return float(timed.problems / np.median(timed.seconds))
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[TimingResult]) -> list[str]:
     (result,) = results
+    own = result.timed
     return [
-        _rounded(rate(result)),
-        _rounded(rate(result) / rate(result["reference"])),
-        _rounded(WEIGHTS / rate(result)),
-        f"{result['problems']:,} x {len(result['seconds'])}",
-        f"{result['optimal']:,}",
+        _rounded(rate(own)),
+        _rounded(rate(own) / rate(result.reference)),
+        _rounded(WEIGHTS / rate(own)),
+        f"{own.problems:,} x {len(own.seconds)}",
+        f"{own.optimal:,}",
     ]
 
 
@@ -108,9 +130,9 @@ def _rounded(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{float(f'{value:.3g}'):,.0f}"
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[TimingResult]], path: Path) -> None:
     figure, axes = new_figure(height=2.8)
-    axes.barh(list(found), [rate(result) for (result,) in found.values()], color=COLORS[0])
+    axes.barh(list(found), [rate(result.timed) for (result,) in found.values()], color=COLORS[0])
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="problems per second", title="Subset sums of 21 numbers, solved to optimality")
     save_figure(figure, path)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -14,7 +14,8 @@ from supermask import EdgePopup, data, models
 from supermask.data.tasks import permuted
 from supermask.report import mean
 from supermask.report.plot import COLORS, STYLES, new_figures, save_figure
-from supermask.runs import Result, recorded
+from supermask.results import Result
+from supermask.runs import recorded
 from supermask.superposition import (
     Binary,
     EachMask,
@@ -26,7 +27,7 @@ from supermask.superposition import (
     Superposition,
     measure,
 )
-from supermask.superposition.measuring import Labelled
+from supermask.superposition.measuring import Labelled, Measured
 from supermask.training import Recipe
 
 CLASSES = 10
@@ -39,6 +40,29 @@ _WAYS: Mapping[str, Inference | None] = {
     "lowest entropy": EachMask(),
 }
 _SLOW = ("binary",)
+Fact = Literal["correct", "inferred"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermutationsResult(Result):
+    """How well tasks are told apart.
+
+    Attributes:
+        by_count: by the number of tasks, and by the way that a task is inferred.
+        density: of the masks.
+        kept: weights of each mask.
+        bytes: of the file of all tasks.
+        seconds_learning: of all tasks.
+        seconds: of learning and measuring.
+
+    """
+
+    by_count: Mapping[int, Mapping[str, Measured]]
+    density: float
+    kept: int
+    bytes: int
+    seconds_learning: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,8 @@ class Permutations:
         seed: of the random network, the permutations and the training.
 
     """
+
+    kind: ClassVar[type[Result]] = PermutationsResult
 
     counts: tuple[int, ...]
     outputs: int = 100
@@ -75,25 +101,25 @@ class Permutations:
         """Return all that the measurement depends on."""
         return {**asdict(self), "counts": list(self.counts)}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> PermutationsResult:
         """Learn and measure; it takes minutes, and is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(data_folder), resume=True)
+        return recorded(PermutationsResult, path, self.config(), lambda _: self._measure(data_folder), resume=True)
 
-    def _measure(self, data_folder: Path | None) -> dict[str, Any]:
+    def _measure(self, data_folder: Path | None) -> PermutationsResult:
         began = monotonic()
         mnist = data.load("mnist", folder=data_folder, seed=self.seed)
         learner = self._learned(mnist)
         learned, superposition = monotonic() - began, learner.superposition
         test = mnist.test()  # once, for all tasks
         fixed = replace(mnist, read_test=lambda: test)
-        return {
-            "by_count": {str(count): self._told_apart(superposition, fixed, count) for count in self.counts},
-            "density": superposition.tickets[0].density,
-            "kept": superposition.tickets[0].kept,
-            "bytes": superposition.size,
-            "seconds_learning": round(learned, 1),
-            "seconds": round(monotonic() - began, 1),
-        }
+        return PermutationsResult(
+            by_count={count: self._told_apart(superposition, fixed, count) for count in self.counts},
+            density=superposition.tickets[0].density,
+            kept=superposition.tickets[0].kept,
+            bytes=superposition.size,
+            seconds_learning=round(learned, 1),
+            seconds=round(monotonic() - began, 1),
+        )
 
     def _learned(self, mnist: data.DataSet) -> Learner:
         search = partial(EdgePopup, density=0.5, seed=self.seed, score=self.score, scaled=self.scaled)
@@ -113,11 +139,11 @@ class Permutations:
     def _model(self) -> torch.nn.Module:
         return models.build("lenet_300_100", input_shape=INPUT_SHAPE, classes=self.outputs)
 
-    def _told_apart(self, superposition: Superposition, mnist: data.DataSet, count: int) -> dict[str, Any]:
+    def _told_apart(self, superposition: Superposition, mnist: data.DataSet, count: int) -> dict[str, Measured]:
         some = Superposition(self._model(), superposition.tickets[:count])
         tests, fewer = (self._tests(mnist, count, images) for images in (self.images, self.few))
         ways = {way: method for way, method in _WAYS.items() if way != "one-shot, G" or self.outputs > CLASSES}
-        return {way: asdict(measure(some, fewer if way in _SLOW else tests, method)) for way, method in ways.items()}
+        return {way: measure(some, fewer if way in _SLOW else tests, method) for way, method in ways.items()}
 
     def _tests(self, mnist: data.DataSet, count: int, images: int) -> list[Labelled]:
         """Return test images of each task, of which no two tasks have one in common."""
@@ -130,30 +156,30 @@ class Permutations:
         return tests
 
 
-def _fraction(result: Result, count: int, way: str, what: str) -> float | None:
-    counted = result["by_count"][str(count)].get(way)
-    return None if counted is None else counted[what] / counted["total"]
+def _fraction(result: PermutationsResult, count: int, way: str, what: Fact) -> float | None:
+    counted = result.by_count[count].get(way)
+    return None if counted is None else getattr(counted, what) / counted.total
 
 
-def _percent(results: Sequence[Result], way: str, what: str) -> str:
-    found = [_fraction(result, result["config"]["counts"][-1], way, what) for result in results]
+def _percent(results: Sequence[PermutationsResult], way: str, what: Fact) -> str:
+    found = [_fraction(result, result.config["counts"][-1], way, what) for result in results]
     there = [value for value in found if value is not None]
     return mean(there).percent() if there else "-"
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[PermutationsResult]) -> list[str]:
     first = results[0]
-    tasks = first["config"]["counts"][-1]
+    tasks = first.config["counts"][-1]
     return [
         f"{tasks}",
         *(_percent(results, way, "correct") for way in _WAYS if way not in _SLOW),
         *(_percent(results, way, "inferred") for way in ("one-shot", *_SLOW)),
-        f"{first['bytes'] / tasks:,.0f}",
-        f"{mean([result['seconds_learning'] for result in results]).value / tasks:.1f}",
+        f"{first.bytes / tasks:,.0f}",
+        f"{mean([result.seconds_learning for result in results]).value / tasks:.1f}",
     ]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[PermutationsResult]], path: Path) -> None:
     figure, (accuracy, inferred) = new_figures(2, width=11.0)
     (first, results), *others = found.items()
     for color, way in zip(COLORS, _WAYS, strict=False):
@@ -170,9 +196,9 @@ def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _curve(results: Sequence[Result], way: str, what: str) -> tuple[list[int], list[float]]:
+def _curve(results: Sequence[PermutationsResult], way: str, what: Fact) -> tuple[list[int], list[float]]:
     """Return the numbers of tasks, and the means over the seeds in per cent."""
-    counts: list[int] = results[0]["config"]["counts"]
+    counts: list[int] = results[0].config["counts"]
     means = [mean([_fraction(result, count, way, what) or 0.0 for result in results]).value for count in counts]
     return counts, [100 * value for value in means]
 

@@ -8,9 +8,10 @@ from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.training import trainings
 from experiments.zhou_heuristics import JOB
 from supermask.baselines.heuristic import HeuristicTrained
+from supermask.baselines.heuristic.method import HeuristicDetails
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Job, Result, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 
 DENSITY = 0.05
 SEEDS = (0, 1, 2)
@@ -37,19 +38,20 @@ def _job(options: HeuristicTrained) -> Job:
     return replace(JOB, method=options.name, options=options, recipe=RECIPE, search=SearchOptions(density=DENSITY))
 
 
-def _row(results: Sequence[Result]) -> list[str]:
-    accuracy = mean([result["test"]["accuracy"] for result in results])
-    dense = mean([result["dense_accuracy"] for result in results])
-    return [accuracy.percent(), dense.percent(), f"{results[0]['chosen']:,}", f"{results[0]['kept']:,}"]
+def _row(results: Sequence[JobResult]) -> list[str]:
+    accuracy = mean([result.test.accuracy for result in results])
+    details = [result.detail(HeuristicDetails) for result in results]
+    dense = mean([each.dense_accuracy for each in details])
+    return [accuracy.percent(), dense.percent(), f"{details[0].chosen:,}", f"{results[0].kept:,}"]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure(height=1.2 + 0.35 * len(found))
-    means = {label: mean([100 * result["test"]["accuracy"] for result in runs]) for label, runs in found.items()}
+    means = {label: mean([100 * result.test.accuracy for result in runs]) for label, runs in found.items()}
     errors = [accuracy.half_width or 0.0 for accuracy in means.values()]
     values = [accuracy.value for accuracy in means.values()]
     axes.errorbar(values, list(means), xerr=errors, color=COLORS[0], linestyle="none", marker="o", capsize=3)
-    dense = mean([100 * result["dense_accuracy"] for result in next(iter(found.values()))])
+    dense = mean([100 * result.detail(HeuristicDetails).dense_accuracy for result in next(iter(found.values()))])
     axes.axvline(dense.value, color=COLORS[1], linestyle="--", linewidth=1, label="dense")
     axes.invert_yaxis()
     axes.legend(frameon=False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.baselines.heuristic import Heuristic
@@ -18,7 +18,8 @@ from supermask.files import locked, make_folder
 from supermask.report import Mean, mean
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figures, save_figure
-from supermask.runs import Job, Result, build_network, load_data, recorded
+from supermask.results import Result
+from supermask.runs import Job, build_network, load_data, recorded
 from supermask.training import Outcome, Recipe, train
 
 DENSITIES = (0.5, 0.2, 0.1)
@@ -44,6 +45,24 @@ JOB = Job(
 
 
 @dataclass(frozen=True)
+class Mask:
+    """A mask run untrained: its test accuracy, and what `HeuristicDetails` says of it."""
+
+    accuracy: float
+    chosen: int
+    same_sign: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasksResult(Result):
+    """The test accuracy of the dense training, and the masks by the action on kept weights and by density."""
+
+    dense_accuracy: float
+    rewind: Mapping[float, Mask]
+    constant: Mapping[float, Mask]
+
+
+@dataclass(frozen=True)
 class Masks:
     """The masks of one criterion on one dense training, at all densities, each run untrained.
 
@@ -54,6 +73,8 @@ class Masks:
         job: how the dense network is trained.
 
     """
+
+    kind: ClassVar[type[Result]] = MasksResult
 
     seed: int
     criterion: CriterionName
@@ -76,12 +97,17 @@ class Masks:
         options = {"criterion": self.criterion, "sign": self.sign, "actions": [*ACTIONS], "ladder": asdict(ladder)}
         return {**options, "densities": [*DENSITIES], "job": self.seeded.config()}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> MasksResult:
         """Measure the masks; all criteria share the dense training of their seed."""
         shared = make_folder(path.parent / f"dense-seed{self.seed}")
         measure = _Measuring(self.seeded, load_data(self.seeded, data_folder), device, shared)
         return recorded(
-            path, self.config(), lambda _: measure.all(self.criterion, self.sign), device=device, resume=True
+            MasksResult,
+            path,
+            self.config(),
+            lambda _: measure.all(self.criterion, self.sign),
+            device=device,
+            resume=True,
         )
 
 
@@ -94,41 +120,45 @@ class _Measuring:
     device: str
     shared: Path
 
-    def all(self, criterion: CriterionName, sign: Sign) -> dict[str, Any]:
+    def all(self, criterion: CriterionName, sign: Sign) -> MasksResult:
         """Return the accuracies by action and density, and what else the table shows."""
         whole = whole_ticket(build_network(self.job, self.data), seed=self.job.seed, weights=self.job.initial)
         with locked(self.shared):  # the first trains it
             sparse = Sparse(build_network(self.job, self.data), whole)
             dense = self._train(sparse, self.job.recipe, folder=self.shared, resume=True)
         final = {name: dense.last["model"][name].cpu() for name in whole.masks}
-        found: dict[str, Any] = {"dense_accuracy": dense.test.accuracy}
+        found = {}
         for action in ACTIONS:
             method = Heuristic(criterion=criterion, sign=sign, mask_1=action)
             choices = {density: method.choose(whole, final, density) for density in DENSITIES}
-            found[action] = {f"{density}": self._untrained(choice) for density, choice in choices.items()}
-        return found
+            found[action] = {density: self._untrained(choice) for density, choice in choices.items()}
+        return MasksResult(dense_accuracy=dense.test.accuracy, rewind=found["rewind"], constant=found["constant"])
 
-    def _untrained(self, choice: Choice) -> dict[str, Any]:
+    def _untrained(self, choice: Choice) -> Mask:
         network = Untrained(build_network(self.job, self.data), choice.ticket)
         outcome = self._train(network, replace(self.job.recipe, epochs=0, iterations=None))
-        return {"accuracy": outcome.test.accuracy, **choice.details}
+        return Mask(outcome.test.accuracy, choice.details.chosen, choice.details.same_sign)
 
     def _train(self, subject: Sparse, recipe: Recipe, **more: Any) -> Outcome:
         return train(subject, self.data, recipe, seed=self.job.seed, device=self.device, progress=False, **more)
 
 
-def _accuracy(results: Sequence[Result], action: KeptAction, density: float) -> Mean:
-    return mean([result[action][f"{density}"]["accuracy"] for result in results])
+def _masks(result: MasksResult, action: KeptAction) -> Mapping[float, Mask]:
+    return result.rewind if action == "rewind" else result.constant
 
 
-def _row(results: Sequence[Result]) -> list[str]:
-    kept = [result["constant"]["0.5"] for result in results]
-    unchanged = mean([each["same_sign"] / each["chosen"] for each in kept])
+def _accuracy(results: Sequence[MasksResult], action: KeptAction, density: float) -> Mean:
+    return mean([_masks(result, action)[density].accuracy for result in results])
+
+
+def _row(results: Sequence[MasksResult]) -> list[str]:
+    kept = [result.constant[0.5] for result in results]
+    unchanged = mean([each.same_sign / each.chosen for each in kept])
     cells = [_accuracy(results, action, density).percent() for action, density in product(ACTIONS, DENSITIES)]
     return [*cells, f"{100 * unchanged.value:.0f} %"]
 
 
-def _plot(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def _plot(found: Mapping[str, Sequence[MasksResult]], path: Path) -> None:
     figure, axes = new_figures(2, width=12.0, height=4.6)
     shown = {label: runs for label, runs in found.items() if "," not in label or label.endswith("same sign")}
     for place, (action, title) in zip(axes, ACTIONS.items(), strict=True):

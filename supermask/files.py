@@ -109,6 +109,12 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def relative(path: Path) -> str:
+    """Return a path as short as it can be shown from the current folder."""
+    shown = os.path.relpath(path)
+    return str(path) if shown.startswith("..") else shown
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

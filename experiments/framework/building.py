@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from experiments.framework.experiment import Table
 from supermask.data import DataSet
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Result, recorded
-from theory import Built, construct
+from supermask.results import Result
+from supermask.runs import recorded
+from theory import construct
 
 BINS = np.logspace(-16, 0, 65)
 """Edges of the histogram of per-weight errors that a result keeps."""
@@ -33,6 +34,48 @@ class Source(Protocol):
         """Return images as the network takes them, float64."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuildingResult(Result):
+    """What a built ticket came to.
+
+    Attributes:
+        seconds: of the construction.
+        tested: test images.
+        target_correct: those that the target classifies right.
+        correct: those that the ticket classifies right.
+        disagreements: those on which the two differ.
+        largest_difference: of their outputs on a test image, l2.
+        largest_image: the l2 norm of the largest test image.
+        upper: bound of the certificate over the ball.
+        lower: the largest difference found in it.
+        widths: of the random network.
+        kept: random weights that stay.
+        prunable: random weights.
+        bytes: of the ticket.
+        median_error: of a weight.
+        largest_error: of a weight.
+        histogram: of the errors of the weights, between `BINS`.
+
+    """
+
+    seconds: float
+    tested: int
+    target_correct: int
+    correct: int
+    disagreements: int
+    largest_difference: float
+    largest_image: float
+    upper: float
+    lower: float
+    widths: tuple[int, ...]
+    kept: int
+    prunable: int
+    bytes: int
+    median_error: float
+    largest_error: float
+    histogram: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Building:
     """A target built in the random network of one seed, and both run on the test set.
@@ -47,6 +90,8 @@ class Building:
         grouped: whether first hops have only their blocks.
 
     """
+
+    kind: ClassVar[type[Result]] = BuildingResult
 
     source: Source
     seed: int
@@ -66,11 +111,13 @@ class Building:
         options = ("seed", "construction", "epsilon", "radius", "width", "grouped")
         return {"target": self.source.config(), **{option: getattr(self, option) for option in options}}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> BuildingResult:
         """Build the ticket and measure it; it is not stopped half way."""
-        return recorded(path, self.config(), lambda folder: self._measure(folder, data_folder), resume=True)
+        return recorded(
+            BuildingResult, path, self.config(), lambda folder: self._measure(folder, data_folder), resume=True
+        )
 
-    def _measure(self, folder: Path, data_folder: Path | None) -> dict[str, Any]:
+    def _measure(self, folder: Path, data_folder: Path | None) -> BuildingResult:
         target, data_set = self.source.read(folder, data_folder, self.seed)
         began = monotonic()
         built = construct(
@@ -88,16 +135,25 @@ class Building:
         test = data_set.test()
         images = self.source.prepare(data_set, test.images)
         wanted, found = run(target.double().eval(), images), run(built.network, images)
-        return {
-            "seconds": round(seconds, 1),
-            "tested": len(images),
-            "target_correct": int((wanted.argmax(1) == test.labels).sum()),
-            "correct": int((found.argmax(1) == test.labels).sum()),
-            "disagreements": int((wanted.argmax(1) != found.argmax(1)).sum()),
-            "largest_difference": float((wanted - found).norm(dim=1).max()),
-            "largest_image": float(images.flatten(1).norm(dim=1).max()),
-            **_size(built),
-        }
+        errors = np.concatenate([layer.reshape(-1) for layer in built.errors])
+        return BuildingResult(
+            seconds=round(seconds, 1),
+            tested=len(images),
+            target_correct=int((wanted.argmax(1) == test.labels).sum()),
+            correct=int((found.argmax(1) == test.labels).sum()),
+            disagreements=int((wanted.argmax(1) != found.argmax(1)).sum()),
+            largest_difference=float((wanted - found).norm(dim=1).max()),
+            largest_image=float(images.flatten(1).norm(dim=1).max()),
+            upper=built.certificate.upper,
+            lower=built.certificate.lower,
+            widths=tuple(built.widths),
+            kept=built.ticket.kept,
+            prunable=built.ticket.prunable,
+            bytes=(folder / "network.ticket").stat().st_size,
+            median_error=float(np.median(errors)),
+            largest_error=float(errors.max()),
+            histogram=tuple(np.histogram(errors, BINS)[0].tolist()),
+        )
 
 
 @torch.no_grad()
@@ -106,32 +162,17 @@ def run(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([network(part) for part in images.split(100)])
 
 
-def _size(built: Built) -> dict[str, Any]:
-    errors = np.concatenate([layer.reshape(-1) for layer in built.errors])
-    return {
-        "upper": built.certificate.upper,
-        "lower": built.certificate.lower,
-        "widths": list(built.widths),
-        "kept": built.ticket.kept,
-        "prunable": built.ticket.prunable,
-        "bytes": built.ticket.size,
-        "median_error": float(np.median(errors)),
-        "largest_error": float(errors.max()),
-        "histogram": np.histogram(errors, BINS)[0].tolist(),
-    }
-
-
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[BuildingResult]) -> list[str]:
     return [
-        ", ".join(f"{target:,}" for target in dict.fromkeys(result["target_correct"] for result in results)),
-        ", ".join(f"{result['correct']:,}" for result in results),
-        f"{max(result['disagreements'] for result in results)}",
-        f"{max(result['largest_difference'] for result in results):.1e}",
-        f"{max(result['upper'] for result in results):.1e}",
-        f"{max(result['lower'] for result in results):.1e}",
-        f"{results[0]['kept']:,}",
-        f"{results[0]['bytes']:,}",
-        f"{max(result['seconds'] for result in results):.0f}",
+        ", ".join(f"{target:,}" for target in dict.fromkeys(result.target_correct for result in results)),
+        ", ".join(f"{result.correct:,}" for result in results),
+        f"{max(result.disagreements for result in results)}",
+        f"{max(result.largest_difference for result in results):.1e}",
+        f"{max(result.upper for result in results):.1e}",
+        f"{max(result.lower for result in results):.1e}",
+        f"{results[0].kept:,}",
+        f"{results[0].bytes:,}",
+        f"{max(result.seconds for result in results):.0f}",
     ]
 
 
@@ -148,11 +189,11 @@ BUILT = Table(
 )
 
 
-def plot_errors(found: Mapping[str, Sequence[Result]], path: Path) -> None:
+def plot_errors(found: Mapping[str, Sequence[BuildingResult]], path: Path) -> None:
     """Draw the histogram of the per-weight errors of each group's first seed."""
     figure, axes = new_figure()
     for color, (label, results) in zip(COLORS, found.items(), strict=False):
-        axes.stairs(results[0]["histogram"], BINS, color=color, label=label)
+        axes.stairs(results[0].histogram, BINS, color=color, label=label)
     axes.set(xscale="log", yscale="log", xlabel="error of a weight", ylabel="weights")
     axes.set_title("How far the pruned paths miss the target's weights")
     axes.legend(frameon=False)

@@ -3,13 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from supermask.runs import Result
+from supermask.results import Result
+
+R = TypeVar("R", bound=Result)
 
 
 class Task(Protocol):
     """One run of an experiment. `experiments.framework.training.Training` is one."""
+
+    kind: ClassVar[type[Result]]
+    """Of its result; all tasks of an experiment have the same."""
 
     @property
     def name(self) -> str:
@@ -55,7 +60,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Generic[R]):
     """The measured columns of a report.
 
     Attributes:
@@ -66,12 +71,12 @@ class Table:
     """
 
     header: tuple[str, ...]
-    row: Callable[[Sequence[Result]], Sequence[str]]
+    row: Callable[[Sequence[R]], Sequence[str]]
     note: str
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Generic[R]):
     """A published table or figure, or one of our own.
 
     Attributes:
@@ -89,6 +94,11 @@ class Experiment:
     title: str
     source: str
     groups: tuple[Group, ...]
-    table: Table
-    plot: Callable[[Mapping[str, Sequence[Result]], Path], None]
+    table: Table[R]
+    plot: Callable[[Mapping[str, Sequence[R]], Path], None]
     needs_gpu: bool = False
+
+    @property
+    def kind(self) -> type[R]:
+        """Of the results."""
+        return cast(type[R], next(task.kind for group in self.groups for task in group.tasks))

@@ -7,13 +7,14 @@ import numpy as np
 
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
-from supermask.runs import Result
+from supermask.runs import JobResult
+from theory.laws import Estimate
 
-Curve = Mapping[float, Sequence[Result]]
+Curve = Mapping[float, Sequence[JobResult]]
 
 
 def plot_by_density(
-    curves: Mapping[str, Curve], levels: Mapping[str, Sequence[Result]], path: Path, title: str
+    curves: Mapping[str, Curve], levels: Mapping[str, Sequence[JobResult]], path: Path, title: str
 ) -> None:
     """Draw accuracy by density: a curve per key of `curves`, a dashed level of its own color per key of `levels`.
 
@@ -39,12 +40,12 @@ def plot_by_density(
     save_figure(figure, path)
 
 
-def _percent(results: Sequence[Result]) -> tuple[float, float]:
-    accuracy = mean([result["test"]["accuracy"] for result in results])
+def _percent(results: Sequence[JobResult]) -> tuple[float, float]:
+    accuracy = mean([result.test.accuracy for result in results])
     return 100 * accuracy.value, 100 * (accuracy.half_width or 0.0)
 
 
-def plot_levels(found: Mapping[str, Sequence[Result]], path: Path, title: str) -> None:
+def plot_levels(found: Mapping[str, Sequence[JobResult]], path: Path, title: str) -> None:
     """Draw one bar per method with its interval."""
     figure, axes = new_figure()
     for color, (label, results) in zip(COLORS, found.items(), strict=False):
@@ -56,8 +57,8 @@ def plot_levels(found: Mapping[str, Sequence[Result]], path: Path, title: str) -
 
 def plot_ratios(
     labels: Sequence[str],
-    bars: Mapping[str, Sequence[Mapping[str, float]]],
-    points: Mapping[str, Sequence[Mapping[str, float]]],
+    bars: Mapping[str, Sequence[Estimate]],
+    points: Mapping[str, Sequence[Estimate]],
     floors: Sequence[float],
     path: Path,
     title: str,
@@ -66,7 +67,7 @@ def plot_ratios(
 
     Args:
         labels: of the rows.
-        bars: way to the ratio of a training step in each row, with keys value, low and high.
+        bars: way to the ratio of a training step in each row, with its interval.
         points: the same of an evaluation pass.
         floors: of each row.
         path: of the PNG file.
@@ -76,10 +77,10 @@ def plot_ratios(
     figure, axes = new_figure(height=0.6 + 0.65 * len(labels))
     rows, thick = np.arange(len(labels)), 0.8 / len(bars)
     for place, (color, (way, ratios)) in enumerate(zip(COLORS, bars.items(), strict=False)):
-        y, values = rows + (place + 0.5) * thick - 0.4, np.array([ratio["value"] for ratio in ratios])
-        reach = [values - [ratio["low"] for ratio in ratios], [ratio["high"] for ratio in ratios] - values]
+        y, values = rows + (place + 0.5) * thick - 0.4, np.array([ratio.value for ratio in ratios])
+        reach = [values - [ratio.low for ratio in ratios], [ratio.high for ratio in ratios] - values]
         axes.barh(y, values - 1, thick, left=1, color=color, xerr=reach, error_kw={"linewidth": 0.8}, label=way)
-        axes.plot([point["value"] for point in points[way]], y, "kD", markersize=3, label="evaluation" * (place == 0))
+        axes.plot([point.value for point in points[way]], y, "kD", markersize=3, label="evaluation" * (place == 0))
     axes.vlines(floors, rows - 0.45, rows + 0.45, colors="k", linestyles="dotted", label="floor")
     axes.axvline(1, color="k", linewidth=0.8)
     axes.set(xscale="log", xlabel="time over that of the dense network", title=title)

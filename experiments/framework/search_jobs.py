@@ -20,7 +20,7 @@ from supermask.baselines.searched import (
 from supermask.report import Mean, mean
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figure, save_figure
-from supermask.runs import METHODS, Job, Result, SearchOptions
+from supermask.runs import METHODS, Job, JobResult, SearchOptions
 
 BY_DENSITY: Mapping[str, Method | Mapping[str, object]] = {
     "edge_popup": {},
@@ -55,21 +55,17 @@ def searches_at(job: Job, density: float) -> Iterator[tuple[str, Job]]:
         yield f"{n} of {m}", replace(job, method=way.name, options=way, search=SearchOptions(density=density))
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[JobResult]) -> list[str]:
     first = results[0]
-    kept = mean([result["kept"] / result["prunable"] for result in results])
-    accuracy, seconds = (mean([one(result) for result in results]) for one in (_accuracy, _seconds))
-    is_ticket = isinstance(METHODS[first["config"]["method"]], SearchMethod | Heuristic)
-    size = f"{max(result['bytes'] for result in results):,}" if is_ticket else "-"
+    kept = mean([result.density for result in results])
+    accuracy, seconds = _accuracy(results), mean([result.seconds for result in results])
+    is_ticket = isinstance(METHODS[first.config["method"]], SearchMethod | Heuristic)
+    size = f"{max(result.bytes for result in results):,}" if is_ticket else "-"
     return [accuracy.percent(), f"{kept.value:.2%}", size, f"{seconds.value:.0f}"]
 
 
-def _accuracy(result: Result) -> float:
-    return float(result["test"]["accuracy"])
-
-
-def _seconds(result: Result) -> float:
-    return float(result["seconds"])
+def _accuracy(results: Sequence[JobResult]) -> Mean:
+    return mean([result.test.accuracy for result in results])
 
 
 COLUMNS = Table(
@@ -83,7 +79,7 @@ COLUMNS = Table(
 )
 
 
-def draw_searches(found: Mapping[str, Sequence[Result]], path: Path, title: str) -> None:
+def draw_searches(found: Mapping[str, Sequence[JobResult]], path: Path, title: str) -> None:
     """Draw accuracy by the density reached: a curve for each search, a level for the dense network.
 
     Args:
@@ -96,12 +92,12 @@ def draw_searches(found: Mapping[str, Sequence[Result]], path: Path, title: str)
     levels: dict[str, Mean] = {}
     for label, results in found.items():
         search = label.rpartition(", ")[0] or label
-        accuracy = mean([_accuracy(result) for result in results])
-        if results[0]["config"]["method"] == "dense":
+        accuracy = _accuracy(results)
+        if results[0].config["method"] == "dense":
             levels[label] = accuracy
             continue
         search = "n of m" if " of " in search else search
-        reached = mean([result["kept"] / result["prunable"] for result in results]).value
+        reached = mean([result.density for result in results]).value
         curves.setdefault(search, {})[reached] = accuracy
     figure, axes = new_figure(width=9.0, height=5.2)
     draw_accuracy_by_density(axes, curves, levels)

@@ -3,17 +3,20 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from experiments.framework.experiment import Table
 from supermask.report import mean
-from supermask.runs import Job, Result, run
+from supermask.results import Result
+from supermask.runs import Job, JobResult, run
 from supermask.runs.folder import STAGES
 
 
 @dataclass(frozen=True)
 class Training:
     """A job with one seed."""
+
+    kind: ClassVar[type[Result]] = JobResult
 
     job: Job
 
@@ -26,7 +29,7 @@ class Training:
         """Return the job as plain values."""
         return self.job.config()
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> JobResult:
         """Carry out the job, from its checkpoint where there is one; jobs of other densities share its stages."""
         options: dict[str, Any] = {"device": device, "data_folder": data_folder, "stages": path.parent / STAGES}
         return run(self.job, path, resume=True, progress=False, **options)
@@ -41,12 +44,12 @@ _STRONG = ("edge_popup", "random_mask")
 """Methods whose ticket is the whole network; of the others, trained weights would have to be kept too."""
 
 
-def _row(results: Sequence[Result]) -> list[str]:
+def _row(results: Sequence[JobResult]) -> list[str]:
     first = results[0]
-    ticket = f"{first['bytes']:,}" if first["config"]["method"] in _STRONG else "-"
-    seconds = mean([result["seconds"] for result in results])
-    accuracy = mean([result["test"]["accuracy"] for result in results])
-    return [accuracy.percent(), f"{first['kept']:,}", ticket, f"{seconds.value:.0f}"]
+    ticket = f"{first.bytes:,}" if first.config["method"] in _STRONG else "-"
+    seconds = mean([result.seconds for result in results])
+    accuracy = mean([result.test.accuracy for result in results])
+    return [accuracy.percent(), f"{first.kept:,}", ticket, f"{seconds.value:.0f}"]
 
 
 ACCURACY = Table(

@@ -5,6 +5,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
@@ -92,7 +93,16 @@ def entropy_bytes(mask: Mask) -> float:
     return -sum(part * math.log2(part / count) for part in (kept, count - kept) if part) / 8
 
 
-def measured(cases: Sequence[Case], code: Code) -> dict[str, float]:
+@dataclass(frozen=True)
+class Coded:
+    """The bytes of masks in a code, and the processor seconds to write and to read them."""
+
+    bytes: int
+    encode_s: float
+    decode_s: float
+
+
+def measured(cases: Sequence[Case], code: Code) -> Coded:
     """Return the bytes of all masks together, and the processor seconds to write and to read them.
 
     Each must come back. The time of one thread's processor is the same whatever else runs.
@@ -104,4 +114,4 @@ def measured(cases: Sequence[Case], code: Code) -> dict[str, float]:
     ended = time.process_time()
     for mask, case in zip(masks, cases, strict=True):
         assert np.array_equal(mask, case.mask), "a code did not give its mask back"
-    return {"bytes": sum(map(len, datas)), "encode_s": coded - began, "decode_s": ended - coded}
+    return Coded(sum(map(len, datas)), coded - began, ended - coded)

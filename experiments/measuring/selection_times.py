@@ -1,10 +1,10 @@
 """Our selection timed step after step and checked against a sort, and other ways on the same scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -16,10 +16,63 @@ from experiments.measuring.score_walk import Phase, Plan, Walk
 from experiments.measuring.sorted_answer import kth_largest, wrong_entries
 from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cores
 from supermask.masking.selection import Contest, Selector
-from supermask.runs import Result, recorded
+from supermask.results import Result, inlined
+from supermask.runs import recorded
 
 BYTES_PER_SCORE = 5
 """Each score is read once, and its bool in the mask written once."""
+
+
+@dataclass(frozen=True)
+class PhaseTimes:
+    """The times of the steps of one kind: quantiles in milliseconds, and how far the threshold moved, of itself."""
+
+    steps: int
+    q05_ms: float
+    median_ms: float
+    q95_ms: float
+    max_ms: float
+    moved: float
+
+
+@dataclass(frozen=True)
+class WalkTimes:
+    """The times of our selection over a walk.
+
+    Attributes:
+        ms: of each step.
+        phases: by kind of step.
+        steps_checked: against a sort.
+        steps_equal: those whose mask was that of the sort.
+        entries_wrong: of all masks.
+
+    """
+
+    ms: tuple[float, ...]
+    phases: Mapping[str, PhaseTimes]
+    steps_checked: int
+    steps_equal: int
+    entries_wrong: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionResult(Result):
+    """What selection costs.
+
+    Attributes:
+        threads: of PyTorch.
+        bytes_per_second: of a large copy.
+        floor_ms: that reading the scores and writing the mask would take at that speed.
+        walk: the times of ours.
+        others_ms: of each repeat, by way.
+
+    """
+
+    threads: int
+    bytes_per_second: float
+    floor_ms: float
+    walk: WalkTimes = field(metadata=inlined())
+    others_ms: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +87,8 @@ class Selection:
         seed: of the walk.
 
     """
+
+    kind: ClassVar[type[Result]] = SelectionResult
 
     size: int = 25_000_000
     steps: int = 1000
@@ -51,25 +106,32 @@ class Selection:
         plan = {**asdict(self.plan), "fast": list(self.plan.fast), "equal": list(self.plan.equal)}
         return {**asdict(self), "plan": plan}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> SelectionResult:
         """Measure; it takes a quarter of an hour, and is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(torch.device(device)), device=device, resume=True)
+        return recorded(
+            SelectionResult,
+            path,
+            self.config(),
+            lambda _: self._measure(torch.device(device)),
+            device=device,
+            resume=True,
+        )
 
-    def _measure(self, device: torch.device) -> dict[str, Any]:
+    def _measure(self, device: torch.device) -> SelectionResult:
         threads = use_all_cores()
         speed = bandwidth(device)
         walk = Walk(self.size, self.plan, self.seed, device)
         walked = self._walk(walk)
         others = _others(walk.scores, self.size // 2)
-        return {
-            "threads": threads,
-            "bytes_per_second": round(speed),
-            "floor_ms": round(1000 * BYTES_PER_SCORE * self.size / speed, 3),
-            **walked,
-            "others_ms": {way: self._repeated(work, device) for way, work in others.items()},
-        }
+        return SelectionResult(
+            threads=threads,
+            bytes_per_second=round(speed),
+            floor_ms=round(1000 * BYTES_PER_SCORE * self.size / speed, 3),
+            walk=walked,
+            others_ms={way: self._repeated(work, device) for way, work in others.items()},
+        )
 
-    def _walk(self, walk: Walk) -> dict[str, Any]:
+    def _walk(self, walk: Walk) -> WalkTimes:
         """Select at every step and check it; return the times and what the checks found."""
         selector, mask, k = Selector(signed=False), torch.empty_like(walk.scores, dtype=torch.bool), self.size // 2
         _compile(mask.device)
@@ -81,32 +143,31 @@ class Selection:
             scores = walk.scores.cpu().numpy()
             thresholds.append(kth_largest(scores, k))
             wrong.append(wrong_entries(scores, k, mask.cpu().numpy(), thresholds[-1]))
-        return {
-            "ms": times,
-            "phases": self._by_phase(times, np.array(thresholds, np.float64)),
-            "steps_checked": len(wrong),
-            "steps_equal": wrong.count(0),
-            "entries_wrong": sum(wrong),
-        }
+        return WalkTimes(
+            ms=tuple(times),
+            phases=self._by_phase(times, np.array(thresholds, np.float64)),
+            steps_checked=len(wrong),
+            steps_equal=wrong.count(0),
+            entries_wrong=sum(wrong),
+        )
 
-    def _by_phase(self, times: Sequence[float], thresholds: np.ndarray) -> dict[str, dict[str, float]]:
+    def _by_phase(self, times: Sequence[float], thresholds: np.ndarray) -> dict[str, PhaseTimes]:
         """Return the quantiles of the times, and how far the threshold moved, by the kind of step."""
         kinds = np.array([self.plan.phase(step) for step in range(self.steps)])
         moved = np.abs(np.diff(thresholds, prepend=thresholds[0])) / thresholds
         return {
-            kind: {"steps": int(chosen.sum()), **_quantiles(np.array(times)[chosen], moved[chosen])}
+            kind: _phase_times(np.array(times)[chosen], moved[chosen])
             for kind in get_args(Phase)
             if (chosen := kinds == kind).any()
         }
 
-    def _repeated(self, work: Callable[[], object], device: torch.device) -> list[float]:
-        return [milliseconds(work, device) for _ in range(self.repeats)]
+    def _repeated(self, work: Callable[[], object], device: torch.device) -> tuple[float, ...]:
+        return tuple(milliseconds(work, device) for _ in range(self.repeats))
 
 
-def _quantiles(times: np.ndarray, moved: np.ndarray) -> dict[str, float]:
-    low, middle, high = np.quantile(times, [0.05, 0.5, 0.95])
-    found = {"q05_ms": low, "median_ms": middle, "q95_ms": high, "max_ms": times.max()}
-    return {**{key: round(float(value), 3) for key, value in found.items()}, "moved": float(np.median(moved))}
+def _phase_times(times: np.ndarray, moved: np.ndarray) -> PhaseTimes:
+    low, middle, high, longest = (round(float(value), 3) for value in np.quantile(times, [0.05, 0.5, 0.95, 1.0]))
+    return PhaseTimes(len(times), low, middle, high, longest, float(np.median(moved)))
 
 
 def _others(scores: Tensor, k: int) -> dict[str, Callable[[], object]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cor
 from experiments.measuring.training_step import WAYS, Setting, TrainingStep
 from supermask import EdgePopup
 from supermask.random.stream import philox
-from supermask.runs import Result, recorded
+from supermask.results import Result
+from supermask.runs import recorded
 from theory import laws
 
 WARM_UP = 2
@@ -25,6 +26,44 @@ BYTES_PER_WEIGHT = 20
 Selection reads the scores (4); the backward pass makes the gradient of the scores from that of the weight, the frozen
 weight and the scores (16). The mask's byte, and the few masked weights that change, are left out.
 """
+
+
+@dataclass(frozen=True)
+class PartTimes:
+    """The times of training steps or of evaluation passes, by way.
+
+    Attributes:
+        ms: milliseconds of each round that a way took part in.
+        median_ms: their median.
+        ratio: the median of the ratios to the dense times of the same rounds.
+
+    """
+
+    ms: Mapping[str, tuple[float, ...]]
+    median_ms: Mapping[str, float]
+    ratio: Mapping[str, laws.Estimate]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostResult(Result):
+    """What a step costs.
+
+    Attributes:
+        threads: of PyTorch.
+        weights: that a search ranks.
+        bytes_per_second: of a large copy.
+        train: times of training steps.
+        evaluate: times of evaluation passes.
+        peak_bytes: of memory in a step, by way; None where it is not known.
+
+    """
+
+    threads: int
+    weights: int
+    bytes_per_second: float
+    train: PartTimes
+    evaluate: PartTimes
+    peak_bytes: Mapping[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -40,6 +79,8 @@ class Cost:
 
     """
 
+    kind: ClassVar[type[Result]] = CostResult
+
     setting: Setting
     rounds: int
     every: int = 1
@@ -54,21 +95,24 @@ class Cost:
         """Return all that the measurement depends on."""
         return {**asdict(self), "setting": {**asdict(self.setting), "input_shape": list(self.setting.input_shape)}}
 
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> Result:
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> CostResult:
         """Measure; it takes minutes, and is not stopped half way."""
-        return recorded(path, self.config(), lambda _: self._measure(torch.device(device)), device=device, resume=True)
+        return recorded(
+            CostResult, path, self.config(), lambda _: self._measure(torch.device(device)), device=device, resume=True
+        )
 
-    def _measure(self, device: torch.device) -> dict[str, Any]:
+    def _measure(self, device: torch.device) -> CostResult:
         threads = use_all_cores()
         speed = bandwidth(device)
         times = self._times(device)
-        return {
-            "threads": threads,
-            "weights": prunable(self.setting),
-            "bytes_per_second": round(speed),
-            **{part: {"ms": found, **self._summary(found)} for part, found in times.items()},
-            "peak_bytes": {way: peak_bytes(self.setting, way, device) for way in WAYS},
-        }
+        return CostResult(
+            threads=threads,
+            weights=prunable(self.setting),
+            bytes_per_second=round(speed),
+            train=self._summary(times["train"]),
+            evaluate=self._summary(times["evaluate"]),
+            peak_bytes={way: peak_bytes(self.setting, way, device) for way in WAYS},
+        )
 
     def _times(self, device: torch.device) -> dict[str, dict[str, list[float]]]:
         """Return the milliseconds of each part, training steps and evaluation passes, by way."""
@@ -97,18 +141,19 @@ class Cost:
         work()
         return round(float(np.median([milliseconds(work, device) for _ in range(self.burst)])), 3)
 
-    def _summary(self, times: Mapping[str, list[float]]) -> dict[str, Any]:
-        """Return the median of each way, and that of its ratios to the dense times of the same rounds."""
+    def _summary(self, times: Mapping[str, list[float]]) -> PartTimes:
+        """Return the times, the median of each way, and that of its ratios to the dense times of the same rounds."""
         dense = np.array(times["dense"])
         ratios = {
             way: np.array(found) / (dense[:: self.every] if way in PUBLISHED else dense)
             for way, found in times.items()
             if way != "dense"
         }
-        return {
-            "median_ms": {way: round(float(np.median(found)), 3) for way, found in times.items()},
-            "ratio": {way: asdict(laws.median(found)) for way, found in ratios.items()},
-        }
+        return PartTimes(
+            ms={way: tuple(found) for way, found in times.items()},
+            median_ms={way: round(float(np.median(found)), 3) for way, found in times.items()},
+            ratio={way: laws.median(found) for way, found in ratios.items()},
+        )
 
 
 def prunable(setting: Setting) -> int:

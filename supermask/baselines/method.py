@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -138,14 +138,16 @@ class Found:
         subject: what was trained, in the state of its best step.
         outcome: of its (last) training.
         scores: that chose the mask, by parameter name, where there are any: an inversion needs them.
-        details: plain values of its own for the result, e.g. its rounds.
+        details: a record of its own for the result, of the kind that the method names, e.g. its rounds.
+        file: the network's file, where the method wrote one of its own into the folder of the run.
 
     """
 
     subject: Subject
     outcome: Outcome
     scores: Mapping[str, Tensor] | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: object = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,9 @@ class Method(ABC):
 
     trains: ClassVar[bool] = True
     """Whether anything is trained."""
+
+    details_kind: ClassVar[type | None] = None
+    """The kind of the details of its results: a frozen dataclass, whose values stand in JSON beside the others."""
 
     def shared(self) -> "Method":
         """Return the method with those of its options that its stages do not depend on at their defaults.

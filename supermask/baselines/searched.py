@@ -59,10 +59,18 @@ class Searched(SearchMethod):
 
 
 @dataclass(frozen=True)
+class SearchDetails:
+    """What a search adds to the result of the training that follows it: its own test accuracy, a fraction."""
+
+    untrained_accuracy: float
+
+
+@dataclass(frozen=True)
 class SearchedThenTrained(SearchMethod):
     """Edge-popup, after which the kept weights of its ticket are trained with the same recipe, biases too."""
 
     name: ClassVar[str] = "edge_popup_trained"
+    details_kind: ClassVar[type] = SearchDetails
     kind = EdgePopup
 
     def find(self, work: Work) -> Found:
@@ -70,7 +78,7 @@ class SearchedThenTrained(SearchMethod):
         search = work.search(EdgePopup)
         untrained = work.train(search, stage=f"search-density{work.density:g}")
         network = work.sparse(ticket=search.ticket())
-        details = {"untrained_accuracy": untrained.test.accuracy}
+        details = SearchDetails(untrained.test.accuracy)
         return Found(network, work.train(network), search.ranking(), details)
 
 

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from tyro.conf import Positional
 
-from supermask.cli.options import relative
 from supermask.deploy import Narrowed, export, narrow
 from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
-from supermask.files import make_folder, write_json
+from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
-from supermask.runs.rebuilt import built_from
+from supermask.runs.ticket_model import built_from
 from supermask.ticket import Ticket
 from supermask.versions import versions
 

@@ -1,6 +1,6 @@
-"""What the commands share that carry out a grid of runs: their options, the checks before a start, the report."""
+"""What the commands share that carry out a grid of runs: their options and the checks before a start."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +12,9 @@ from tyro.conf import OmitArgPrefixes
 from supermask.cli.method_options import MethodNames, MethodOptions, default_options, options_of
 from supermask.cli.options import DIGITS, names_in
 from supermask.errors import SupermaskError
-from supermask.report.grid import GridReport, Row
-from supermask.runs import Job, Result, SearchOptions
-from supermask.runs.grid import Cell, Checks, Grid, Planned
+from supermask.runs import Job, SearchOptions
+from supermask.runs.grid import Checks, Grid
+from supermask.runs.planned import Planned
 from supermask.training import Recipe
 
 
@@ -52,7 +52,9 @@ class GridOptions:
 
     options: MethodOptions = field(default_factory=default_options)
 
-    def plans(self, out: Path, models: Sequence[str], data: Sequence[str], densities: Sequence[float]) -> list[Planned]:
+    def plans(
+        self, out: Path, models: Sequence[str], data: Sequence[str], densities: Sequence[float]
+    ) -> list[Planned[Job]]:
         """Return the runs of the grid, each with its folder below `out`.
 
         Raises:
@@ -78,10 +80,10 @@ class GridOptions:
             ),
             options=options_of(methods, self.options),
         )
-        return [Planned(job, out / name) for name, job in grid.jobs().items()]
+        return grid.plans(out)
 
 
-def check(plans: Sequence[Planned], waiting: Sequence[Planned], data_folder: Path | None) -> None:
+def check(plans: Sequence[Planned[Job]], waiting: Sequence[Planned[Job]], data_folder: Path | None) -> None:
     """Find what would go wrong before anything is started.
 
     Args:
@@ -96,7 +98,7 @@ def check(plans: Sequence[Planned], waiting: Sequence[Planned], data_folder: Pat
     for plan in plans:
         plan.check_folder()
     checks = Checks(data_folder)
-    jobs = {plan.cell: plan.job for plan in waiting}
+    jobs = {plan.row: plan.task for plan in waiting}
     bar = tqdm(jobs.values(), desc="checking", unit="job", leave=False, disable=None)
     problems = list(dict.fromkeys(filter(None, map(checks.problem, bar))))
     if len(problems) > 1:
@@ -104,22 +106,3 @@ def check(plans: Sequence[Planned], waiting: Sequence[Planned], data_folder: Pat
         raise SupermaskError(f"Nothing was started, for {len(problems)} reasons: {listed}.")
     if problems:
         raise SupermaskError(problems[0])
-
-
-def report_of(plans: Sequence[Planned], results: Mapping[str, Result], title: str) -> GridReport:
-    """Return the report of a grid.
-
-    Args:
-        plans: all runs, in the order of the grid.
-        results: of the finished ones, by name.
-        title: above the table and the plot.
-
-    """
-    cells: dict[Cell, list[str]] = {}
-    for plan in plans:
-        cells.setdefault(plan.cell, []).append(plan.name)
-    rows = [
-        Row(*cell, planned=len(names), results={name: results[name] for name in names if name in results})
-        for cell, names in cells.items()
-    ]
-    return GridReport(title, rows)

@@ -69,7 +69,7 @@ def _parse(arguments: Sequence[str]) -> Command:
     from supermask.cli.compare import Compare
     from supermask.cli.export import Export
     from supermask.cli.single import Search, Train
-    from supermask.cli.sweep.command import Sweep
+    from supermask.cli.sweep import Sweep
     from supermask.cli.tickets import Evaluate, Inspect
     from supermask.training.processes import launched
 

@@ -1,12 +1,12 @@
 """Options that the commands share."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from supermask.errors import SupermaskError
+from supermask.runs.device import checked_device
 from supermask.training import Recipe
 from supermask.training.processes import launched, own_device
 
@@ -49,23 +49,6 @@ class Common:
         return str(own_device(device))
 
 
-def checked_device(device: str) -> str:
-    """Return the device to use for a name, with "auto" resolved."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device)
-    except RuntimeError:
-        raise SupermaskError(f"Unknown device {device!r}; give auto, cpu, cuda or cuda:N.") from None
-    if kind.type not in ("cpu", "cuda"):
-        raise SupermaskError(f"Device {device!r} is not supported; give auto, cpu, cuda or cuda:N.")
-    if kind.type == "cuda" and not torch.cuda.is_available():
-        raise SupermaskError(f"--device {device}: this machine has no GPU that PyTorch can use; give --device cpu.")
-    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        raise SupermaskError(f"--device {device}: there are only {torch.cuda.device_count()} GPUs, counted from 0.")
-    return device
-
-
 def names_in(option: str, text: str) -> tuple[str, ...]:
     """Return the parts of a list, each once.
 
@@ -90,9 +73,3 @@ def numbers_in(option: str, text: str) -> tuple[float, ...]:
         return tuple(dict.fromkeys(map(float, parts)))
     except ValueError:
         raise SupermaskError(f"{option} {text!r} is no list of numbers; separate them by commas.") from None
-
-
-def relative(path: Path) -> str:
-    """Return a path as short as it can be shown from the current folder."""
-    shown = os.path.relpath(path)
-    return str(path) if shown.startswith("..") else shown

@@ -8,10 +8,11 @@ from tyro.conf import OmitArgPrefixes
 from supermask.baselines.method import Method
 from supermask.baselines.searched import SearchMethod
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
-from supermask.cli.options import DIGITS, Common, relative
+from supermask.cli.options import DIGITS, Common
 from supermask.errors import SupermaskError
+from supermask.files import relative
 from supermask.report import plot_accuracy_over_steps, table
-from supermask.runs import Job, Result, SearchOptions, run
+from supermask.runs import Job, JobResult, SearchOptions, run
 from supermask.runs.methods import named_method
 from supermask.training import Recipe, Stopped
 from supermask.training.processes import joined
@@ -64,9 +65,9 @@ class Single(Common):
         out = self.out or Path("runs", f"{command}-{job.slug}-seed{self.seed}")
         with joined(device) as processes:
             result = self._run(job, out, device)
-            processes.once(lambda: self._show(method, result, out))
+            processes.once(lambda: self._show(job, result, out))
 
-    def _run(self, job: Job, out: Path, device: str) -> Result:
+    def _run(self, job: Job, out: Path, device: str) -> JobResult:
         try:
             return run(
                 job,
@@ -79,10 +80,10 @@ class Single(Common):
         except Stopped as stop:
             raise Stopped(f"{stop}; the same command with --resume goes on") from None
 
-    def _show(self, method: str, result: Result, out: Path) -> None:
-        plot_accuracy_over_steps({method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
-        print(summary(result))
-        print(f"In {relative(out)}: {result['file']}, result.json, metrics.jsonl, accuracy.png")
+    def _show(self, job: Job, result: JobResult, out: Path) -> None:
+        plot_accuracy_over_steps({job.method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
+        print(summary(job, result))
+        print(f"In {relative(out)}: {result.file}, result.json, metrics.jsonl, accuracy.png")
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,16 @@ class Train(Single):
         self.carry_out("train", "dense", SearchOptions())
 
 
-def summary(result: Result) -> str:
+def summary(job: Job, result: JobResult) -> str:
     """Return the result of one run as a table."""
-    job, test, chosen = result["config"], result["test"], result["validation"]
-    kept = f"{result['kept']:,} of {result['prunable']:,} ({result['kept'] / max(1, result['prunable']):.2%})"
+    test, chosen = result.test, result.validation
     rows = [
-        ["method", job["method"]],
-        ["test accuracy", f"{test['accuracy']:.2%} ({test['correct']:,} of {test['total']:,})"],
-        ["validation accuracy", f"{chosen['accuracy']:.2%} ({chosen['correct']:,} of {chosen['total']:,})"],
-        ["best step", f"{result['best_step']:,} of {result['steps']:,}"],
-        ["weights kept", kept],
-        ["bytes of the network", f"{result['bytes']:,}"],
-        ["seconds", f"{result['seconds']:.1f}"],
+        ["method", job.method],
+        ["test accuracy", f"{test.accuracy:.2%} ({test.correct:,} of {test.total:,})"],
+        ["validation accuracy", f"{chosen.accuracy:.2%} ({chosen.correct:,} of {chosen.total:,})"],
+        ["best step", f"{result.best_step:,} of {result.steps:,}"],
+        ["weights kept", f"{result.kept:,} of {result.prunable:,} ({result.density:.2%})"],
+        ["bytes of the network", f"{result.bytes:,}"],
+        ["seconds", f"{result.seconds:.1f}"],
     ]
-    return table([f"{job['model']} on {job['data']}", f"seed {job['seed']}"], rows)
+    return table([f"{job.model} on {job.data}", f"seed {job.seed}"], rows)

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from tyro.conf import Positional
 
-from supermask.cli.options import Common, relative
+from supermask.cli.options import Common
 from supermask.cli.ticket_bytes import bytes_table, bytes_values
-from supermask.files import make_folder, write_json
+from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
-from supermask.runs.rebuilt import built_from, data_of, is_chain
+from supermask.runs.ticket_model import built_from, data_of, is_chain
 from supermask.ticket import Ticket
 from supermask.ticket.file import Sizes, sizes
 from supermask.ticket.format_1 import is_format_1

@@ -8,7 +8,8 @@ from typing import Any
 
 from supermask.errors import RunError
 from supermask.judge.plot import plot_accuracies
-from supermask.judge.verdicts import STATES, Results, Runs, State, Verdict, accuracies, against, verdicts
+from supermask.judge.result import ControlResult
+from supermask.judge.verdicts import STATES, Results, State, Verdict, accuracies, against, verdicts
 from supermask.report import mean, table
 
 
@@ -28,7 +29,7 @@ class Judged:
     @property
     def states(self) -> tuple[State, ...]:
         """In which states the networks are compared: untrained ones only where the ticket is a strong one."""
-        return STATES if all(run["strong"] for run in self.results["ticket"]) else ("trained",)
+        return STATES if all(run.strong for run in self.results["ticket"]) else ("trained",)
 
     def table(self) -> str:
         """Return a Markdown table with a row per network.
@@ -62,7 +63,11 @@ class Judged:
         for state in self.states:
             found = against(self.results, name, state)
             shown += ["", ""] if own else [found.text(), f"{found.p:.3g}"]
-        counts = [_shown(_moved(runs)), _shown(_average(runs, "kept")), _shown(_average(runs, "parameters"))]
+        counts = [
+            _shown([None if run.moved is None else sum(run.moved.values()) for run in runs]),
+            _shown([run.kept for run in runs]),
+            _shown([run.parameters for run in runs]),
+        ]
         return [name, *shown, *counts]
 
     def _values(self, name: str) -> dict[str, Any]:
@@ -71,18 +76,18 @@ class Judged:
         return {
             **{f"{state}_accuracy": accuracies(runs, state) for state in STATES},
             "ticket_minus_it": differences,
-            "moved": [run.get("moved") for run in runs],
-            "reweighted": [run.get("reweighted") for run in runs],
-            "kept": [run.get("kept") for run in runs],
-            "parameters": [run["parameters"] for run in runs],
+            "moved": [run.moved for run in runs],
+            "reweighted": [run.reweighted for run in runs],
+            "kept": [run.kept for run in runs],
+            "parameters": [run.parameters for run in runs],
         }
 
 
-def judge(seeds: Sequence[Mapping[str, Mapping[str, Any]]]) -> Judged:
+def judge(seeds: Sequence[Mapping[str, ControlResult]]) -> Judged:
     """Judge tickets by the runs of several seeds.
 
     Args:
-        seeds: for each seed what `supermask.runs.controlled.run_controls` returned.
+        seeds: for each seed what `supermask.runs.run_controls.run_controls` returned.
 
     Raises:
         RunError: there are none, or they cannot be compared: other networks, data or recipes, or one run twice.
@@ -92,32 +97,24 @@ def judge(seeds: Sequence[Mapping[str, Mapping[str, Any]]]) -> Judged:
         raise RunError("There are no runs to judge; give those of one seed or more.")
     for number, each in enumerate(seeds):
         _refuse_incomparable(seeds[0], each, number)
-    keys = [(each["ticket"]["config"]["ticket"], each["ticket"]["config"]["seed"]) for each in seeds]
+    keys = [(each["ticket"].config["ticket"], each["ticket"].config["seed"]) for each in seeds]
     if len(set(keys)) < len(keys):
         raise RunError("Runs of one ticket and one seed are there twice; they are one measurement, so give them once.")
     results: Results = {name: [each[name] for each in seeds] for name in seeds[0]}
     return Judged(results, tuple(verdicts(results)))
 
 
-def _refuse_incomparable(
-    first: Mapping[str, Mapping[str, Any]], other: Mapping[str, Mapping[str, Any]], number: int
-) -> None:
+def _refuse_incomparable(first: Mapping[str, ControlResult], other: Mapping[str, ControlResult], number: int) -> None:
     if list(first) != list(other):
         differ = sorted(set(first) ^ set(other))
         raise RunError(f"Runs {number} have other controls than runs 0 ({', '.join(differ)}); give the same to all.")
     for option in ("data", "recipe", "validation"):
-        there, here = first["ticket"]["config"][option], other["ticket"]["config"][option]
+        there, here = first["ticket"].config[option], other["ticket"].config[option]
         if there != here:
             raise RunError(f"Runs {number} have {option} {here}, runs 0 {there}; give runs that differ in their seed.")
 
 
-def _moved(runs: Runs) -> float | None:
-    return fmean(sum(run["moved"].values()) for run in runs) if "moved" in runs[0] else None
-
-
-def _average(runs: Runs, key: str) -> float | None:
-    return fmean(run[key] for run in runs) if key in runs[0] else None
-
-
-def _shown(count: float | None) -> str:
-    return "" if count is None else f"{count:,.0f}"
+def _shown(counts: Sequence[int | None]) -> str:
+    """Return the mean over the runs; nothing where they have no such count."""
+    known = [count for count in counts if count is not None]
+    return f"{fmean(known):,.0f}" if known else ""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from supermask.judge.result import ControlResult
 from supermask.judge.statistics import Paired, paired
 
-Runs = Sequence[Mapping[str, Any]]
+Runs = Sequence[ControlResult]
 Results = Mapping[str, Runs]
 """Name of a network ("ticket", a control, "dense") to its results, one per seed."""
 
@@ -123,26 +124,26 @@ def verdicts(results: Results) -> list[Verdict]:
         results: of the ticket and of what it is compared with, over the same seeds in the same order.
 
     """
-    strong = all(run["strong"] for run in results["ticket"])
+    strong = all(run.strong for run in results["ticket"])
     made = [claim(results, state) for state in (STATES if strong else STATES[1:]) for claim in _CLAIMS]
     return [verdict for verdict in made if verdict is not None]
 
 
 def accuracies(runs: Runs, state: State) -> list[float]:
     """Return the test accuracies of some runs, before or after training, as fractions."""
-    return [(run if state == "trained" else run["untrained"])["test"]["accuracy"] for run in runs]
+    return [(run if state == "trained" else run.untrained).test.accuracy for run in runs]
 
 
 def against(results: Results, name: str, state: State) -> Paired:
     """Return the accuracy of the ticket minus that of a network; dense networks are always compared as trained."""
     theirs: State = "trained" if "dense" in name else state
-    image = 1.0 / results["ticket"][0]["test"]["total"]
+    image = 1.0 / results["ticket"][0].test.total
     return paired(accuracies(results["ticket"], state), accuracies(results[name], theirs), unit=image)
 
 
 def stops(runs: Runs) -> list[float]:
     """Return the early-stop steps: those of the smallest validation loss of all evaluations (Frankle & Carbin 2019)."""
-    return [min(run["history"], key=lambda record: record["validation_loss"])["step"] for run in runs]
+    return [min(run.history, key=lambda evaluation: evaluation.validation_loss).step for run in runs]
 
 
 def matching(results: Results, state: State) -> Verdict | None:
@@ -162,12 +163,12 @@ def winning(results: Results, state: State) -> Verdict | None:
         return None
     ticket, dense = results["ticket"], results["dense"]
     comparisons, unknown = [_no_worse(results, state, 0.0)], ""
-    if all(run["validation"]["total"] for run in [*ticket, *dense]):
+    if all(run.validation.total for run in [*ticket, *dense]):
         earlier = paired(stops(dense), stops(ticket))
         comparisons.append(Comparison("early stop of dense - of ticket", earlier, 0.0, unit="steps"))
     else:
         unknown = "without validation examples there is no early stop"
-    fewer = all(own["parameters"] < other["parameters"] for own, other in zip(ticket, dense, strict=True))
+    fewer = all(own.parameters < other.parameters for own, other in zip(ticket, dense, strict=True))
     refuted = "" if fewer else "it has no fewer weights than the dense network"
     return Verdict("winning", state, tuple(comparisons), "Frankle & Carbin 2019", refuted, unknown)
 

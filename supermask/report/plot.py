@@ -3,7 +3,6 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from supermask.files import write_whole
+from supermask.training.result import TrainingResult
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito: told apart by all
 STYLES = ("-", "-.", (0, (1, 1)))  # for more lines than colors; those that are dashed are levels
@@ -41,11 +41,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def plot_accuracy_over_steps(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
+def plot_accuracy_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path: Path, title: str) -> None:
     """Draw validation accuracy over optimizer steps: a line per method, a band from its worst to its best seed.
 
     Args:
-        runs: method to the results of its runs, each with the history that `supermask.runs.run` returns.
+        runs: method to the results of its runs, each with its history.
         path: of the PNG file.
         title: above the plot.
 
@@ -53,9 +53,9 @@ def plot_accuracy_over_steps(runs: Mapping[str, Sequence[Mapping[str, Any]]], pa
     figure, axes = new_figure()
     for number, (method, results) in enumerate(runs.items()):
         color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
-        curves = [[record["validation_accuracy"] for record in result["history"]] for result in results]
+        curves = [[evaluation.validation_accuracy for evaluation in result.history] for result in results]
         shortest = min(map(len, curves))
-        steps = [record["step"] for record in results[0]["history"]][:shortest]
+        steps = [evaluation.step for evaluation in results[0].history][:shortest]
         values = 100 * np.array([curve[:shortest] for curve in curves])
         if len(steps) == 1:  # nothing was trained
             axes.axhline(values.mean(), color=color, label=method, linestyle="--")

@@ -1,55 +1,66 @@
 """The folder of a run: its settings, what it leaves behind and, once it is finished, its result."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from supermask.errors import RunError
 from supermask.files import make_folder, read_json, remove_leftovers, write_json
+from supermask.results import Made, Result
 from supermask.training.loop import CHECKPOINT
 from supermask.training.processes import ALONE, Processes
-from supermask.versions import commit, machine, versions
 
-Result = dict[str, Any]
+R = TypeVar("R", bound=Result)
 STAGES = "stages"
 """Folder, in that of a run, of trainings that others follow."""
 
 
 def recorded(
+    kind: type[R],
     path: str | Path,
     config: Mapping[str, Any],
-    measure: Callable[[Path], Mapping[str, Any]],
+    measure: Callable[[Path], R],
     *,
     device: str = "cpu",
     resume: bool = False,
     processes: Processes = ALONE,
-) -> Result:
-    """Return the result of a run as plain values: measured and written, or read where it is finished.
+) -> R:
+    """Return the result of a run: measured and written, or read where it is finished.
 
     Args:
+        kind: of the result.
         path: the folder of the run.
         config: all that the run depends on, as it comes back from JSON.
-        measure: carries out the run in the folder, and returns its result.
+        measure: carries out the run in the folder, and returns its result without `config` and `made`.
         device: that it is measured on.
         resume: go on where the folder holds an unfinished run; `measure` sees to how.
         processes: that measure together; the first one reads and writes the folder, and all return the same.
 
     Returns:
-        What `measure` returned, with the config, the versions, the machine, the number of processes and the commit.
+        What `measure` returned, with the config, and with what it was made with.
 
     Raises:
         RunError: the folder holds another run, or an unfinished one and resume is False.
         SupermaskError: the folder cannot be written, or `measure` raised it.
 
     """
-    folder = processes.once(lambda: RunFolder.open(path, config, resume=resume))
-    if not processes.once(lambda: folder.finished):
-        measured = measure(folder.path)
-        made_with = {"versions": versions(), "machine": machine(device), "commit": commit()}
-        result = {"config": dict(config), **measured, **made_with, "processes": processes.size}
-        processes.once(lambda: folder.write_result(result))
-    return processes.once(folder.read_result)
+    folder = RunFolder(Path(path))
+
+    def begin() -> R | None:
+        RunFolder.open(path, config, resume=resume)
+        return kind.from_json(folder.read_result()) if folder.finished else None
+
+    def end(measured: R) -> R:
+        made = Made.here(device, processes.size)
+        folder.write_result(replace(measured, config=dict(config), made=made).to_json())
+        return kind.from_json(folder.read_result())
+
+    finished = processes.once(begin)
+    if finished is not None:
+        return finished
+    measured = measure(folder.path)
+    return processes.once(lambda: end(measured))
 
 
 @dataclass(frozen=True)
@@ -100,12 +111,12 @@ class RunFolder:
         """Whether the result is there."""
         return (self.path / "result.json").exists()
 
-    def read_result(self) -> Result:
-        """Return the result as plain values."""
-        result: Result = read_json(self.path / "result.json")
+    def read_result(self) -> dict[str, Any]:
+        """Return the result as plain values, as `Result.from_json` takes them."""
+        result: dict[str, Any] = read_json(self.path / "result.json")
         return result
 
-    def write_result(self, result: Result) -> None:
+    def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result, which finishes the run, and drop the checkpoint."""
         write_json(self.path / "result.json", result)
         self.checkpoint.unlink(missing_ok=True)

@@ -10,11 +10,12 @@ from supermask.baselines.method import Method
 from supermask.baselines.searched import SearchMethod
 from supermask.baselines.sparse import whole_ticket
 from supermask.data import DataSet
-from supermask.errors import RunError, SupermaskError
-from supermask.files import read_json
-from supermask.runs.carry_out import build_network, check_network, load_data
-from supermask.runs.folder import Result, RunFolder
+from supermask.errors import SupermaskError
+from supermask.runs.folder import RunFolder
 from supermask.runs.job import Job
+from supermask.runs.planned import Planned
+from supermask.runs.result import JobResult
+from supermask.runs.run_job import build_network, check_network, load_data
 
 
 class Cell(NamedTuple):
@@ -25,59 +26,11 @@ class Cell(NamedTuple):
     data: str
     density: float | None
 
-
-@dataclass(frozen=True)
-class Planned:
-    """One run of a grid: its job and its folder."""
-
-    job: Job
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        return self.path.name
-
-    @property
-    def finished(self) -> bool:
-        """Whether the folder holds a result."""
-        return RunFolder(self.path).finished
-
-    @property
-    def cell(self) -> Cell:
-        """Where in the grid it belongs."""
-        density = self.job.config().get("search", {}).get("density")
-        return Cell(self.job.method, self.job.model, self.job.data, density)
-
-    def check_folder(self) -> None:
-        """Refuse a folder that holds another run, without touching it.
-
-        Raises:
-            RunError: it does.
-
-        """
-        folder = RunFolder(self.path)
-        if folder.finished or folder.begun:
-            RunFolder.open(self.path, self.job.config(), resume=True)
-
-    def claim(self) -> None:
-        """Write the job into the folder, before there is a run in it.
-
-        Raises:
-            SupermaskError: the folder cannot be written, or holds another run.
-
-        """
-        RunFolder.open(self.path, self.job.config(), resume=True)
-
-    def check_under_way(self) -> None:
-        """Refuse a folder that another run is about to fill.
-
-        Raises:
-            RunError: it is; there need not be a checkpoint yet.
-
-        """
-        if read_json(RunFolder(self.path).config) != self.job.config():
-            raise RunError(f"{self.path} is being filled by a run with other options; give another --out.")
+    @classmethod
+    def of(cls, job: Job) -> "Cell":
+        """Return where in a grid a job belongs."""
+        density = job.search.density if "density" in job.config().get("search", {}) else None
+        return cls(job.method, job.model, job.data, density)
 
 
 @dataclass(frozen=True)
@@ -121,6 +74,15 @@ class Grid:
             jobs.setdefault(name, job)
         return jobs
 
+    def plans(self, out: Path) -> list[Planned[Job]]:
+        """Return the jobs as runs with folders below `out`, in the same order.
+
+        Raises:
+            SupermaskError: as `jobs`.
+
+        """
+        return [Planned(job, out / name, _title(job), Cell.of(job)) for name, job in self.jobs().items()]
+
     def _combinations(self) -> Iterator[Job]:
         axes = (self.seeds, self.data, self.models, self.methods, self.densities)
         for seed, data, model, method, density in product(*axes):
@@ -129,9 +91,14 @@ class Grid:
             yield replace(job, method=method, options=self.options.get(method))
 
 
-def read_results(plans: Sequence[Planned]) -> dict[str, Result]:
+def _title(job: Job) -> str:
+    density = Cell.of(job).density
+    return f"{job.method}{'' if density is None else f' density {density:g}'} seed {job.seed}"
+
+
+def read_results(plans: Sequence[Planned[Job]]) -> dict[str, JobResult]:
     """Return the results of the finished runs by the names of their folders."""
-    return {plan.name: RunFolder(plan.path).read_result() for plan in plans if plan.finished}
+    return {plan.name: JobResult.from_json(RunFolder(plan.path).read_result()) for plan in plans if plan.finished}
 
 
 class Checks:

@@ -9,6 +9,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ _GROUPS = itertools.count()  # made so far; the same in all processes
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together; by default this one alone, which tells nobody anything.
+    """The processes that train together; by default a single process without communication.
 
     All of them must call the same methods in the same order, but for `share` and `parallel`.
 
@@ -133,19 +134,23 @@ class Processes:
 
 
 ALONE = Processes()
+_JOINED: ContextVar[Processes | None] = ContextVar("joined", default=None)  # by the outermost call of this thread
 
 
 @contextmanager
 def joined(device: str | torch.device) -> Iterator[Processes]:
     """Take part in the process group that is there, else in the one that torchrun asks for, else work alone.
 
-    A group that was there stays; one that is made here is destroyed at the end.
+    A group that was there stays; one that is made here is destroyed at the end. Within this context the same call
+    returns the same processes again: a command joins once, and what it calls works with its group.
 
     Raises:
         RunError: another process has ended in the meantime.
 
     """
-    if _grouped():
+    if (outer := _JOINED.get()) is not None:
+        yield outer
+    elif _grouped():
         with _member() as processes:
             yield processes
     elif launched()[1] == 1:
@@ -175,13 +180,16 @@ def _member() -> Iterator[Processes]:
         return
     group = dist.new_group(backend="gloo")
     assert isinstance(group, dist.ProcessGroup)  # of all processes, so of this one
+    processes = Processes(dist.get_rank(), dist.get_world_size(), group)
+    token = _JOINED.set(processes)
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), group)
+        yield processes
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             raise RunError("Another process of this run has ended, and this one cannot go on alone.") from error
         raise
     finally:
+        _JOINED.reset(token)
         if _grouped():
             dist.destroy_process_group(group)
 

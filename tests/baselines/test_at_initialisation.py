@@ -276,8 +276,8 @@ def test_a_network_with_an_empty_layer_is_trained_all_the_same(tmp_path, name, d
     options = SynFlow(iterations=2) if name == "synflow" else None
     job = Job(method=name, data="synthetic", search=SearchOptions(density=density), options=options)
     result = run(Job(**{**vars(job), "recipe": Recipe(epochs=1, batch_size=200)}), tmp_path, progress=False)
-    assert abs(result["kept"] - density * result["prunable"]) < (2 if name == "random_uniform" else 0.5)
-    assert math.isfinite(result["test"]["loss"])
+    assert abs(result.kept - density * result.prunable) < (2 if name == "random_uniform" else 0.5)
+    assert math.isfinite(result.test.loss)
 
 
 def test_every_method_here_is_known_by_its_name():

@@ -71,7 +71,7 @@ def test_the_best_step_is_none_before_the_density_is_reached(method):
     recipe = replace(SGD, evaluate_every=1, learning_rate=0.3)
     task = work(recipe, density=0.05)
     found = method.find(task)
-    accuracy = {record["step"]: record["validation_accuracy"] for record in found.outcome.history}
+    accuracy = {record.step: record.validation_accuracy for record in found.outcome.history}
     begins = FULL.get(method.name, 0)
     best = max(value for step, value in accuracy.items() if step >= begins)
     assert found.outcome.best_step == min(step for step, value in accuracy.items() if value == best and step >= begins)
@@ -105,17 +105,17 @@ def test_a_job_leaves_a_network_of_the_exact_density(method, tmp_path):
     result = run(job, tmp_path)
     ticket = Ticket.load(tmp_path / "network.ticket")
     sizes = (64 * 300, 300 * 100, 100 * 10)
-    assert result["kept"] == ticket.kept == sum(round(0.1 * size) for size in sizes) == round(0.1 * sum(sizes))
-    assert result["config"]["options"]["interval"] == method.interval
-    assert result["test"]["accuracy"] > 0.5
+    assert result.kept == ticket.kept == sum(round(0.1 * size) for size in sizes) == round(0.1 * sum(sizes))
+    assert result.config["options"]["interval"] == method.interval
+    assert result.test.accuracy > 0.5
     again = run(replace(job, seed=1), tmp_path / "again")
-    assert again["history"] != result["history"]
+    assert again.history != result.history
 
 
 @EACH
 def test_each_runs_with_its_defaults_on_few_steps(method, tmp_path):
     job = Job(method=method.name, data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
-    assert run(job, tmp_path)["kept"] == pytest.approx(0.3 * (64 * 300 + 300 * 100 + 1000), abs=1)
+    assert run(job, tmp_path).kept == pytest.approx(0.3 * (64 * 300 + 300 * 100 + 1000), abs=1)
 
 
 @pytest.mark.slow
@@ -125,9 +125,9 @@ def test_each_runs_with_its_defaults_on_few_steps(method, tmp_path):
 def test_two_epochs_of_fashion_mnist(method, tmp_path):
     job = Job(method=method.name, data="fashion_mnist", recipe=Recipe(epochs=2), search=SearchOptions(density=0.1))
     result = run(job, tmp_path)
-    assert (result["kept"], result["prunable"]) == (26_620, 266_200)
+    assert (result.kept, result.prunable) == (26_620, 266_200)
     masks = Ticket.load(tmp_path / "network.ticket").masks
     # Erdos-Renyi: the last layer is whole, and the others share 25,620 as 784 + 300 and 300 + 100
     expected = {"rigl": [18_714, 6_906, 1_000], "set": [18_714, 6_906, 1_000]}
     assert [int(mask.sum()) for mask in masks.values()] == expected.get(method.name, [23_520, 3_000, 100])
-    assert result["test"]["accuracy"] > 0.8
+    assert result.test.accuracy > 0.8

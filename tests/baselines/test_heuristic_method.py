@@ -70,7 +70,7 @@ def test_kept_weights_are_those_that_the_dense_training_left_largest_and_of_thei
         assert torch.equal(masks[name].flatten(), expected)
         assert torch.equal(found.subject.weights()[name], torch.where(masks[name], weight, 0.0))
     total = sum(weight.numel() for weight in initial.values())
-    assert found.subject.ticket().kept == found.details["chosen"] == found.details["same_sign"] == round(0.2 * total)
+    assert found.subject.ticket().kept == found.details.chosen == found.details.same_sign == round(0.2 * total)
     assert counts["3.weight"] / 240 > counts["1.weight"] / 1536  # the output layer, pruned at half the rate
 
 
@@ -82,9 +82,9 @@ def test_one_rate_for_all_layers_gives_one_density():
 def test_frozen_weights_count_in_the_network_and_not_for_the_criterion():
     found = HeuristicTrained(mask_0="variant_1").find(work(RECIPE, density=0.2))
     ticket, total = found.subject.ticket(), 1536 + 240
-    assert found.details["chosen"] == round(0.2 * total)
-    assert ticket.kept == found.details["chosen"] + found.details["frozen"]
-    assert total > ticket.kept > found.details["chosen"]
+    assert found.details.chosen == round(0.2 * total)
+    assert ticket.kept == found.details.chosen + found.details.frozen
+    assert total > ticket.kept > found.details.chosen
     assert found.scores is None
     assert ticket.provenance["trained"] is True
 
@@ -180,8 +180,8 @@ def test_one_dense_training_serves_all_criteria_actions_and_densities(tmp_path):
         job = replace(JOB, options=options, search=SearchOptions(density=density))
         results.append(run(job, tmp_path / f"{place}", stages=stages, progress=False))
         assert len([*stages.glob("*/dense")]) == 1
-    assert len({result["dense_accuracy"] for result in results}) == 1
-    assert [result["kept"] == result["chosen"] for result in results] == [True] * 3
+    assert len({result.details.dense_accuracy for result in results}) == 1
+    assert [result.kept == result.details.chosen for result in results] == [True] * 3
     run(replace(JOB, options=Heuristic(), seed=1), tmp_path / "other", stages=stages, progress=False)
     assert len([*stages.glob("*/dense")]) == 2
 
@@ -194,9 +194,9 @@ def test_what_a_run_leaves_is_the_network_that_it_tested(tmp_path):
     data = work().data
     with torch.no_grad():
         logits = ticket.apply(model).eval()(data.normalize(data.test().images))
-    assert int((logits.argmax(1) == data.test().labels).sum()) == result["test"]["correct"]
+    assert int((logits.argmax(1) == data.test().labels).sum()) == result.test.correct
     assert (ticket.provenance["algorithm"], ticket.provenance["trained"]) == ("heuristic", False)
-    assert result["steps"] == 0
+    assert result.steps == 0
 
 
 @pytest.mark.parametrize("kind", [Heuristic, HeuristicTrained])
@@ -228,4 +228,4 @@ def test_a_density_that_leaves_no_weight_is_refused(density):
 def test_all_of_a_network_can_be_kept():
     found = Heuristic(mask_1="rewind").find(work(RECIPE, density=1.0))
     assert found.subject.ticket().density == 1.0
-    assert found.details["chosen"] > found.details["same_sign"]
+    assert found.details.chosen > found.details.same_sign

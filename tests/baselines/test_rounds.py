@@ -94,7 +94,7 @@ def test_resetting_layer_by_layer_is_what_a_slow_loop_finds(synthetic):
                 assert masks[name].flatten().equal(expected)
             assert begun[name].equal(torch.where(masks[name], initial[name], 0.0))
         left, final = masks, outcome.last["model"]
-    assert [record["round"] for record in found.details["rounds"]] == list(range(len(trainings.calls)))
+    assert [record.round for record in found.details.rounds] == list(range(len(trainings.calls)))
     assert len(trainings.calls) == 1 + math.ceil(math.log(0.45) / math.log(0.8))
 
 
@@ -111,7 +111,7 @@ def test_every_way_ends_exact_and_monotone_with_its_weights_at_zero(synthetic, m
             assert not outcome.last["model"][name][~mask].any()
             assert before is None or not bool((mask & ~before[name]).any())
         before = masks
-    counts = [record["kept"] for record in found.details["rounds"]]
+    counts = [record.kept for record in found.details.rounds]
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == ticket.kept
     assert len(counts) == (2 if method.one_shot else len(counts))
@@ -146,7 +146,7 @@ def test_rewinding_goes_back_to_the_weights_and_the_schedule_of_the_step(synthet
     assert same(begun, pruned(states[4], masks))
     assert (start, recipe) == (5, RECIPE)
     assert not same(begun, pruned(dense[0], masks))
-    assert outcome.history[0]["step"] == 5
+    assert outcome.history[0].step == 5
 
 
 def test_by_default_two_per_cent_of_the_steps_are_rewound_to(synthetic):

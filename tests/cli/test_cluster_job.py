@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from supermask import SupermaskError
-from supermask.cli.sweep.job import ClusterJob
-from supermask.runs import Job, carry_out, run
+from supermask.runs import Job, run, run_job
+from supermask.runs.cluster.cluster_job import ClusterJob
 from supermask.training import Recipe, loop
 from supermask.training.checkpoint import load_checkpoint
 from supermask.training.loop import CHECKPOINT
@@ -105,13 +105,13 @@ def test_preemption_is_handed_to_submitit_after_the_step(
 
 @pytest.mark.parametrize(("number", "ends"), [(signal.SIGUSR2, False), (signal.SIGTERM, True)])
 def test_a_signal_before_the_first_step_is_not_lost(tmp_path, monkeypatch, whole, requeues, number, ends):
-    load = carry_out.load_data
+    load = run_job.load_data
 
     def load_data(*asked):
         os.kill(os.getpid(), number)
         return load(*asked)
 
-    monkeypatch.setattr(carry_out, "load_data", load_data)
+    monkeypatch.setattr(run_job, "load_data", load_data)
     monkeypatch.setattr(loop._Run, "_train_step", _slowly(loop._Run._train_step))
     task = ClusterJob(JOB, tmp_path / "run", ends_on_sigterm=ends)
     if number == signal.SIGTERM:
@@ -136,8 +136,8 @@ def _slowly(train_step):
 
 
 def test_sigterm_before_the_first_step_does_not_stop_a_slurm_job(tmp_path, monkeypatch, requeues, capsys):
-    load = carry_out.load_data
-    monkeypatch.setattr(carry_out, "load_data", lambda *asked: os.kill(os.getpid(), signal.SIGTERM) or load(*asked))
+    load = run_job.load_data
+    monkeypatch.setattr(run_job, "load_data", lambda *asked: os.kill(os.getpid(), signal.SIGTERM) or load(*asked))
     monkeypatch.setattr(loop._Run, "_train_step", _slowly(loop._Run._train_step))
     assert ClusterJob(JOB, tmp_path / "run", ends_on_sigterm=False)() is None
     assert "stopped" not in capsys.readouterr().out

@@ -10,8 +10,8 @@ from toy_method import Toy
 
 from supermask import Ticket
 from supermask.cli import main
-from supermask.report.grid import COLUMNS
 from supermask.runs import METHODS, RunFolder
+from supermask.runs.report import COLUMNS
 from supermask.training.loop import CHECKPOINT
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--device", "cpu"]

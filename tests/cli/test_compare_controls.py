@@ -45,7 +45,7 @@ def test_files_of_tickets_are_judged_without_a_comparison(compared, tmp_path, ca
     assert "ticket beside its controls" in shown
     assert "one seed has no interval: run more" in shown
     assert not list(tmp_path.glob("toy*"))
-    monkeypatch.setattr("supermask.runs.controlled.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("supermask.runs.run_controls.train", lambda *_, **__: pytest.fail("trained again"))
     assert main(["compare", "--ticket", str(ticket), "--seeds", "1", *QUICK, "--out", str(tmp_path)]) == 0
 
 

@@ -18,11 +18,10 @@ from toy_method import Toy
 
 from supermask import SupermaskError
 from supermask.cli import main
-from supermask.cli.sweep import cluster
-from supermask.cli.sweep import job as cluster_job
-from supermask.cli.sweep.watch import first_error
-from supermask.report.grid import COLUMNS
 from supermask.runs import METHODS
+from supermask.runs.cluster import cluster_job, queues
+from supermask.runs.cluster.executor import first_error
+from supermask.runs.report import COLUMNS
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--cluster", "local"]
 GRID = ["--methods", "edge_popup,dense", "--densities", "0.2,0.5", "--seeds", "2", "--out", "here"]
@@ -77,7 +76,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 def executor(monkeypatch):
     InProcess.submitted, InProcess.jobs, InProcess.parameters_of, InProcess.looks = [], [], {}, 1
     monkeypatch.setattr(submitit, "LocalExecutor", InProcess)
-    monkeypatch.setattr(cluster.Local, "poll_seconds", 0.0)
+    monkeypatch.setattr(queues.Local, "poll_seconds", 0.0)
     return InProcess
 
 
@@ -241,7 +240,7 @@ def test_each_run_at_the_same_time_has_a_gpu_of_its_own(executor, monkeypatch):
     assert {parameters["visible_gpus"] for parameters in given} == {(4,), (6,)}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert cluster._visible_gpus() == [0, 1, 2]
+    assert queues._visible_gpus() == [0, 1, 2]
 
 
 def test_a_gpu_that_is_not_there_is_told(executor, monkeypatch, capsys):
@@ -337,7 +336,7 @@ def test_runs_that_a_killed_command_left_behind_are_refused_while_they_go_on(tmp
 
 
 def test_without_submitit_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(queues, "find_spec", lambda name: None)
     assert status(*QUICK) == 2
     assert capsys.readouterr().err == (
         "supermask: supermask sweep needs submitit; install it: python -m pip install 'supermask[cluster]'.\n"
@@ -366,7 +365,7 @@ def test_the_line_of_a_log_that_says_what_went_wrong(tmp_path, log, says):
 
 def test_the_child_of_a_submission_does_not_see_ctrl_c():
     script = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with cluster._deaf_to_ctrl_c():
+    with queues._deaf_to_ctrl_c():
         child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert child.stdout == "True\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

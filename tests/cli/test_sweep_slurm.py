@@ -14,8 +14,8 @@ import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
 from supermask.cli import main
-from supermask.cli.sweep import cluster, watch
-from supermask.cli.sweep.resources import Resources
+from supermask.runs.cluster import executor, queues
+from supermask.runs.cluster.resources import Resources
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--cluster", "auto"]
 GRID = ["--methods", "edge_popup,dense", "--densities", "0.2,0.5", "--seeds", "1", "--out", "here"]
@@ -70,7 +70,7 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE", str(folder))
     monkeypatch.delenv("SUPERMASK_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cluster.Slurm, "poll_seconds", 0.0)
+    monkeypatch.setattr(queues.Slurm, "poll_seconds", 0.0)
     return folder
 
 
@@ -126,7 +126,7 @@ def test_what_is_not_asked_for_is_left_to_the_cluster():
 
 
 def test_large_grids_are_several_arrays(slurm, monkeypatch):
-    monkeypatch.setattr(watch, "LARGEST_ARRAY", 2)
+    monkeypatch.setattr(executor, "LARGEST_ARRAY", 2)
     assert status(*QUICK, *GRID, "--seeds", "2", "--no-wait") == 0
     arrays = [line for text in batch_files(slurm) for line in text.splitlines() if "--array" in line]
     assert arrays == ["#SBATCH --array=0-1%2"] * 3
@@ -186,7 +186,7 @@ def test_a_run_that_slurm_ended_is_named_and_submitted_again(tmp_path, slurm, ca
 
 def test_ctrl_c_leaves_the_runs_in_the_queue(tmp_path, slurm, monkeypatch, capsys):
     monkeypatch.setattr(
-        watch.Watch, "_rest", lambda self, stop: signal.raise_signal(signal.SIGINT)
+        executor.ClusterExecutor, "_rest", lambda self, stop: signal.raise_signal(signal.SIGINT)
     )  # the first look of the command at its jobs
     assert status(*QUICK, *GRID) == 130
     error = capsys.readouterr().err
@@ -204,10 +204,10 @@ def test_what_slurm_refuses_is_told(slurm, capsys):
 
 
 def test_slurm_that_is_not_there_is_told_and_auto_is_then_local(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(cluster.shutil, "which", lambda name: None)
+    monkeypatch.setattr(queues.shutil, "which", lambda name: None)
     assert status(*QUICK, *GRID, "--cluster", "slurm") == 2
     assert "there is no sbatch and srun here; give --cluster local" in capsys.readouterr().err
-    assert isinstance(cluster.cluster("auto", Resources(), tmp_path), cluster.Local)
+    assert isinstance(queues.cluster("auto", Resources(), tmp_path), queues.Local)
 
 
 @pytest.mark.slow

@@ -1,8 +1,6 @@
 """Layers in compressed rows compute what the dense ones do, and are chosen by the measured crossovers."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from experiments.framework.report import read_results
 from experiments.measuring.sparse_times import crossover as measured_crossover
+from experiments.sparse_speed import EXPERIMENT as SPARSE_SPEED
 from supermask import EdgePopup, SupermaskError, models
 from supermask.deploy import SparseLinear, SparsePointwise, sparse
 from supermask.deploy.sparse import LINEAR, POINTWISE, crossover
-
-RESULTS = Path(__file__).parents[2] / "experiments/results/sparse_speed.json"
 
 
 @torch.no_grad()
@@ -144,10 +142,10 @@ def test_the_next_smaller_layer_and_batch_count():
 
 
 def test_the_crossovers_are_those_that_were_measured():
-    found = json.loads(RESULTS.read_text())["results"]
+    found = read_results(SPARSE_SPEED)
     measured = {"linear": {}, "1x1": {}, "3x3": {}}
     for label, (result,) in found.items():
-        shape = result["config"]["shape"]
+        shape = result.config["shape"]
         weights = shape["outputs"] * shape["inputs"]
         density = math.floor(100 * measured_crossover(result, "torch")) / 100
         measured[label.split()[0]][weights, shape["batch"]] = density

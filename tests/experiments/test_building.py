@@ -43,14 +43,14 @@ def test_a_building_is_measured_on_the_test_set(tmp_path):
     network = ticket.apply(from_description(ticket.provenance["model"]["modules"]).double())
     with torch.no_grad():
         wanted, found = Small().network(3).double()(images), network(images)
-    assert result["tested"] == len(test)
-    assert result["target_correct"] == int((wanted.argmax(1) == test.labels).sum())
-    assert result["correct"] == int((found.argmax(1) == test.labels).sum())
-    assert result["disagreements"] == int((wanted.argmax(1) != found.argmax(1)).sum())
-    assert result["largest_difference"] == pytest.approx(float((wanted - found).norm(dim=1).max()), rel=1e-9)
-    assert result["largest_difference"] <= result["upper"] <= 0.05
-    assert result["largest_image"] <= 20.0
-    assert sum(result["histogram"]) <= 64 * 6 + 6 + 6 * 10 + 10
+    assert result.tested == len(test)
+    assert result.target_correct == int((wanted.argmax(1) == test.labels).sum())
+    assert result.correct == int((found.argmax(1) == test.labels).sum())
+    assert result.disagreements == int((wanted.argmax(1) != found.argmax(1)).sum())
+    assert result.largest_difference == pytest.approx(float((wanted - found).norm(dim=1).max()), rel=1e-9)
+    assert result.largest_difference <= result.upper <= 0.05
+    assert result.largest_image <= 20.0
+    assert sum(result.histogram) <= 64 * 6 + 6 + 6 * 10 + 10
     assert len(BUILT.row([result, result])) == len(BUILT.header)
     plot_errors({"small": [result]}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").exists()

@@ -2,18 +2,21 @@
 
 import json
 import sys
+import threading
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
 from experiments.__main__ import main
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.report import RESULTS, read_results, render, write_report
-from experiments.framework.runner import planned, run_experiment
+from experiments.framework.runner import planned, run_experiment, run_task
 from experiments.framework.training import ACCURACY, Training, trainings
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask import SupermaskError
-from supermask.runs import Job, SearchOptions, recorded
+from supermask.results import Result
+from supermask.runs import Job, SearchOptions, executors, recorded
 from supermask.training import Recipe, Stopped
 
 JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
@@ -39,7 +42,7 @@ SMALL = Experiment(
 
 def carry_out(experiment, runs, monkeypatch):
     """Run an experiment in this process."""
-    monkeypatch.setattr("experiments.framework.runner.ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr("supermask.runs.executors.ProcessPoolExecutor", InThisProcess)
     return run_experiment(experiment, runs, device="cpu", workers=1, data_folder=None)
 
 
@@ -79,7 +82,7 @@ def test_a_report_puts_published_beside_measured(tmp_path, monkeypatch):
 
 def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     carry_out(SMALL, tmp_path, monkeypatch)
-    monkeypatch.setattr("experiments.framework.runner._run_one", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr("supermask.runs.executors.attempt", lambda *_: pytest.fail("ran again"))
     assert carry_out(SMALL, tmp_path, monkeypatch) == []
 
 
@@ -163,24 +166,28 @@ def test_the_command(arguments, code, says, tmp_path, capsys, monkeypatch):
 
 
 def test_after_ctrl_c_a_worker_starts_nothing_more(tmp_path, monkeypatch):
-    import threading
-
-    from experiments import runner
-
     def stopped(*_, **__):
         raise Stopped("stopped after step 3")
 
-    monkeypatch.setattr(runner, "_STOPPED", threading.Event())
+    monkeypatch.setattr(executors, "_STOPPED", threading.Event())
     monkeypatch.setattr(Training, "run", stopped)
     first, second = planned(SMALL, tmp_path)[:2]
-    assert runner._run_one(first, "cpu", None) == "stopped after step 3"
+    run = partial(run_task, device="cpu", data_folder=None)
+    assert executors.attempt(run, first) == "stopped after step 3"
     monkeypatch.setattr(Training, "run", lambda *_, **__: pytest.fail("started another run"))
-    assert runner._run_one(second, "cpu", None) == "stopped"
+    assert executors.attempt(run, second) == "stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquareResult(Result):
+    square: int
 
 
 @dataclass(frozen=True)
 class Measurement:
     """A task that trains nothing."""
+
+    kind = SquareResult
 
     x: int
 
@@ -192,7 +199,7 @@ class Measurement:
         return {"measures": "the square", "x": self.x}
 
     def run(self, path, *, device, data_folder):
-        return recorded(path, self.config(), lambda _: {"square": self.x**2}, device=device, resume=True)
+        return recorded(SquareResult, path, self.config(), lambda _: SquareResult(square=self.x**2), resume=True)
 
 
 def test_a_task_need_not_be_a_training(tmp_path, monkeypatch):
@@ -201,9 +208,7 @@ def test_a_task_need_not_be_a_training(tmp_path, monkeypatch):
         title="Squares",
         source="Euclid.",
         groups=(Group("small", (Measurement(2), Measurement(3))),),
-        table=Table(
-            ("largest square",), lambda results: [str(max(result["square"] for result in results))], "Squares."
-        ),
+        table=Table(("largest square",), lambda results: [str(max(result.square for result in results))], "Squares."),
         plot=drawn,
     )
     assert carry_out(squares, tmp_path / "runs", monkeypatch) == []

@@ -32,7 +32,7 @@ def test_failures_are_those_of_a_grid_of_targets(tmp_path):
     """The worst of all targets is above that of the grid by at most half of its spacing."""
     epsilon, draws, grid = 0.1, 25, np.linspace(-0.5, 0.5, 201)
     result = measured(Curve(epsilon, (5, 7), draws=draws), tmp_path)
-    for n, failures in zip((5, 7), result["failures"], strict=True):
+    for n, failures in zip((5, 7), result.failures, strict=True):
         generator = np.random.Generator(philox(0, "failure", n))
         worst = np.array([worst_on_a_grid(generator.uniform(-1, 1, n), grid) for _ in range(draws)])
         assert (worst > epsilon).sum() <= failures <= (worst > epsilon - 0.0025).sum()

@@ -29,9 +29,9 @@ def test_a_tiny_version_has_its_rows_and_its_plot(report):
 def test_the_measured_counts_are_those_of_the_masks(tmp_path):
     task = Pruning(SynFlow(iterations=2), "lenet_300_100", "synthetic")
     result = task.run(tmp_path, device="cpu", data_folder=None)
-    assert {ratio: sum(kept.values()) for ratio, kept in result["kept"].items()} == {"10": 5020, "100": 502, "1000": 50}
-    assert result["critical"] == result["maximal"] == pytest.approx(50200 / 3)
-    assert list(result["sizes"].values()) == [19200, 30000, 1000]
+    assert {ratio: sum(kept.values()) for ratio, kept in result.kept.items()} == {10: 5020, 100: 502, 1000: 50}
+    assert result.critical == result.maximal == pytest.approx(50200 / 3)
+    assert list(result.sizes.values()) == [19200, 30000, 1000]
 
 
 def test_a_range_names_its_ends_or_its_only_number():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import lottery_tickets as module
-from experiments.lottery_tickets import EXPERIMENT, Rung
+from experiments.lottery_tickets import EXPERIMENT, EarlyStop, Rung, RungResult
 
 
 @pytest.fixture
@@ -21,20 +21,19 @@ def test_a_rung_trains_its_ticket_and_both_controls_on_one_ladder(small, tmp_pat
     stages = {path: path.stat().st_mtime_ns for path in tmp_path.glob("lenet*/stages/*/round-0?/metrics.jsonl")}
     rung = Rung(0, 2, iterations=20, controls=tuple(module.CONTROLS))
     found = rung.run(tmp_path / "rung", device="cpu", data_folder=None)
-    assert (above["kept"], found["kept"]) == (
+    assert (above.kept, found.kept) == (
         40_260,
         32_298,
     )  # 49,200 and 1,000 weights: 0.8 and 0.9 of them, and again
     assert len(stages) == 2
     assert {path: path.stat().st_mtime_ns for path in stages} == stages
-    assert len({found[series]["accuracy"] for series in module.SERIES}) > 1
-    assert found["config"]["controls"] == list(module.CONTROLS)
+    assert len({getattr(found, series).accuracy for series in module.SERIES}) > 1
+    assert found.config["controls"] == list(module.CONTROLS)
 
 
 def test_the_table_pairs_the_seeds():
     def result(seed, ticket, other):
-        series = {"ticket": ticket, "reinitialised": other}
-        return {"kept": 10, **{name: {"accuracy": a, "stopped": s} for name, (a, s) in series.items()}}
+        return RungResult(kept=10, ticket=EarlyStop(*ticket), reinitialised=EarlyStop(*other))
 
     row = EXPERIMENT.table.row([result(0, (0.98, 1000), (0.97, 2000)), result(1, (0.96, 2000), (0.95, 6000))])
     assert row[0] == "10"

@@ -24,12 +24,12 @@ def test_a_tiny_version_has_its_rows_and_its_plot(report):
 
 def test_a_drawn_mask_has_its_density_and_its_codes(tmp_path):
     result = SMALL.run(tmp_path, device="cpu", data_folder=None)
-    assert result["entries"] == 3000
-    assert 200 < result["kept"] < 400
-    assert result["codes"]["packed"]["bytes"] == 375
+    assert result.entries == 3000
+    assert 200 < result.kept < 400
+    assert result.codes["packed"].bytes == 375
     assert ratio(result, "ours") == pytest.approx(1, abs=0.03)
-    assert "ours, seed known" not in result["codes"]
-    assert ("constriction" in result["codes"]) == (constriction_version() is not None)
+    assert "ours, seed known" not in result.codes
+    assert ("constriction" in result.codes) == (constriction_version() is not None)
 
 
 def test_groups_keep_as_many_each():
@@ -40,7 +40,7 @@ def test_groups_keep_as_many_each():
 def test_the_masks_of_a_search_take_less_where_the_seed_is_known(tmp_path):
     result = Trained(JOB).run(tmp_path, device="cpu", data_folder=None)
     assert ratio(result, "ours, seed known") < 0.7 < ratio(result, "ours")
-    assert result["ticket_bytes"] > result["codes"]["ours, seed known"]["bytes"]
+    assert result.ticket_bytes > result.codes["ours, seed known"].bytes
 
 
 def test_a_code_that_does_not_give_its_mask_back_is_found_out():
@@ -51,4 +51,4 @@ def test_a_code_that_does_not_give_its_mask_back_is_found_out():
 
 def test_constriction_is_left_out_where_it_is_not_installed(monkeypatch):
     monkeypatch.setattr(mask_coding, "constriction_version", lambda: None)
-    assert set(mask_coding._compared([Case(SMALL._mask())])["codes"]) == {"ours", "packed", "zlib", "lzma"}
+    assert set(mask_coding._compared([Case(SMALL._mask())]).codes) == {"ours", "packed", "zlib", "lzma"}

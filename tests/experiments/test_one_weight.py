@@ -106,7 +106,7 @@ def test_the_line_goes_through_medians_that_follow_the_law(exponential, monkeypa
     monkeypatch.setattr("experiments.one_weight.FAMILIES", {"exact": exact})
     task = Sweep("exact", (2, 4, 8, 16), fitted_from=4, problems=20)
     result = task.run(tmp_path, device="cpu", data_folder=None)
-    assert result["slope"]["value"] == pytest.approx(-0.5)
+    assert result.slope.value == pytest.approx(-0.5)
     fitted, heights = _fit(result)
     assert fitted == [4, 8, 16]
     np.testing.assert_allclose(heights, [errors(n, 1, None)[0] for n in fitted])

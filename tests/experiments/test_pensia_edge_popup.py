@@ -50,7 +50,7 @@ def test_a_run_carries_out(tmp_path):
     result = task.run(tmp_path / "run", device="cpu", data_folder=None)
     search = tiny.search.start(EdgePopup, models.build(job.model, input_shape=(1, 8, 8), width=0.1), tiny.seed)
     assert isinstance(search, EdgePopup)
-    assert result["kept"] == search.ticket().kept > 0
+    assert result.kept == search.ticket().kept > 0
 
 
 def results(accuracy):

@@ -9,7 +9,7 @@ from torch import nn
 
 from experiments.measuring import weight_sums
 from experiments.measuring.weight_sums import EPSILON, METHODS, fewest_terms, fresh_draws, row_draws, smallest_error
-from experiments.pensia_weights import EXPERIMENT, Replacement
+from experiments.pensia_weights import EXPERIMENT, Replacement, ReplacementResult
 
 
 def layers():
@@ -77,14 +77,14 @@ def test_a_replaced_network_has_the_sums_for_weights(method):
     network = tiny()
     found = Replacement(method, 1).replace(network)
     errors = [np.abs(w.detach().numpy() - old) for w, old in zip(network.parameters(), layers(), strict=True)]
-    assert found["largest_error"] == max(error.max() for error in errors) > 0
-    assert found["within"] == sum((error <= EPSILON).sum() for error in errors)
-    assert sum(found["terms"]) == found["weights"] == 18
+    assert found.largest_error == max(error.max() for error in errors) > 0
+    assert found.within == sum((error <= EPSILON).sum() for error in errors)
+    assert sum(found.terms) == found.weights == 18
 
 
 def test_a_tiny_version_has_its_rows_and_its_plot(report, monkeypatch):
     def measure(task, _):
-        return {**task.replace(tiny()), "correct": 9719, "target_correct": 9719}
+        return ReplacementResult(sums=task.replace(tiny()), correct=9719, target_correct=9719)
 
     monkeypatch.setattr(Replacement, "_measure", measure)
     shown = report(EXPERIMENT)
@@ -110,8 +110,8 @@ real = [
 )
 def test_the_network_of_the_paper(method, least, most, largest, correct, tmp_path):
     result = Replacement(method, 1).run(tmp_path, device="cpu", data_folder=None)
-    assert result["weights"] == 397_000 == result["within"]
-    assert least < sum(n * count for n, count in enumerate(result["terms"])) / 397_000 < most
-    assert result["largest_error"] <= largest
-    assert result["target_correct"] == 9719
-    assert result["correct"] >= correct
+    assert result.sums.weights == 397_000 == result.sums.within
+    assert least < sum(n * count for n, count in enumerate(result.sums.terms)) / 397_000 < most
+    assert result.sums.largest_error <= largest
+    assert result.target_correct == 9719
+    assert result.correct >= correct

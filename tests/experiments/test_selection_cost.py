@@ -35,22 +35,22 @@ def test_a_tiny_version_has_its_row_and_its_plot(experiment, report):
 
 def test_a_run_has_its_phases_and_all_its_times(tmp_path):
     result = SMALL.run(tmp_path, device="cpu", data_folder=None)
-    phases = result["phases"]
-    assert {kind: phase["steps"] for kind, phase in phases.items()} == {
+    phases = result.walk.phases
+    assert {kind: phase.steps for kind, phase in phases.items()} == {
         "first": 1,
         "steady": 26,
         "jump": 30,
         "equal": 3,
     }
-    assert len(result["ms"]) == result["steps_checked"] == result["steps_equal"] == 60
-    assert phases["first"]["median_ms"] == result["ms"][0]
-    assert phases["equal"]["max_ms"] == max(result["ms"][45:48])
-    assert {way: len(times) for way, times in result["others_ms"].items()} == dict.fromkeys(
+    assert len(result.walk.ms) == result.walk.steps_checked == result.walk.steps_equal == 60
+    assert phases["first"].median_ms == result.walk.ms[0]
+    assert phases["equal"].max_ms == max(result.walk.ms[45:48])
+    assert {way: len(times) for way, times in result.others_ms.items()} == dict.fromkeys(
         ("cold", "sort", "kthvalue", "topk", "partition"), 2
     )
-    assert result["floor_ms"] == pytest.approx(5 * 10_000 / result["bytes_per_second"] * 1000, abs=1e-3)
-    assert 1e-5 < phases["steady"]["moved"] < 3e-3
-    assert phases["equal"]["moved"] == 0
+    assert result.floor_ms == pytest.approx(5 * 10_000 / result.bytes_per_second * 1000, abs=1e-3)
+    assert 1e-5 < phases["steady"].moved < 3e-3
+    assert phases["equal"].moved == 0
 
 
 class Forgetful(Selector):
@@ -81,14 +81,14 @@ class Idle(Selector):
 def test_a_wrong_mask_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(selection_times, "Selector", Forgetful)
     result = SMALL.run(tmp_path, device="cpu", data_folder=None)
-    assert (result["entries_wrong"], result["steps_checked"], result["steps_equal"]) == (2, 60, 59)
+    assert (result.walk.entries_wrong, result.walk.steps_checked, result.walk.steps_equal) == (2, 60, 59)
 
 
 def test_a_mask_that_is_not_written_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(selection_times, "Selector", Idle)
     still = replace(SMALL, plan=Plan(equal=(1, 60)))  # the right mask is the same from step 1 on
     result = still.run(tmp_path, device="cpu", data_folder=None)
-    assert (result["entries_wrong"], result["steps_equal"]) == (57 * 5_000, 3)
+    assert (result.walk.entries_wrong, result.walk.steps_equal) == (57 * 5_000, 3)
 
 
 @given(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,21 +11,34 @@ import torch
 from experiments.framework.report import RESULTS, read_results
 from experiments.smallest_ticket import BAR, EXPERIMENT, SIZES
 from supermask import Ticket
-from supermask.runs.rebuilt import built_from
+from supermask.runs import JobResult
+from supermask.runs.ticket_model import built_from
+from supermask.training.result import Scored
 
 TICKET = RESULTS / "mnist.ticket"
 
 
+def scored(accuracy):
+    return Scored(correct=0, total=10_000, loss=0.1, accuracy=accuracy)
+
+
+def made_up(config=None):
+    return JobResult(
+        config=config or {},
+        validation=scored(0.9945),
+        test=scored(0.993),
+        best_step=1,
+        steps=1,
+        seconds=3.2,
+        kept=20,
+        prunable=100,
+        bytes=5_800,
+    )
+
+
 def test_a_row_says_the_bytes_both_errors_and_the_weights():
-    result = {
-        "bytes": 5_800,
-        "validation": {"accuracy": 0.9945},
-        "test": {"accuracy": 0.993},
-        "prunable": 100,
-        "kept": 20,
-        "seconds": 3.2,
-    }
-    other = {**result, "bytes": 5_900, "test": {"accuracy": 0.994}, "seconds": 4.2}
+    result = made_up()
+    other = replace(result, bytes=5_900, test=scored(0.994), seconds=4.2)
     assert EXPERIMENT.table.row([result, other]) == ["5,800, 5,900", "0.55, 0.55 %", "0.70, 0.60 %", "100", "20", "4"]
 
 
@@ -37,7 +51,7 @@ def test_every_size_has_a_row_of_its_own_and_one_recipe():
 
 def test_the_plot_draws_what_is_there(tmp_path):
     config = {"width": 1.5, "search": {"density": 0.2}}
-    result = {"bytes": 5_800, "test": {"accuracy": 0.993}, "config": config}
+    result = made_up(config=config)
     EXPERIMENT.plot({"width 1.5, density 0.2": [result]}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
@@ -45,13 +59,13 @@ def test_the_plot_draws_what_is_there(tmp_path):
 def test_the_ticket_that_is_kept_is_the_smallest_within_the_bar():
     ticket = Ticket.load(TICKET)
     results = [result for row in read_results(EXPERIMENT).values() for result in row]
-    good = [result for result in results if result["validation"]["accuracy"] >= 1 - BAR]
-    result = min(good, key=lambda result: result["bytes"])
-    assert TICKET.stat().st_size == result["bytes"] <= 10_000
-    made_of, job = ticket.provenance["model"], result["config"]
+    good = [result for result in results if result.validation.accuracy >= 1 - BAR]
+    result = min(good, key=lambda result: result.bytes)
+    assert TICKET.stat().st_size == result.bytes <= 10_000
+    made_of, job = ticket.provenance["model"], result.config
     assert (made_of["name"], made_of["width"], ticket.seed) == (job["model"], job["width"], job["seed"])
-    assert (ticket.kept, ticket.prunable) == (result["kept"], result["prunable"])
-    assert ticket.provenance["metrics"]["test_accuracy"] == result["test"]["accuracy"] >= 1 - 0.0074
+    assert (ticket.kept, ticket.prunable) == (result.kept, result.prunable)
+    assert ticket.provenance["metrics"]["test_accuracy"] == result.test.accuracy >= 1 - 0.0074
     assert not ticket.learned
 
 

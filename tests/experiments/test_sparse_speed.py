@@ -5,8 +5,9 @@ import torch
 
 from experiments.measuring import sparse_times
 from experiments.measuring.sparse_layers import Shape, ways
-from experiments.measuring.sparse_times import Speed, crossover
+from experiments.measuring.sparse_times import Speed, SpeedResult, Times, crossover
 from experiments.sparse_speed import EXPERIMENT
+from theory.laws import Estimate
 
 SHAPES = [Shape(7, 5, 3), Shape(4, 4, 2, kernel=1, side=3), Shape(4, 3, 2, kernel=3, side=4)]
 
@@ -23,22 +24,23 @@ def test_all_ways_compute_the_same(shape, density):
     assert work["dense"]().any() == (density > 0)
 
 
-def result(**ratios):
-    return {"density": {density: {"ratio": {"way": {"value": ratio}}} for density, ratio in ratios.items()}}
+def result(ratios):
+    times = {density: Times({}, {"way": Estimate(ratio, ratio, ratio, 0.95)}) for density, ratio in ratios.items()}
+    return SpeedResult(density=times)
 
 
 @pytest.mark.parametrize(
     ("ratios", "density"),
     [
-        ({"0.4": 4.0, "0.1": 1.0, "0.01": 0.5}, 0.1),
-        ({"0.4": 2.0, "0.1": 0.5, "0.01": 0.5}, 0.2),
-        ({"0.4": 0.5, "0.1": 2.0, "0.025": 0.5}, 0.05),  # faster again above, which may be chance
-        ({"0.4": 0.9, "0.1": 0.5}, 0.4),
-        ({"0.4": 2.0, "0.1": 1.0}, 0.0),
+        ({0.4: 4.0, 0.1: 1.0, 0.01: 0.5}, 0.1),
+        ({0.4: 2.0, 0.1: 0.5, 0.01: 0.5}, 0.2),
+        ({0.4: 0.5, 0.1: 2.0, 0.025: 0.5}, 0.05),  # faster again above, which may be chance
+        ({0.4: 0.9, 0.1: 0.5}, 0.4),
+        ({0.4: 2.0, 0.1: 1.0}, 0.0),
     ],
 )
 def test_the_crossover_is_where_the_ratio_meets_one(ratios, density):
-    assert crossover(result(**ratios), "way") == pytest.approx(density)
+    assert crossover(result(ratios), "way") == pytest.approx(density)
 
 
 def test_times_are_those_of_the_thread(monkeypatch):

@@ -120,24 +120,24 @@ def test_ratios_are_of_steps_of_the_same_round(monkeypatch):
     times = cost._in_turn(work, CPU)
     assert times["dense"] == [10.0 * n for n in range(1, 13)]
     summary = cost._summary(times)
-    assert summary["median_ms"]["dense"] == 65.0
-    assert summary["ratio"]["ours"]["value"] == 1.0
+    assert summary.median_ms["dense"] == 65.0
+    assert summary.ratio["ours"].value == 1.0
     for way in PUBLISHED:
         assert len(times[way]) == 6
-        assert (summary["ratio"][way]["low"], summary["ratio"][way]["high"]) == (3.0, 3.0)
+        assert (summary.ratio[way].low, summary.ratio[way].high) == (3.0, 3.0)
 
 
 @pytest.mark.usefixtures("_quick")
 def test_the_floor_is_the_time_of_the_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(step_times, "bandwidth", lambda device: 1e9)
     result = Cost(LENET, rounds=6).run(tmp_path, device="cpu", data_folder=None)
-    assert result["weights"] == 16 * 300 + 300 * 100 + 100 * 10
-    floor = result["weights"] * 20 / 1e6  # milliseconds
-    assert floor_ratio(result) == pytest.approx(1 + floor / result["train"]["median_ms"]["dense"])
-    assert result["threads"] == result["machine"]["threads"]
-    for part in ("train", "evaluate"):
-        assert {way: len(found) for way, found in result[part]["ms"].items()} == dict.fromkeys(WAYS, 6)
-        assert min(itertools.chain(*result[part]["ms"].values())) > 0
+    assert result.weights == 16 * 300 + 300 * 100 + 100 * 10
+    floor = result.weights * 20 / 1e6  # milliseconds
+    assert floor_ratio(result) == pytest.approx(1 + floor / result.train.median_ms["dense"])
+    assert result.threads == result.made.machine["threads"]
+    for part in (result.train, result.evaluate):
+        assert {way: len(found) for way, found in part.ms.items()} == dict.fromkeys(WAYS, 6)
+        assert min(itertools.chain(*part.ms.values())) > 0
 
 
 def test_steps_are_timed_in_training_and_passes_in_evaluation(monkeypatch):

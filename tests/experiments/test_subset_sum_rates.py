@@ -24,11 +24,11 @@ def test_a_tiny_version_has_its_rows_and_its_plot(report):
 
 def test_a_rate_is_that_of_the_median_repeat(tmp_path):
     result = SMALL[0].run(tmp_path, device="cpu", data_folder=None)
-    assert len(result["seconds"]) == 5
-    assert rate(result) == pytest.approx(20 / sorted(result["seconds"])[2])
-    assert result["optimal"] == 20
-    assert result["reference"]["problems"] == HIGHS.problems
-    assert min(result["reference"]["seconds"]) > 0
+    assert len(result.timed.seconds) == 5
+    assert rate(result.timed) == pytest.approx(20 / sorted(result.timed.seconds)[2])
+    assert result.timed.optimal == 20
+    assert result.reference.problems == HIGHS.problems
+    assert min(result.reference.seconds) > 0
 
 
 def test_all_solvers_have_the_same_problems():

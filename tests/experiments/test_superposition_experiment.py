@@ -22,18 +22,18 @@ def synthetic(monkeypatch):
 
 def test_counts_are_of_as_many_images_as_are_said(tmp_path):
     result = SMALL.run(tmp_path / "run", device="cpu", data_folder=None)
-    assert list(result["by_count"]) == ["2", "3"]
-    for counted in result["by_count"].values():
-        assert {way: found["total"] for way, found in counted.items()} == {
+    assert list(result.by_count) == [2, 3]
+    for counted in result.by_count.values():
+        assert {way: found.total for way, found in counted.items()} == {
             "task given": 30,
             "one-shot": 30,
             "one-shot, G": 30,
             "binary": 6,
             "lowest entropy": 30,
         }
-        assert counted["task given"]["inferred"] == 30
-        assert all(found["correct"] <= min(found["inferred"], found["shared"]) for found in counted.values())
-    assert result["density"] == 0.5
+        assert counted["task given"].inferred == 30
+        assert all(found.correct <= min(found.inferred, found.shared) for found in counted.values())
+    assert result.density == 0.5
     group = replace(EXPERIMENT.groups[0], tasks=(SMALL,))
     one = replace(EXPERIMENT, groups=(group,))
     assert "94.91" in render(one, {group.label: [result]})
@@ -43,7 +43,7 @@ def test_counts_are_of_as_many_images_as_are_said(tmp_path):
 
 def test_a_network_without_superfluous_outputs_has_no_g(tmp_path):
     result = replace(SMALL, outputs=10).run(tmp_path / "run", device="cpu", data_folder=None)
-    assert "one-shot, G" not in result["by_count"]["2"]
+    assert "one-shot, G" not in result.by_count[2]
     row = dict(zip(EXPERIMENT.table.header, EXPERIMENT.table.row([result]), strict=True))
     assert row["one-shot, G"] == "-"
     assert row["tasks"] == "3"
@@ -62,4 +62,4 @@ def test_the_results_that_lie_there_are_of_the_experiment():
         pytest.skip("not run yet")
     found = read_results(EXPERIMENT)
     for group in EXPERIMENT.groups:
-        assert [result["config"] for result in found[group.label]] == [task.config() for task in group.tasks]
+        assert [result.config for result in found[group.label]] == [task.config() for task in group.tasks]

@@ -37,12 +37,12 @@ def test_a_row_tells_actions_and_densities_apart():
     def result(shift):
         cells = {
             action: {
-                f"{density}": {"accuracy": shift + 0.1 * a + 0.01 * d, "chosen": 10, "same_sign": 9 - a}
+                density: zhou_heuristics.Mask(accuracy=shift + 0.1 * a + 0.01 * d, chosen=10, same_sign=9 - a)
                 for d, density in enumerate(zhou_heuristics.DENSITIES)
             }
             for a, action in enumerate(zhou_heuristics.ACTIONS)
         }
-        return {**cells, "dense_accuracy": 0.9}
+        return zhou_heuristics.MasksResult(dense_accuracy=0.9, **cells)
 
     row = zhou_heuristics.EXPERIMENT.table.row([result(0.2), result(0.4)])
     assert [cell.split(" ")[0] for cell in row] == ["30.00", "31.00", "32.00", "40.00", "41.00", "42.00", "80"]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from trials import trial
@@ -12,8 +13,10 @@ ACCURACIES = {"ticket": [0.90, 0.92, 0.94], "reinitialised": [0.80, 0.80, 0.83],
 def seeds(**more):
     made = trial(ACCURACIES, **more)
     for each in made:
-        each["ticket"] |= {"kept": 1000, "prunable": 4000}
-        each["reinitialised"] |= {"kept": 1000, "prunable": 4000, "moved": {"a": 3, "b": 1500}, "reweighted": True}
+        counts = {"kept": 1000, "prunable": 4000}
+        each["ticket"] = replace(each["ticket"], **counts)
+        moved = {"moved": {"a": 3, "b": 1500}, "reweighted": True}
+        each["reinitialised"] = replace(each["reinitialised"], **counts, **moved)
     return made
 
 
@@ -69,6 +72,6 @@ def test_runs_that_are_no_seeds_of_one_trial_are_refused():
         judge([seeds()[0], {name: run for name, run in seeds()[1].items() if name != "dense"}])
     for option in ("data", "recipe", "validation"):
         other = seeds()
-        other[2]["ticket"]["config"][option] = "another"
+        other[2]["ticket"].config[option] = "another"
         with pytest.raises(RunError, match=f"Runs 2 have {option} another, runs 0 "):
             judge(other)

@@ -5,6 +5,14 @@ import pytest
 from scipy import stats
 
 from supermask.report import mean, plot, plot_accuracy_over_steps, plot_bars, table
+from supermask.training.result import Evaluation, Scored, TrainingResult
+
+
+def trained(accuracies):
+    """Return a result of a training with these validation accuracies, by step."""
+    score = Scored(correct=0, total=100, loss=1.0, accuracy=0.0)
+    history = tuple(Evaluation(step, 1.0, accuracy, 1.0, 0.1) for step, accuracy in accuracies)
+    return TrainingResult(validation=score, test=score, best_step=0, steps=10, seconds=1.0, history=history)
 
 
 def test_the_interval_is_students():
@@ -38,7 +46,7 @@ def test_a_table_is_aligned_markdown():
 
 
 def test_plots_are_equal_for_equal_results(tmp_path):
-    result = {"history": [{"step": step, "validation_accuracy": step / 10} for step in range(5)]}
+    result = trained([(step, step / 10) for step in range(5)])
     for name in "ab":
         plot_accuracy_over_steps({"edge_popup": [result, result]}, tmp_path / name, "title")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -49,7 +57,7 @@ def test_plots_are_equal_for_equal_results(tmp_path):
 def test_no_method_is_missing_from_the_plot_over_steps(monkeypatch, tmp_path):
     figures = []
     monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure))
-    result = {"history": [{"step": step, "validation_accuracy": step / 10} for step in range(5)]}
+    result = trained([(step, step / 10) for step in range(5)])
     plot_accuracy_over_steps({str(number): [result] for number in range(15)}, tmp_path / "plot.png", "title")
     lines = figures[0].axes[0].lines
     assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == len(lines) == 15
@@ -58,8 +66,8 @@ def test_no_method_is_missing_from_the_plot_over_steps(monkeypatch, tmp_path):
 def test_the_plot_over_steps_ends_with_the_shortest_run(monkeypatch, tmp_path):
     figures = []
     monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure))
-    history = [{"step": step, "validation_accuracy": 0.5} for step in (0, 7, 9)]
-    results = [{"history": history}, {"history": history[:2]}]
+    history = [(step, 0.5) for step in (0, 7, 9)]
+    results = [trained(history), trained(history[:2])]
     plot_accuracy_over_steps({"imp": results}, tmp_path / "plot.png", "title")
     (line,) = figures[0].axes[0].lines
     assert line.get_xydata().tolist() == [[0, 50], [7, 50]]

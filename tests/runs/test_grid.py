@@ -7,11 +7,16 @@ import pytest
 from supermask import RunError, SupermaskError
 from supermask.runs import METHODS, Job, SearchOptions, run
 from supermask.runs import grid as module
-from supermask.runs.grid import Cell, Checks, Grid, Planned, read_results
+from supermask.runs.grid import Cell, Checks, Grid, read_results
+from supermask.runs.planned import Planned
 from supermask.training import Recipe
 
 BASE = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
 GRID = Grid(("edge_popup", "dense"), ("lenet_300_100", "conv2"), ("synthetic", "digits"), (0.1, 0.5), (3, 4), BASE)
+
+
+def planned(job, path):
+    return Planned(job, path, "a run", Cell.of(job))
 
 
 def test_every_combination_is_there_once_and_a_dense_network_once_for_all_densities():
@@ -61,17 +66,17 @@ def test_a_method_or_density_that_is_none_is_refused(axis, says):
 
 
 def test_the_cell_of_a_dense_network_has_no_density(tmp_path):
-    assert Planned(replace(BASE, method="dense"), tmp_path).cell == Cell("dense", "lenet_300_100", "synthetic", None)
-    assert Planned(BASE, tmp_path).cell == Cell("edge_popup", "lenet_300_100", "synthetic", 0.3)
+    assert Cell.of(replace(BASE, method="dense")) == Cell("dense", "lenet_300_100", "synthetic", None)
+    assert Cell.of(BASE) == Cell("edge_popup", "lenet_300_100", "synthetic", 0.3)
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path):
     run(BASE, tmp_path)
-    plan = Planned(BASE, tmp_path)
+    plan = planned(BASE, tmp_path)
     plan.check_folder()
     plan.check_under_way()
     assert plan.finished
-    other = Planned(replace(BASE, recipe=Recipe(epochs=2, batch_size=100)), tmp_path)
+    other = planned(replace(BASE, recipe=Recipe(epochs=2, batch_size=100)), tmp_path)
     with pytest.raises(RunError, match=r"recipe\.epochs is 1 there and 2 now"):
         other.check_folder()
     with pytest.raises(RunError, match="being filled by a run with other options"):
@@ -79,13 +84,13 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
 
 
 def test_an_unfinished_run_of_another_recipe_is_refused_and_a_folder_without_a_run_is_not(tmp_path):
-    Planned(BASE, tmp_path / "new").check_folder()
+    planned(BASE, tmp_path / "new").check_folder()
     assert not (tmp_path / "new").exists()
     run(replace(BASE, seed=1), tmp_path)
     (tmp_path / "result.json").rename(tmp_path / "run.checkpoint")
-    assert not Planned(BASE, tmp_path).finished
+    assert not planned(BASE, tmp_path).finished
     with pytest.raises(RunError, match="seed is 1 there and 0 now"):
-        Planned(BASE, tmp_path).check_folder()
+        planned(BASE, tmp_path).check_folder()
 
 
 @pytest.mark.parametrize(
@@ -139,8 +144,7 @@ def test_options_are_those_of_their_method():
 
 
 def test_results_are_read_of_the_finished_runs_alone(tmp_path):
-    jobs = Grid(("edge_popup",), ("lenet_300_100",), ("synthetic",), (0.1, 0.5), (3,), BASE).jobs()
-    plans = [Planned(job, tmp_path / name) for name, job in jobs.items()]
-    result = run(plans[1].job, plans[1].path, progress=False)
+    plans = Grid(("edge_popup",), ("lenet_300_100",), ("synthetic",), (0.1, 0.5), (3,), BASE).plans(tmp_path)
+    result = run(plans[1].task, plans[1].path, progress=False)
     plans[0].claim()
     assert read_results(plans) == {plans[1].name: result}

@@ -10,7 +10,7 @@ import torch
 from supermask import RunError, SupermaskError, Ticket, models
 from supermask.baselines.searched import SearchMethod
 from supermask.runs import METHODS, Job, RunFolder, SearchOptions, run
-from supermask.runs import carry_out as module
+from supermask.runs import run_job as module
 from supermask.training import Recipe, Stopped
 
 JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100))
@@ -28,10 +28,10 @@ def test_every_method_runs_and_leaves_its_files(tmp_path, method):
     kept |= set() if strong else {"network.safetensors"}
     kept |= {"network.compressed"} if method == "deep_compression" else set()
     assert files - {"scores.safetensors"} == {"config.json", "metrics.jsonl", "result.json"} | kept
-    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(result.to_json()))
     for key in ("versions", "machine", "seconds", "kept", "prunable", "bytes", "history", "test", "validation"):
-        assert key in result
-    assert result["test"]["total"] > 0
+        assert key in result.to_json()
+    assert result.test.total > 0
 
 
 def test_a_ticket_of_a_run_is_the_network_that_was_tested(tmp_path):
@@ -45,8 +45,8 @@ def test_a_ticket_of_a_run_is_the_network_that_was_tested(tmp_path):
     test = data_set.test()
     with torch.no_grad():
         correct = int((network(data_set.normalize(test.images)).argmax(1) == test.labels).sum())
-    assert correct == result["test"]["correct"]
-    assert (ticket.kept, ticket.prunable) == (result["kept"], result["prunable"])
+    assert correct == result.test.correct
+    assert (ticket.kept, ticket.prunable) == (result.kept, result.prunable)
 
 
 def test_the_mask_is_the_largest_of_the_scores_that_are_kept_beside_it(tmp_path):
@@ -66,7 +66,7 @@ def test_a_finished_run_is_read_and_not_repeated(tmp_path, monkeypatch):
 def test_packed_weights_find_the_same_ticket(tmp_path):
     packed = replace(JOB, search=replace(JOB.search, packed=True))
     whole, other = run(JOB, tmp_path / "whole"), run(packed, tmp_path / "packed")
-    assert whole["history"] == other["history"]
+    assert whole.history == other.history
     tickets = [Ticket.load(tmp_path / name / "network.ticket") for name in ("whole", "packed")]
     assert all(torch.equal(mask, tickets[1].masks[name]) for name, mask in tickets[0].masks.items())
 
@@ -98,7 +98,7 @@ def test_what_a_failed_run_left_behind_is_in_nobodys_way(tmp_path):
     bad = replace(JOB, recipe=replace(JOB.recipe, learning_rate=1e38))
     with pytest.raises(SupermaskError, match="diverged"):
         run(bad, tmp_path)
-    assert run(JOB, tmp_path)["test"]["accuracy"] > 0.2
+    assert run(JOB, tmp_path).test.accuracy > 0.2
 
 
 def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
@@ -112,13 +112,13 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
         run(JOB, tmp_path / "stopped")
     monkeypatch.undo()
     again = run(JOB, tmp_path / "stopped", resume=True)
-    assert again["history"] == whole["history"]
+    assert again.history == whole.history
     assert (tmp_path / "whole/network.ticket").read_bytes() == (tmp_path / "stopped/network.ticket").read_bytes()
 
 
 def test_two_runs_of_one_job_are_equal_and_of_two_seeds_are_not(tmp_path):
     a, b, c = run(JOB, tmp_path / "a"), run(JOB, tmp_path / "b"), run(replace(JOB, seed=1), tmp_path / "c")
-    assert a["history"] == b["history"] != c["history"]
+    assert a.history == b.history != c.history
 
 
 def test_the_random_mask_is_edge_popup_before_its_first_step(tmp_path):

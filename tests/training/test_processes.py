@@ -331,10 +331,10 @@ def test_killed_under_two_stopped_under_two_and_resumed_with_one(tmp_path):
     one = work(whole, 60.0)
     _, killed = stop(folder, 2, signal.SIGKILL)
     results, stopped = stop(folder, 2, signal.SIGTERM, ranks=[1])
-    assert 0 < killed < stopped < one["steps"]
+    assert 0 < killed < stopped < one.steps
     assert [str(result) for result in results] == [f"stopped after step {stopped} of 240"] * 2
     assert all(isinstance(result, Stopped) for result in results)
-    assert work(folder, 60.0)["processes"] == 1
+    assert work(folder, 60.0).made.processes == 1
     assert_same_run(folder, whole)
     assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
 
@@ -347,7 +347,7 @@ def test_resumed_with_four_and_with_two(tmp_path):
     stop(folder, 4, signal.SIGINT)
     results = together(2, work, folder)
     assert results[0] == results[1]
-    assert results[0]["processes"] == 2
+    assert results[0].made.processes == 2
     assert_same_run(folder, tmp_path / "whole")
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from supermask.cli.options import Common, relative
+from supermask.cli.options import Common
 from supermask.errors import RunError, SupermaskError
-from supermask.files import make_folder, write_json
+from supermask.files import make_folder, relative, write_json
 from supermask.models import InputShape
 from theory.build import Built, construct
 from theory.cli.compare import check_takes, compare, images_of, largest_norm

@@ -1,7 +1,7 @@
 """Where the bytes of a compressed network are, and what they were before each stage."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -40,8 +40,30 @@ def quantised_bytes(contents: Compressed, bits: Mapping[str, int]) -> int:
     return _rest(contents) + sum(_bytes(layer.codebook) for _, layer in layers) + sum(entries)
 
 
-def layer_facts(layer: CodedLayer, kept: int, bits: int) -> dict[str, Any]:
-    """Return what the paper's tables 2 to 5 say of a layer, as plain values.
+@dataclass(frozen=True)
+class LayerFacts:
+    """What the paper's tables 2 to 5 say of a layer.
+
+    Attributes:
+        shape: of the weight.
+        kept: weights that are not pruned.
+        entries: of the code: kept weights and filler zeros.
+        clusters: shared values.
+        index_bits: of an index, before and after Huffman coding.
+        gap_bits: the same of a difference between places.
+
+    """
+
+    shape: tuple[int, ...]
+    kept: int
+    entries: int
+    clusters: int
+    index_bits: tuple[int, float]
+    gap_bits: tuple[int, float]
+
+
+def layer_facts(layer: CodedLayer, kept: int, bits: int) -> LayerFacts:
+    """Return the facts of a layer.
 
     Args:
         layer: as its file has it.
@@ -50,14 +72,14 @@ def layer_facts(layer: CodedLayer, kept: int, bits: int) -> dict[str, Any]:
 
     """
     entries = max(1, layer.entries)
-    return {
-        "shape": list(layer.shape),
-        "kept": kept,
-        "entries": layer.entries,
-        "clusters": len(layer.codebook),
-        "index_bits": [bits, 8 * len(layer.indices.data) / entries],
-        "gap_bits": [layer.gap_bits, 8 * len(layer.gaps.data) / entries],
-    }
+    return LayerFacts(
+        shape=tuple(layer.shape),
+        kept=kept,
+        entries=layer.entries,
+        clusters=len(layer.codebook),
+        index_bits=(bits, 8 * len(layer.indices.data) / entries),
+        gap_bits=(layer.gap_bits, 8 * len(layer.gaps.data) / entries),
+    )
 
 
 def _rest(contents: Compressed) -> int:

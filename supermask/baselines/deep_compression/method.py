@@ -3,11 +3,17 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
-from supermask.baselines.deep_compression.account import dense_bytes, layer_facts, pruned_bytes, quantised_bytes
+from supermask.baselines.deep_compression.account import (
+    LayerFacts,
+    dense_bytes,
+    layer_facts,
+    pruned_bytes,
+    quantised_bytes,
+)
 from supermask.baselines.deep_compression.file import Compressed, decode, encode, parts
 from supermask.baselines.deep_compression.gaps import to_gaps
 from supermask.baselines.deep_compression.layer import MOST_BITS
@@ -15,6 +21,7 @@ from supermask.baselines.deep_compression.network import compressed, load, resto
 from supermask.baselines.deep_compression.pruning import Pruning
 from supermask.baselines.deep_compression.shared import Shared
 from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.rounds.engine import Round, RoundsDetails
 from supermask.baselines.sparse import Sparse
 from supermask.data import Examples
 from supermask.errors import SupermaskError
@@ -25,6 +32,34 @@ from supermask.training.evaluation import Score, evaluate
 
 FILE = "network.compressed"
 """Name of the file in the folder of a run."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The size of the network after a stage, in bytes, and its test accuracy, a fraction."""
+
+    bytes: int
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class CompressionDetails:
+    """What Deep Compression adds to a result.
+
+    Attributes:
+        parts: bytes of each part of the file.
+        stages: "dense", "pruned", "quantised" and "huffman", of which the last is the file as it is read back.
+        validation_before_centroids_were_trained: validation accuracy of the clustered network, a fraction.
+        layers: facts of each layer, by the name of its weight.
+        rounds: of pruning and retraining.
+
+    """
+
+    parts: Mapping[str, int]
+    stages: Mapping[str, Stage]
+    validation_before_centroids_were_trained: float
+    layers: Mapping[str, LayerFacts]
+    rounds: tuple[Round, ...]
 
 
 @dataclass(frozen=True)
@@ -57,6 +92,7 @@ class DeepCompression(Method):
     """
 
     name: ClassVar[str] = Shared.name
+    details_kind: ClassVar[type] = CompressionDetails
 
     rate: float = 0.5
     layers: Literal["deviation", "layer", "published"] = "deviation"
@@ -109,8 +145,8 @@ class DeepCompression(Method):
             validation=_score(read_back, work.data.validation, work),
             test=_score(read_back, work.data.test(), work),
         )
-        details = {**self._details(network, contents, pruned, outcome, measured), **pruned.details}
-        return Found(network, measured, pruned.scores, details)
+        details = self._details(network, contents, pruned, outcome, measured)
+        return Found(network, measured, pruned.scores, details, file=FILE)
 
     def clustered(self, work: Work, pruned: Sparse) -> Shared:
         """Return the pruned network with its weights clustered."""
@@ -139,26 +175,24 @@ class DeepCompression(Method):
 
     def _details(
         self, network: Shared, contents: Compressed, pruned: Found, trained: Outcome, read_back: Outcome
-    ) -> Mapping[str, Any]:
-        """Return the size of the file, its parts, and bytes and accuracies of each stage."""
+    ) -> CompressionDetails:
+        """Return the parts of the file, and bytes and accuracies of each stage."""
+        assert isinstance(pruned.details, RoundsDetails)
         bits = self._per_layer(network, self.conv_bits, self.fc_bits)
         kept = {name: int(mask.sum()) for name, mask in network.masks().items()}
         sizes = parts(contents)
-        total = sum(sizes.values())
-        stages = {
-            "dense": (dense_bytes(network.model), pruned.details["rounds"][0]["test_accuracy"]),
-            "pruned": (pruned_bytes(contents, kept), pruned.outcome.test.accuracy),
-            "quantised": (quantised_bytes(contents, bits), trained.test.accuracy),
-            "huffman": (total, read_back.test.accuracy),
-        }
-        return {
-            "bytes": total,
-            "file": FILE,
-            "parts": sizes,
-            "stages": {stage: {"bytes": size, "test_accuracy": accuracy} for stage, (size, accuracy) in stages.items()},
-            "validation_before_centroids_were_trained": trained.history[0]["validation_accuracy"],
-            "layers": {name: layer_facts(layer, kept[name], bits[name]) for name, layer in contents.layers.items()},
-        }
+        return CompressionDetails(
+            parts=sizes,
+            stages={
+                "dense": Stage(dense_bytes(network.model), pruned.details.rounds[0].test_accuracy),
+                "pruned": Stage(pruned_bytes(contents, kept), pruned.outcome.test.accuracy),
+                "quantised": Stage(quantised_bytes(contents, bits), trained.test.accuracy),
+                "huffman": Stage(sum(sizes.values()), read_back.test.accuracy),
+            },
+            validation_before_centroids_were_trained=trained.history[0]["validation_accuracy"],
+            layers={name: layer_facts(layer, kept[name], bits[name]) for name, layer in contents.layers.items()},
+            rounds=pruned.details.rounds,
+        )
 
 
 def _written(contents: Compressed, work: Work) -> nn.Module:

@@ -3,9 +3,10 @@
 Zhou, Lan, Liu & Yosinski 2019, "Deconstructing lottery tickets: zeros, signs, and the supermask".
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, get_args
+from typing import ClassVar, NamedTuple, get_args
 
 from torch import Tensor
 
@@ -20,6 +21,24 @@ from supermask.ticket import Ticket
 Tensors = Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class HeuristicDetails:
+    """What a criterion adds to a result.
+
+    Attributes:
+        chosen: weights that the criterion keeps.
+        same_sign: of them, those that the dense training left with the sign that they had.
+        dense_accuracy: test accuracy of the dense training, a fraction; NaN before it is known.
+        frozen: weights of the network that stay at their initial value, where the network is trained afterwards.
+
+    """
+
+    chosen: int
+    same_sign: int
+    dense_accuracy: float = math.nan
+    frozen: int | None = None
+
+
 class Choice(NamedTuple):
     """What a criterion and the actions make of a dense training.
 
@@ -27,14 +46,14 @@ class Choice(NamedTuple):
         ticket: the network before it is trained again, if it is.
         chosen: masks of the weights that the criterion keeps, by parameter name.
         scores: that chose them; None where the ticket's masks are not theirs, because it has frozen weights.
-        details: how many the criterion keeps, and how many of them training left with the sign that they had.
+        details: for the result.
 
     """
 
     ticket: Ticket
     chosen: Tensors
     scores: Tensors | None
-    details: dict[str, Any]
+    details: HeuristicDetails
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ class Heuristic(Method):
     """
 
     name: ClassVar[str] = "heuristic"
+    details_kind: ClassVar[type] = HeuristicDetails
 
     criterion: CriterionName = "large_final"
     sign: Sign = "same"
@@ -117,10 +137,8 @@ class Heuristic(Method):
         pools = self.ladder.pools(shapes, self.ladder.rounds_to(shapes, density))
         chosen = prune(scores, pools)
         ticket = self.actions.ticket(whole, chosen, final)
-        details = {
-            "chosen": _count(chosen.values()),
-            "same_sign": _count(chosen[name] & (initial[name].sign() == final[name].sign()) for name in chosen),
-        }
+        same_sign = _count(chosen[name] & (initial[name].sign() == final[name].sign()) for name in chosen)
+        details = HeuristicDetails(_count(chosen.values()), same_sign)
         return Choice(ticket, chosen, scores if self.mask_0 == "zero" else None, details)
 
     def find(self, work: Work) -> Found:
@@ -134,7 +152,7 @@ class Heuristic(Method):
         dense = work.train(work.sparse(), stage="dense")
         final = {name: dense.last["model"][name].cpu() for name in work.whole.masks}
         choice = self.choose(work.whole, final, work.density)
-        return choice._replace(details={**choice.details, "dense_accuracy": dense.test.accuracy})
+        return choice._replace(details=replace(choice.details, dense_accuracy=dense.test.accuracy))
 
 
 @dataclass(frozen=True)
@@ -158,7 +176,7 @@ class HeuristicTrained(Heuristic):
         choice = self._chosen(work)
         network = PartlyFrozen(work.build().to(work.device), choice.ticket, choice.chosen)
         frozen = _count(mask & ~choice.chosen[name] for name, mask in choice.ticket.masks.items())
-        return Found(network, work.train(network), choice.scores, {**choice.details, "frozen": frozen})
+        return Found(network, work.train(network), choice.scores, replace(choice.details, frozen=frozen))
 
 
 def _count(masks: Iterable[Tensor]) -> int:

@@ -84,12 +84,47 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Round:
+    """A training of the ladder.
+
+    Attributes:
+        round: of pruning, from 0, which is the dense network.
+        kept: prunable weights of the network that was trained.
+        density: their fraction.
+        test_accuracy: of its best step, a fraction.
+        validation_accuracy: a fraction.
+        best_step: that was best on the validation split.
+        steps: optimizer steps.
+        seconds: of the training.
+
+    """
+
+    round: int
+    kept: int
+    density: float
+    test_accuracy: float
+    validation_accuracy: float
+    best_step: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RoundsDetails:
+    """What rounds of pruning add to a result: every training, from the dense network down."""
+
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
 class Rounds(Method):
     """Train, prune by magnitude, and again, down to the density that is asked for.
 
     The last round prunes to exactly that density; whole rounds are the same for all densities, and are trained once
     where several densities are asked for.
     """
+
+    details_kind: ClassVar[type] = RoundsDetails
 
     @property
     @abstractmethod
@@ -135,7 +170,7 @@ class Rounds(Method):
             network, outcome = self._train_pruned(work, masks, dense, final, _stage(down))
             final = outcome.last["model"]
             records.append(_record(place, network, outcome))
-        return Found(network, outcome, scores, {"rounds": records})
+        return Found(network, outcome, scores, RoundsDetails(tuple(records)))
 
     def _train_dense(self, work: Work) -> tuple[Sparse, Outcome, Trained]:
         keep_at = self.keeps_step(work)
@@ -179,15 +214,15 @@ def _stage(rounds: float) -> str:
     return whole if rounds == int(rounds) else f"{whole}-and-{rounds - int(rounds):.6g}"
 
 
-def _record(place: int, network: Sparse, outcome: Outcome) -> dict[str, Any]:
+def _record(place: int, network: Sparse, outcome: Outcome) -> Round:
     ticket = network.ticket()
-    return {
-        "round": place,
-        "kept": ticket.kept,
-        "density": ticket.density,
-        "test_accuracy": outcome.test.accuracy,
-        "validation_accuracy": outcome.validation.accuracy,
-        "best_step": outcome.best_step,
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 3),
-    }
+    return Round(
+        round=place,
+        kept=ticket.kept,
+        density=ticket.density,
+        test_accuracy=outcome.test.accuracy,
+        validation_accuracy=outcome.validation.accuracy,
+        best_step=outcome.best_step,
+        steps=outcome.steps,
+        seconds=round(outcome.seconds, 3),
+    )

@@ -164,6 +164,26 @@ _KEPT = "channels_kept"
 
 
 @dataclass(frozen=True)
+class EarlyBirdDetails:
+    """What the drawing of channels adds to a result.
+
+    Attributes:
+        channels: kept, and in all.
+        drawn_step: the optimizer step after which they were drawn.
+        drawn_epoch: the same in epochs.
+        settled: whether the masks had settled, or the latest step had come.
+        distances: of the masks of consecutive epochs.
+
+    """
+
+    channels: tuple[int, int]
+    drawn_step: int
+    drawn_epoch: float
+    settled: bool
+    distances: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class EarlyBird(Method):
     """Early-Bird tickets (You et al. 2020, algorithm 1), by the channel pruning of Liu et al. 2017.
 
@@ -194,6 +214,7 @@ class EarlyBird(Method):
     penalty: float = 1e-4
     latest: float = 0.5
     name: ClassVar[str] = EarlyBirdNetwork.name
+    details_kind: ClassVar[type] = EarlyBirdDetails
 
     def __post_init__(self) -> None:
         if self.epsilon < 0.0 or self.penalty < 0.0 or not 0.0 < self.latest <= 1.0:
@@ -218,11 +239,11 @@ class EarlyBird(Method):
         )
         outcome = work.train(network)
         channels = torch.cat(list(network.channels().values()))
-        details = {
-            "channels": [int(channels.sum()), channels.numel()],
-            "drawn_step": network.drawn,
-            "drawn_epoch": network.drawn / per_epoch,
-            "settled": network.settling.settled,
-            "distances": network.settling.distances,
-        }
+        details = EarlyBirdDetails(
+            channels=(int(channels.sum()), channels.numel()),
+            drawn_step=network.drawn,
+            drawn_epoch=network.drawn / per_epoch,
+            settled=network.settling.settled,
+            distances=tuple(network.settling.distances),
+        )
         return Found(network, outcome, details=details)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from supermask.baselines.dense import Dense
 from supermask.baselines.method import Found, Method, Work
-from supermask.baselines.structured.cost import cost_of
+from supermask.baselines.structured.cost import Cost, cost_of
 from supermask.baselines.structured.removal import Removable, cuts_of
 from supermask.baselines.structured.structure import Structure, cut_masks, remove_channels, structure_of
 from supermask.errors import SupermaskError
@@ -46,6 +46,32 @@ class Narrow(Dense):
 
 
 @dataclass(frozen=True)
+class DenseCost(Cost):
+    """What the dense network costs, its test accuracy, a fraction, and the steps of its training."""
+
+    test_accuracy: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class FilterDetails:
+    """What the removal of filters adds to a result.
+
+    Attributes:
+        filters: of each layer that can be made smaller, by name: kept, and in all.
+        whole_layers: why each other layer stays whole, by name.
+        before: the dense network, trained.
+        after: the small network.
+
+    """
+
+    filters: Mapping[str, tuple[int, int]]
+    whole_layers: Mapping[str, str]
+    before: DenseCost
+    after: Cost
+
+
+@dataclass(frozen=True)
 class FilterPruning(Method):
     """Filter pruning by the L1 norm (Li, Kadav, Durdanovic, Samet & Graf 2017, sections 3.1, 3.3, 3.4).
 
@@ -71,6 +97,7 @@ class FilterPruning(Method):
     retrain: float = 0.25
     rate: float = 0.01
     name: ClassVar[str] = Narrow.name
+    details_kind: ClassVar[type] = FilterDetails
 
     def __post_init__(self) -> None:
         if self.retrain < 0.0 or self.rate <= 0.0:
@@ -90,12 +117,12 @@ class FilterPruning(Method):
         masks = cut_masks(cuts_of(dense.model, layers, kept), work.whole.masks)
         small = Narrow(remove_channels(dense.model, kept, structure), replace(work.whole, masks=masks))
         outcome = work.train(small, recipe=self.retraining(work.recipe, work.steps))
-        details = {
-            "filters": {name: [int(mask.sum()), len(mask)] for name, mask in kept.items()},
-            "whole_layers": dict(structure.refused),
-            "before": {**asdict(before), "test_accuracy": trained.test.accuracy, "steps": trained.steps},
-            "after": asdict(cost_of(small.model, example)),
-        }
+        details = FilterDetails(
+            filters={name: (int(mask.sum()), len(mask)) for name, mask in kept.items()},
+            whole_layers=dict(structure.refused),
+            before=DenseCost(**asdict(before), test_accuracy=trained.test.accuracy, steps=trained.steps),
+            after=cost_of(small.model, example),
+        )
         return Found(small, outcome, details=details)
 
     def retraining(self, recipe: Recipe, steps: int) -> Recipe:

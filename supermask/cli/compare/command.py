@@ -1,20 +1,24 @@
 """The command: which runs there are, and the steps from their checks to what is shown."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supermask.cli.compare.comparison import Comparison, refuse_failures
 from supermask.cli.compare.judging import Suspect, judge_all, suspects_in, suspects_of, write_judged
 from supermask.cli.compare.preset import asked_protocol, departures, preset
-from supermask.cli.compare.turns import Turns
 from supermask.cli.grid import GridOptions, check
 from supermask.cli.method_options import MethodNames
-from supermask.cli.options import Common, names_in, numbers_in, relative
-from supermask.files import make_folder
-from supermask.runs import Result, run
-from supermask.runs.grid import Planned
+from supermask.cli.options import Common, names_in, numbers_in
+from supermask.files import make_folder, relative
+from supermask.runs import Job, JobResult, run
+from supermask.runs.executors import Ended, Here
+from supermask.runs.folder import STAGES
+from supermask.runs.planned import Planned
 from supermask.runs.protocols import named_protocol
+from supermask.runs.runner import run_all
 from supermask.training.processes import joined
 
 
@@ -69,19 +73,35 @@ class Compare(Common, GridOptions):
         title = f"{self.model} on {self.data}, {self.seeds} seed{'s' * (self.seeds > 1)}"
 
         with joined(device) as processes:
-            if self.protocol:
-                processes.once(lambda: print(f"{self._described(plans)}\n"))
-            turns = Turns(plans, out, title, processes)
-            processes.once(lambda: check(plans, turns.left, self.data_folder))
+            comparison = processes.once(lambda: self._begun(plans, out, title))
             if self.dry_run:
-                processes.once(lambda: print("\n\n".join([turns.outlook, *turns.tables()])))
                 return
-            processes.once(lambda: make_folder(out))
-            turns.take(lambda plan: self._run(plan, device, turns.stages))
-            processes.once(lambda: _show(turns, out))
-            turns.refuse_failures()
-        if self.controls:
-            self._judge(suspects_of(plans, out), out, device)
+            here = Here(lambda plan: self._run(plan, device, out / STAGES), len(plans))
+
+            def told(end: Ended) -> str | None:
+                line = processes.once(lambda: comparison.told(end))
+                return line if processes.leads else None
+
+            shown = None if processes.leads else False
+            failed = run_all(here, comparison.left, total=len(plans), title="compare", told=told, shown=shown)
+            processes.once(lambda: _show(comparison, out))
+            refuse_failures(failed)
+            if self.controls:
+                self._judge(suspects_of(plans, out), out, device)
+
+    def _begun(self, plans: Sequence[Planned[Job]], out: Path, title: str) -> Comparison:
+        """Check every run and say what there is to do; a dry run ends here."""
+        if self.protocol:
+            print(f"{self._described(plans)}\n")
+        comparison = Comparison(plans, out, title)
+        check(plans, comparison.left, self.data_folder)
+        if self.dry_run:
+            print("\n\n".join([comparison.outlook, *comparison.tables()]))
+            return comparison
+        make_folder(out)
+        print(comparison.outlook, file=sys.stderr)
+        comparison.write()
+        return comparison
 
     @classmethod
     def preset(cls, arguments: Sequence[str]) -> "Compare | None":
@@ -89,18 +109,18 @@ class Compare(Common, GridOptions):
         name = asked_protocol(arguments)
         return None if name is None else cls(**preset(name))
 
-    def _described(self, plans: Sequence[Planned]) -> str:
+    def _described(self, plans: Sequence[Planned[Job]]) -> str:
         """Return the protocol with its sources, and how the runs depart from it."""
         protocol = named_protocol(self.protocol)
-        followed = [plan.job for plan in plans if plan.job.method == protocol.job.method]
+        followed = [plan.task for plan in plans if plan.task.method == protocol.job.method]
         found = departures(protocol, followed[0]) if followed else ["its method is not among those compared"]
         if self.seeds != protocol.trials:
             found.append(f"seeds are {self.seeds}, not {protocol.trials}")
         departed = "\n".join(f"- {line}" for line in found) or "- nothing"
         return f"{protocol.describe()}\n\nDifferent here:\n\n{departed}"
 
-    def _run(self, plan: Planned, device: str, stages: Path) -> Result:
-        return run(plan.job, plan.path, device=device, data_folder=self.data_folder, resume=True, stages=stages)
+    def _run(self, plan: Planned[Job], device: str, stages: Path) -> JobResult:
+        return run(plan.task, plan.path, device=device, data_folder=self.data_folder, resume=True, stages=stages)
 
     def _judge(self, suspects: Mapping[str, Sequence[Suspect]], out: Path, device: str) -> None:
         """Run the controls that are left, and show the verdicts."""
@@ -113,7 +133,8 @@ class Compare(Common, GridOptions):
 _FILES = "controls.md, controls.json, a plot of each group, and below controls a folder per run."
 
 
-def _show(turns: Turns, out: Path) -> None:
-    for shown in turns.tables():
+def _show(comparison: Comparison, out: Path) -> None:
+    comparison.tidy()
+    for shown in comparison.tables():
         print(f"\n{shown}\n")
         print(f"In {relative(out)}: table.md, accuracy.png, compare.json, and a folder per run with its network.")

@@ -8,9 +8,11 @@ from typing import Any
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, write_json, write_whole
 from supermask.judge.report import Judged, judge
-from supermask.runs.carry_out import TICKET
-from supermask.runs.controlled import run_controls
-from supermask.runs.grid import Planned
+from supermask.runs import Job
+from supermask.runs.grid import Cell
+from supermask.runs.planned import Planned
+from supermask.runs.run_controls import run_controls
+from supermask.runs.run_job import TICKET
 from supermask.training import Recipe, Stopped
 
 
@@ -30,14 +32,15 @@ class Suspect:
     seed: int
 
 
-def suspects_of(plans: Sequence[Planned], out: Path) -> dict[str, list[Suspect]]:
+def suspects_of(plans: Sequence[Planned[Job]], out: Path) -> dict[str, list[Suspect]]:
     """Return the tickets of finished runs, by method and density."""
     found: dict[str, list[Suspect]] = {}
     for plan in plans:
         if plan.finished and (plan.path / TICKET).exists():
-            density = "" if plan.cell.density is None else f", density {plan.cell.density:g}"
-            suspect = Suspect(plan.path / TICKET, out / "controls" / plan.name, plan.job.seed)
-            found.setdefault(f"{plan.job.method}{density}", []).append(suspect)
+            density = Cell.of(plan.task).density
+            label = plan.task.method + ("" if density is None else f", density {density:g}")
+            suspect = Suspect(plan.path / TICKET, out / "controls" / plan.name, plan.task.seed)
+            found.setdefault(label, []).append(suspect)
     return found
 
 

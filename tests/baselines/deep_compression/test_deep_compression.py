@@ -12,6 +12,7 @@ from torch import nn
 
 from supermask import SupermaskError, data, models
 from supermask.baselines.deep_compression import FILE, DeepCompression, load
+from supermask.baselines.deep_compression.method import Stage
 from supermask.baselines.deep_compression.published import (
     LENET5_CAFFE,
     LENET_300_100,
@@ -86,7 +87,7 @@ def test_the_stages_follow_each_other(synthetic, tmp_path):
         assert len(set(shared[0][name][mask].tolist())) <= 8 - 1  # one value is the filler zero
         assert mask.equal(second[1][name])
     assert found.subject.ticket().kept == round(0.2 * 888)
-    assert [record["kept"] for record in found.details["rounds"]] == [888, 355, 178]
+    assert [record.kept for record in found.details.rounds] == [888, 355, 178]
     assert set(found.scores) == {"1.weight", "4.weight"}
 
 
@@ -117,49 +118,51 @@ def test_where_fillers_are_needed_zero_is_one_of_the_values(synthetic, far, valu
 def test_the_accuracy_and_the_size_are_those_of_the_file(tmp_path):
     result = run(JOB, tmp_path)
     path = tmp_path / FILE
-    assert (result["file"], result["bytes"]) == (FILE, path.stat().st_size)
-    assert sum(result["parts"].values()) == result["bytes"]
+    assert (result.file, result.bytes) == (FILE, path.stat().st_size)
+    assert sum(result.details.parts.values()) == result.bytes
     model = load(path, models.build("lenet_300_100", input_shape=(1, 8, 8))).eval()
     test = (synthetic := data.load("synthetic", seed=0)).test()
     with torch.no_grad():
         correct = int((model(synthetic.normalize(test.images)).argmax(1) == test.labels).sum())
-    assert correct == result["test"]["correct"]
-    assert sum(int((model.get_parameter(name) != 0).sum()) for name in result["layers"]) <= result["kept"] == 10_040
-    stages = result["stages"]
-    assert stages["huffman"] == {"bytes": result["bytes"], "test_accuracy": result["test"]["accuracy"]}
-    assert stages["quantised"]["test_accuracy"] == result["test"]["accuracy"]  # Huffman coding loses nothing
-    assert stages["dense"]["bytes"] == 4 * (50_200 + 410)
-    assert stages["pruned"]["bytes"] == 4 * (2 * 10_040 + 410 + 3 + 410)
-    sizes = [stage["bytes"] for stage in stages.values()]
+    assert correct == result.test.correct
+    assert sum(int((model.get_parameter(name) != 0).sum()) for name in result.details.layers) <= result.kept == 10_040
+    stages = result.details.stages
+    assert stages["huffman"] == Stage(result.bytes, result.test.accuracy)
+    assert stages["quantised"].test_accuracy == result.test.accuracy  # Huffman coding loses nothing
+    assert stages["dense"].bytes == 4 * (50_200 + 410)
+    assert stages["pruned"].bytes == 4 * (2 * 10_040 + 410 + 3 + 410)
+    sizes = [stage.bytes for stage in stages.values()]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_the_bytes_before_huffman_coding_are_those_of_entries_of_fixed_length(tmp_path):
     result = run(replace(JOB, options=DeepCompression(fc_bits=4, fc_gap_bits=2)), tmp_path)
     expected = 4 * 410
-    for layer in result["layers"].values():
-        assert layer["index_bits"][0] == 4
-        assert layer["clusters"] <= 15  # a filler zero is the sixteenth value
-        assert layer["entries"] > layer["kept"]
-        expected += 4 * layer["clusters"] + math.ceil(layer["entries"] * (4 + 2) / 8)
-    assert result["stages"]["quantised"]["bytes"] == expected
+    for layer in result.details.layers.values():
+        assert layer.index_bits[0] == 4
+        assert layer.clusters <= 15  # a filler zero is the sixteenth value
+        assert layer.entries > layer.kept
+        expected += 4 * layer.clusters + math.ceil(layer.entries * (4 + 2) / 8)
+    assert result.details.stages["quantised"].bytes == expected
 
 
 def test_convolutions_and_other_layers_have_bits_of_their_own(tmp_path):
     options = DeepCompression(conv_bits=3, fc_bits=2, conv_gap_bits=4, fc_gap_bits=6)
     job = replace(JOB, model="conv2", width=0.1, options=options)
-    layers = run(job, tmp_path)["layers"]
+    layers = run(job, tmp_path).details.layers
     for layer in layers.values():
-        conv = len(layer["shape"]) == 4
-        assert layer["clusters"] <= (8 if conv else 4)
-        assert (layer["index_bits"][0], layer["gap_bits"][0]) == ((3, 4) if conv else (2, 6))
+        conv = len(layer.shape) == 4
+        assert layer.clusters <= (8 if conv else 4)
+        assert (layer.index_bits[0], layer.gap_bits[0]) == ((3, 4) if conv else (2, 6))
 
 
 def test_without_a_folder_nothing_is_written_and_the_result_is_the_same(synthetic, tmp_path):
     method = DeepCompression(rate=0.8)
     kept, lost = (method.find(work(Trainings(synthetic), folder=folder)) for folder in (tmp_path, None))
     assert kept.outcome.test == lost.outcome.test
-    assert (tmp_path / FILE).stat().st_size == kept.details["bytes"] == lost.details["bytes"]
+    assert (
+        (tmp_path / FILE).stat().st_size == kept.details.stages["huffman"].bytes == lost.details.stages["huffman"].bytes
+    )
     back = load(tmp_path / FILE, network()).state_dict()
     assert all(bits_of(back[name]) == bits_of(tensor) for name, tensor in kept.subject.model.state_dict().items())
 

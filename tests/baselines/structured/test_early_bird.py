@@ -217,14 +217,14 @@ def test_the_ticket_is_the_network_of_the_channels_before_any_training(tmp_path)
 def test_a_run_says_when_it_drew():
     recipe = Recipe(epochs=8, batch_size=100, learning_rate=0.01)
     early = EarlyBird(epsilon=1.1, latest=1.0).find(work_on(_small, recipe, density=0.3))
-    assert early.details["channels"] == [round(0.3 * 14), 14]
-    assert (early.details["settled"], early.details["drawn_step"], early.details["drawn_epoch"]) == (True, 54, 6)
-    assert len(early.details["distances"]) == 5
+    assert early.details.channels == (round(0.3 * 14), 14)
+    assert (early.details.settled, early.details.drawn_step, early.details.drawn_epoch) == (True, 54, 6)
+    assert len(early.details.distances) == 5
     assert early.outcome.best_step >= 54
     late = EarlyBird(epsilon=0.0, latest=0.3).find(work_on(_small, recipe, density=0.3))
-    assert (late.details["settled"], late.details["drawn_step"]) == (False, math.ceil(0.3 * 72))
-    assert late.details["drawn_epoch"] == pytest.approx(22 / 9)
-    assert len(late.details["distances"]) == 1
+    assert (late.details.settled, late.details.drawn_step) == (False, math.ceil(0.3 * 72))
+    assert late.details.drawn_epoch == pytest.approx(22 / 9)
+    assert len(late.details.distances) == 1
     assert late.outcome.best_step >= 22
 
 
@@ -246,7 +246,7 @@ def test_killed_and_resumed_it_ends_the_same(tmp_path, monkeypatch, killed):
     monkeypatch.undo()
     again = method.find(work_on(_small, recipe, folder=tmp_path, resume=True))
     assert again.details == whole.details
-    assert whole.details["drawn_step"] == 27
+    assert whole.details.drawn_step == 27
     assert again.outcome.history == whole.outcome.history
     before, after = whole.outcome.last, again.outcome.last
     for part in ("model", "masks", "channels"):

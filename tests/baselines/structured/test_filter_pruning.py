@@ -14,7 +14,7 @@ from supermask.baselines.dense import Dense
 from supermask.baselines.structured import cost_of, narrow
 from supermask.baselines.structured.filter_pruning import FilterPruning, largest_filters
 from supermask.runs import Job, SearchOptions, run
-from supermask.runs import carry_out as module
+from supermask.runs import run_job as module
 from supermask.training import Recipe
 
 JOB = Job(
@@ -68,8 +68,8 @@ def test_a_run_leaves_a_small_network_that_can_be_built_again(tmp_path):
     test = images.test()
     with torch.no_grad():
         correct = int((small.eval()(images.normalize(test.images)).argmax(1) == test.labels).sum())
-    assert correct == result["test"]["correct"]
-    assert result["filters"] == {
+    assert correct == result.test.correct
+    assert result.details.filters == {
         "features.0.0": [3, 8],
         "features.0.2": [3, 8],
         "classifier.0": [13, 32],
@@ -77,13 +77,13 @@ def test_a_run_leaves_a_small_network_that_can_be_built_again(tmp_path):
     }
     sizes = [(3, 9), (3, 27), (13, 3 * 16), (13, 13), (10, 13)]
     weights = sum(outputs * inputs for outputs, inputs in sizes)
-    assert result["kept"] == ticket.kept == weights
-    assert result["after"]["parameters"] == weights + 3 + 3 + 13 + 13 + 10
-    assert result["after"]["multiply_adds"] == 64 * (27 + 81) + 13 * 48 + 13 * 13 + 130
-    assert result["before"]["parameters"] == cost_of(models.build("conv2", **build), example).parameters
-    assert result["before"]["multiply_adds"] == 64 * (72 + 576) + 32 * 128 + 32 * 32 + 320
-    assert (result["before"]["steps"], result["steps"]) == (18, round(0.25 * 18))
-    assert result["whole_layers"] == {"classifier.4": "they reach the network's output"}
+    assert result.kept == ticket.kept == weights
+    assert result.details.after.parameters == weights + 3 + 3 + 13 + 13 + 10
+    assert result.details.after.multiply_adds == 64 * (27 + 81) + 13 * 48 + 13 * 13 + 130
+    assert result.details.before.parameters == cost_of(models.build("conv2", **build), example).parameters
+    assert result.details.before.multiply_adds == 64 * (72 + 576) + 32 * 128 + 32 * 32 + 320
+    assert (result.details.before.steps, result.steps) == (18, round(0.25 * 18))
+    assert result.details.whole_layers == {"classifier.4": "they reach the network's output"}
 
 
 def test_the_ticket_is_the_small_network_before_any_training():
@@ -114,7 +114,7 @@ def test_the_retraining_starts_from_the_trained_weights_at_a_small_constant_rate
     trained = work.train(dense)
     kept = largest_filters(dense.model, ["fc1", "fc2"], 0.5)
     assert torch.equal(still.subject.model.fc2.weight, dense.model.fc2.weight[kept["fc2"]][:, kept["fc1"]])
-    assert still.details["before"]["test_accuracy"] == trained.test.accuracy
+    assert still.details.before.test_accuracy == trained.test.accuracy
 
 
 def test_the_dense_training_is_shared_and_a_killed_run_ends_the_same(tmp_path, monkeypatch):
@@ -134,18 +134,18 @@ def test_the_dense_training_is_shared_and_a_killed_run_ends_the_same(tmp_path, m
     monkeypatch.undo()
     again = run(JOB, tmp_path / "killed", resume=True)
     assert calls == ["dense", "filter_pruning"]
-    assert again["history"] == whole["history"]
+    assert again.history == whole.history
     for file in ("network.safetensors", "network.ticket"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
     sparser = replace(JOB, search=SearchOptions(density=0.2))
-    assert run(sparser, tmp_path / "sparser", stages=tmp_path / "stages")["before"] == whole["before"]
+    assert run(sparser, tmp_path / "sparser", stages=tmp_path / "stages").details.before == whole.details.before
     assert len(list((tmp_path / "stages").glob("*/*"))) == 1
     assert json.loads((tmp_path / "sparser/result.json").read_text())["filters"]["classifier.0"] == [6, 32]
 
 
 def test_layers_that_are_not_to_be_pruned_keep_their_shape():
     found = FilterPruning(retrain=0.0).find(work_on(_lenet, Recipe(epochs=0), dense=("fc3.weight",)))
-    assert found.details["filters"] == {"fc1": [15, 30]}
+    assert found.details.filters == {"fc1": (15, 30)}
     with pytest.raises(SupermaskError, match=r"no layer whose filters can be removed .*; choose a network"):
         FilterPruning().find(work_on(_lenet, Recipe(epochs=0), dense=("fc2.weight",)))
 

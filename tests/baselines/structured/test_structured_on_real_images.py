@@ -27,12 +27,12 @@ def test_filter_pruning_on_fashion_mnist(tmp_path):
         options=FilterPruning(rate=0.2),  # so short a retraining wants a larger rate than the paper's
     )
     result = run(job, tmp_path)
-    assert result["filters"] == {name: [8, 16] for name in ("features.0.0", "features.0.2")} | {
+    assert result.details.filters == {name: (8, 16) for name in ("features.0.0", "features.0.2")} | {
         name: [32, 64] for name in ("classifier.0", "classifier.2")
     }
-    assert result["test"]["accuracy"] > result["before"]["test_accuracy"] - 0.08 > 0.75
-    assert result["test"]["accuracy"] > result["history"][0]["validation_accuracy"] + 0.05
-    assert result["after"]["multiply_adds"] < 0.35 * result["before"]["multiply_adds"]
+    assert result.test.accuracy > result.details.before.test_accuracy - 0.08 > 0.75
+    assert result.test.accuracy > result.history[0].validation_accuracy + 0.05
+    assert result.details.after.multiply_adds < 0.35 * result.details.before.multiply_adds
 
 
 def test_early_bird_on_cifar10(tmp_path):
@@ -47,6 +47,6 @@ def test_early_bird_on_cifar10(tmp_path):
     )
     result = run(job, tmp_path)
     channels = 4 + 2 * 3 * (4 + 8 + 16) + 8 + 16
-    assert result["channels"] == [round(0.6 * channels), channels]
-    assert (result["drawn_step"], result["settled"], result["best_step"]) == (100, False, 200)
-    assert result["test"]["accuracy"] > 0.22
+    assert result.details.channels == (round(0.6 * channels), channels)
+    assert (result.details.drawn_step, result.details.settled, result.best_step) == (100, False, 200)
+    assert result.test.accuracy > 0.22

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from supermask.cli.options import checked_device
 from supermask.runs import Job, run
+from supermask.runs.device import checked_device
 from supermask.training import Stopped
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from supermask.cli.sweep.job import ClusterJob
-from supermask.cli.sweep.resources import Resources
 from supermask.errors import SupermaskError
+from supermask.runs.cluster.cluster_job import ClusterJob
+from supermask.runs.cluster.resources import Resources
 
 if TYPE_CHECKING:
     import submitit

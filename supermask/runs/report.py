@@ -11,6 +11,10 @@ from supermask.report.density import plot_accuracy_by_density
 from supermask.report.intervals import Mean, mean
 from supermask.report.plot import plot_accuracy_over_steps
 from supermask.report.table import table
+from supermask.runs.grid import Cell
+from supermask.runs.job import Job
+from supermask.runs.planned import Planned
+from supermask.runs.result import JobResult
 
 COLUMNS = ("test accuracy", "n", "weights kept", "of", "best step", "bytes", "seconds")
 
@@ -25,7 +29,7 @@ class Row:
         data: name of the data set.
         density: fraction of the weights that is kept; None where the method does not depend on one.
         planned: number of runs, finished or not.
-        results: of the finished ones, by the names of their folders, as `supermask.runs.run` returns them.
+        results: of the finished ones, by the names of their folders.
 
     """
 
@@ -34,12 +38,12 @@ class Row:
     data: str
     density: float | None
     planned: int
-    results: Mapping[str, Mapping[str, Any]]
+    results: Mapping[str, JobResult]
 
     @property
     def accuracy(self) -> Mean:
         """Of the test set, over the seeds."""
-        return mean([result["test"]["accuracy"] for result in self.results.values()])
+        return mean([result.test.accuracy for result in self.results.values()])
 
     def values(self) -> dict[str, Any]:
         """Return the row as plain values; what differs between its runs is their mean, but the most bytes."""
@@ -53,9 +57,9 @@ class Row:
             "half_width": accuracy.half_width,
             "n": accuracy.n,
             "planned": self.planned,
-            **{key: self._mean(key) for key in ("kept", "prunable", "best_step", "seconds")},
-            "bytes": max(result["bytes"] for result in self.results.values()),
-            "runs": {name: result["test"]["accuracy"] for name, result in self.results.items()},
+            **{field: self._mean(field) for field in ("kept", "prunable", "best_step", "seconds")},
+            "bytes": max(result.bytes for result in self.results.values()),
+            "runs": {name: result.test.accuracy for name, result in self.results.items()},
         }
 
     def texts(self) -> list[str]:
@@ -65,8 +69,8 @@ class Row:
         counts = [f"{values[key]:,.0f}" for key in ("kept", "prunable", "best_step", "bytes")]
         return [self.accuracy.percent(), n, *counts, f"{values['seconds']:.1f}"]
 
-    def _mean(self, key: str) -> float:
-        found = fmean(result[key] for result in self.results.values())
+    def _mean(self, field: str) -> float:
+        found = fmean(getattr(result, field) for result in self.results.values())
         return int(found) if found.is_integer() else found
 
 
@@ -82,6 +86,25 @@ class GridReport:
 
     title: str
     rows: Sequence[Row]
+
+    @classmethod
+    def of(cls, plans: Sequence[Planned[Job]], results: Mapping[str, JobResult], title: str) -> "GridReport":
+        """Return the report of a grid.
+
+        Args:
+            plans: all runs, in the order of the grid.
+            results: of the finished ones, by name.
+            title: above the table and the plot.
+
+        """
+        cells: dict[Cell, list[str]] = {}
+        for plan in plans:
+            cells.setdefault(Cell.of(plan.task), []).append(plan.name)
+        rows = [
+            Row(*cell, planned=len(names), results={name: results[name] for name in names if name in results})
+            for cell, names in cells.items()
+        ]
+        return cls(title, rows)
 
     @property
     def begun(self) -> list[Row]:

@@ -6,26 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from tyro.conf import OmitArgPrefixes
 
-from supermask.cli.grid import GridOptions, check, report_of
-from supermask.cli.options import names_in, numbers_in, relative
-from supermask.cli.sweep.cluster import ClusterName, Local, Slurm, cluster, require_submitit
-from supermask.cli.sweep.job import ClusterJob
-from supermask.cli.sweep.resources import Resources
-from supermask.cli.sweep.submitted import Submitted
-from supermask.cli.sweep.watch import Watch, failure
+from supermask.cli.grid import GridOptions, check
+from supermask.cli.options import names_in, numbers_in
 from supermask.data.folder import VARIABLE
 from supermask.errors import SupermaskError
-from supermask.files import make_folder
-from supermask.runs.grid import Planned, read_results
+from supermask.files import make_folder, relative
+from supermask.runs import Job
+from supermask.runs.cluster.cluster_job import ClusterJob
+from supermask.runs.cluster.executor import ClusterExecutor, Submission, failure
+from supermask.runs.cluster.queues import ClusterName, Local, Slurm, cluster, require_submitit
+from supermask.runs.cluster.resources import Resources
+from supermask.runs.cluster.submissions import Submissions
+from supermask.runs.executors import Ended
+from supermask.runs.grid import read_results
+from supermask.runs.planned import Planned
+from supermask.runs.report import GridReport
+from supermask.runs.runner import run_all
 from supermask.training.interrupts import StopRequest
-
-if TYPE_CHECKING:
-    import submitit
 
 
 @dataclass(frozen=True)
@@ -75,23 +77,24 @@ class Sweep(GridOptions):
         where = self._where()
         models, data = names_in("--models", self.models), names_in("--data", self.data)
         plans = self.plans(self.out.absolute(), models, data, numbers_in("--densities", self.densities))
-        submitted = Submitted(make_folder(self.out))
-        jobs = submitted.jobs()
+        submissions = Submissions(make_folder(self.out))
+        jobs = submissions.jobs()
         left = [plan for plan in plans if not plan.finished]
         running = [(plan, jobs[plan.name]) for plan in left if plan.name in jobs and not jobs[plan.name].done()]
         waiting = [plan for plan in left if plan not in [plan for plan, _ in running]]
         self._check(plans, waiting, running)
-        ended = [failure(plan, jobs[plan.name]) for plan in waiting if plan.name in jobs]  # while nobody watched
-        print("\n".join(ended), end="\n" if ended else "", file=sys.stderr)
-        watch = Watch(where, waiting, running, self._task, submitted)
+        ended = [Ended(plan, failure(jobs[plan.name])) for plan in waiting if plan.name in jobs]  # while nobody watched
+        for end in ended:
+            print(_told(end), file=sys.stderr)
+        executor, failed = ClusterExecutor(where, running, self._task, submissions), []
         if self.dry_run:
-            watch.failed += ended
+            failed = ended
         elif self.wait:
-            watch.wait(len(plans))
+            failed = run_all(executor, left, total=len(plans), title="sweep", told=_told)
         else:
             with StopRequest():  # what was submitted must also be noted
-                watch.submit()
-        self._show(plans, watch)
+                executor.submit(waiting)
+        self._show(plans, len(executor.running), len(failed))
 
     def _where(self) -> Slurm | Local:
         if self.device == "cuda" and not self.resources.gpus:
@@ -104,9 +107,9 @@ class Sweep(GridOptions):
 
     def _check(
         self,
-        plans: Sequence[Planned],
-        waiting: Sequence[Planned],
-        running: Sequence[tuple[Planned, "submitit.Job[Any]"]],
+        plans: Sequence[Planned[Job]],
+        waiting: Sequence[Planned[Job]],
+        running: Sequence[Submission],
     ) -> None:
         """Find what would go wrong before anything is submitted."""
         torch.set_num_threads(self.resources.cpus)  # the machine that submits is everyone's
@@ -114,9 +117,9 @@ class Sweep(GridOptions):
         for plan, _ in running:
             plan.check_under_way()
 
-    def _task(self, plan: Planned, ends_on_sigterm: bool) -> ClusterJob:
+    def _task(self, plan: Planned[Job], ends_on_sigterm: bool) -> ClusterJob:
         return ClusterJob(
-            plan.job,
+            plan.task,
             plan.path,
             device=self.device,
             data_folder=self._data(),
@@ -130,16 +133,20 @@ class Sweep(GridOptions):
         named = self.data_folder or os.environ.get(VARIABLE)
         return Path(named).expanduser().absolute() if named else None
 
-    def _show(self, plans: Sequence[Planned], watch: Watch) -> None:
-        report = report_of(plans, read_results(plans), f"{self.models} on {self.data}, {self.seeds} seeds")
+    def _show(self, plans: Sequence[Planned[Job]], submitted: int, failed: int) -> None:
+        report = GridReport.of(plans, read_results(plans), f"{self.models} on {self.data}, {self.seeds} seeds")
         if report.begun:
             report.write(self.out, "sweep.json")
             print(f"\n{report.title}\n\n{report.table()}\n")
         finished = sum(len(row.results) for row in report.begun)
-        print(f"{finished} of {len(plans)} runs finished, {len(watch.running)} submitted, {len(watch.failed)} failed.")
+        print(f"{finished} of {len(plans)} runs finished, {submitted} submitted, {failed} failed.")
         if report.begun:
             print(
                 f"In {relative(self.out)}: table.md, accuracy.png, sweep.json, and a folder per run with its network."
             )
-        if watch.failed:
-            raise SupermaskError(f"{len(watch.failed)} runs failed; the same command takes them up again.")
+        if failed:
+            raise SupermaskError(f"{failed} runs failed; the same command takes them up again.")
+
+
+def _told(end: Ended) -> str | None:
+    return None if end.error is None else f"{end.plan.name} failed: {end.error}"

@@ -15,7 +15,7 @@ from supermask.data import load
 from supermask.judge import CONTROLS, judge
 from supermask.runs import Job, SearchOptions, run
 from supermask.runs import controlled as module
-from supermask.runs.controlled import run_controls
+from supermask.runs.run_controls import run_controls
 from supermask.training import Recipe, Stopped
 
 RECIPE = Recipe(epochs=2, batch_size=100)
@@ -47,30 +47,30 @@ def test_every_control_has_a_result_and_a_folder(whole):
     assert {path.name for path in out.iterdir()} == {f"{name}-seed1" for name in results}
     for name, result in results.items():
         assert result == json.loads((out / f"{name}-seed1/result.json").read_text())
-        assert result["config"]["control"] == name
-        assert result["test"]["total"] == result["untrained"]["test"]["total"] == 200
-        assert (result["strong"], result["steps"], result["history"][-1]["step"]) == (True, 18, 18)
+        assert result.config["control"] == name
+        assert result.test.total == result.untrained.test.total == 200
+        assert (result.strong, result.steps, result.history[-1].step) == (True, 18, 18)
         assert ("moved" in result) == (name in CONTROLS)
         assert ("kept" in result) == (name not in ("dense", "small_dense"))
 
 
 def test_the_ticket_untrained_is_as_accurate_as_its_search_said(strong, whole):
-    untrained = whole[0]["ticket"]["untrained"]
-    assert untrained["test"]["correct"] == strong[1]["test"]["correct"]
-    assert untrained["validation"]["correct"] == strong[1]["validation"]["correct"]  # the same examples were held out
+    untrained = whole[0]["ticket"].untrained
+    assert untrained.test.correct == strong[1].test.correct
+    assert untrained.validation.correct == strong[1].validation.correct  # the same examples were held out
 
 
 def test_the_runs_are_those_of_the_controls(strong, whole):
     """Each folder holds the ticket that the control makes; the results say how it differs."""
     results, out = whole
-    ticket, scores = Ticket.load(strong[0]), module.Filed.read(strong[0], None)._read_scores()
+    ticket, scores = Ticket.load(strong[0]), module.TicketSource.read(strong[0], None)._read_scores()
     for name, control in CONTROLS.items():
         made, kept = control(ticket, seed=1, scores=scores), Ticket.load(out / f"{name}-seed1/network.ticket")
         assert (made.seed, made.digest) == (kept.seed, kept.digest)
         assert all(torch.equal(mask, kept.masks[layer]) for layer, mask in made.masks.items())
-        assert sum(results[name]["moved"].values()) > 0 or name == "reinitialised"
-        assert results[name]["reweighted"] == (made.digest != ticket.digest)
-        assert results[name]["kept"] == ticket.kept == made.kept
+        assert sum(results[name].moved.values()) > 0 or name == "reinitialised"
+        assert results[name].reweighted == (made.digest != ticket.digest)
+        assert results[name].kept == ticket.kept == made.kept
         assert kept.provenance["control"] == {"name": name, "seed": 1}
         assert "metrics" not in kept.provenance  # those are of the ticket that it was made of
 
@@ -92,11 +92,11 @@ def test_the_kept_weights_alone_are_trained(strong, monkeypatch, tmp_path):
 def test_parameters_are_those_that_are_trained(strong, whole):
     results, ticket = whole[0], Ticket.load(strong[0])
     biases = 30 + 10 + 10
-    assert results["ticket"]["parameters"] == ticket.kept + biases == results["random_erk"]["parameters"]
-    assert results["dense"]["parameters"] == ticket.prunable + biases
+    assert results["ticket"].parameters == ticket.kept + biases == results["random_erk"].parameters
+    assert results["dense"].parameters == ticket.prunable + biases
     small = results["small_dense"]
-    assert small["parameters"] == sum(parameter.numel() for parameter in build(small["width"]).parameters())
-    assert abs(small["parameters"] - results["ticket"]["parameters"]) <= (64 + 10 + 2) / 2  # half a unit of the first
+    assert small.parameters == sum(parameter.numel() for parameter in build(small.width).parameters())
+    assert abs(small.parameters - results["ticket"].parameters) <= (64 + 10 + 2) / 2  # half a unit of the first
 
 
 def test_the_dense_network_starts_where_the_ticket_does(strong, monkeypatch, tmp_path):
@@ -148,8 +148,8 @@ def test_another_seed_has_folders_of_its_own_and_both_are_judged(strong, whole):
     results, out = whole
     other = run_controls(strong[0], out=out, recipe=RECIPE, seed=2)
     assert len(list(out.iterdir())) == 2 * len(results)
-    assert other["ticket"]["untrained"] == results["ticket"]["untrained"]
-    assert other["ticket"]["history"] != results["ticket"]["history"]  # the batches come in another order
+    assert other["ticket"].untrained == results["ticket"].untrained
+    assert other["ticket"].history != results["ticket"].history  # the batches come in another order
     judged = judge([results, other])
     assert {verdict.claim for verdict in judged.verdicts} >= {"matching", "winning", "passes the sanity checks"}
     assert len(judged.table().splitlines()) == 2 + len(results)
@@ -181,10 +181,10 @@ def test_a_weak_ticket_is_trained_as_the_method_that_found_it_did(tmp_path):
     found, dense = run(job, tmp_path), run(replace(job, method="dense"), tmp_path / "dense")
     options = {"out": tmp_path / "runs", "recipe": RECIPE, "seed": JOB.seed, "controls": ["inverted"]}
     results = run_controls(tmp_path / "network.ticket", **options)
-    assert results["ticket"]["history"] == found["history"]
-    assert results["dense"]["history"] == dense["history"]
-    assert (results["ticket"]["test"], results["dense"]["test"]) == (found["test"], dense["test"])
-    assert not any(result["strong"] for result in results.values())
+    assert results["ticket"].history == found.history
+    assert results["dense"].history == dense.history
+    assert (results["ticket"].test, results["dense"].test) == (found.test, dense.test)
+    assert not any(result.strong for result in results.values())
     assert {verdict.state for verdict in judge([results]).verdicts} == {"trained"}
 
 
@@ -193,7 +193,7 @@ def test_a_network_with_batch_norm_is_measured_with_statistics_of_its_own(tmp_pa
     job = Job(model="resnet20", data="synthetic", width=0.1, recipe=Recipe(epochs=0, batch_size=250))
     result = run(job, tmp_path)
     results = run_controls(tmp_path / "network.ticket", out=tmp_path / "runs", recipe=job.recipe, controls=FEW)
-    assert results["ticket"]["untrained"]["test"]["loss"] == pytest.approx(result["test"]["loss"], rel=1e-5)
+    assert results["ticket"].untrained.test.loss == pytest.approx(result.test.loss, rel=1e-5)
     kept = Ticket.load(tmp_path / "runs/shuffled_in_layers-seed0/network.ticket").apply(
         models.build("resnet20", input_shape=(1, 8, 8), width=0.1)
     )
@@ -201,7 +201,7 @@ def test_a_network_with_batch_norm_is_measured_with_statistics_of_its_own(tmp_pa
     test = data.test()
     with torch.no_grad():
         stale = torch.nn.functional.cross_entropy(kept.eval()(data.normalize(test.images)), test.labels)
-    assert results[FEW[0]]["untrained"]["test"]["loss"] != pytest.approx(float(stale), rel=1e-3)
+    assert results[FEW[0]].untrained.test.loss != pytest.approx(float(stale), rel=1e-3)
 
 
 @pytest.mark.parametrize(

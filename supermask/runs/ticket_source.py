@@ -16,13 +16,13 @@ from supermask.data import DataSet
 from supermask.errors import TicketError
 from supermask.judge.control import Control
 from supermask.judge.small_dense import build_at
-from supermask.runs.carry_out import SCORES
-from supermask.runs.rebuilt import built_from
+from supermask.runs.run_job import SCORES
+from supermask.runs.ticket_model import built_from
 from supermask.ticket import Ticket
 
 
 @dataclass(frozen=True)
-class Filed:
+class TicketSource:
     """A ticket and the file that it was read from.
 
     Attributes:
@@ -37,7 +37,7 @@ class Filed:
     scores: Path | None
 
     @classmethod
-    def read(cls, path: Path, scores: Path | None) -> "Filed":
+    def read(cls, path: Path, scores: Path | None) -> "TicketSource":
         """Read a ticket.
 
         Args:

@@ -15,14 +15,16 @@ from supermask.baselines.sparse import Sparse
 from supermask.data import DataSet
 from supermask.judge.changes import changed
 from supermask.judge.controls import CONTROLS, named_control
+from supermask.judge.result import ControlResult, UntrainedScores
 from supermask.judge.small_dense import width_of
-from supermask.runs.carry_out import TICKET, measured
-from supermask.runs.filed import Filed
-from supermask.runs.folder import Result, RunFolder, recorded
-from supermask.runs.rebuilt import data_of
+from supermask.runs.folder import RunFolder, recorded
+from supermask.runs.run_job import TICKET
+from supermask.runs.ticket_model import data_of
+from supermask.runs.ticket_source import TicketSource
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Stopped, Subject, train
 from supermask.training.processes import Processes, joined, own_device
+from supermask.training.result import Scored, measured
 
 ITSELF, DENSE, SMALL_DENSE = "ticket", "dense", "small_dense"
 
@@ -41,7 +43,7 @@ def run_controls(
     data_folder: Path | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
-) -> dict[str, Result]:
+) -> dict[str, ControlResult]:
     """Measure a ticket, its controls, the dense network and a dense one of the ticket's size.
 
     Each is measured twice: with nothing trained but the statistics of batch norm, which are estimated anew, and after
@@ -67,13 +69,7 @@ def run_controls(
 
     Returns:
         A result for "ticket", for each control, for "dense" and for "small_dense" (if the network can be built in
-        other widths): the config, what `supermask.runs.run` returns of a training, and
-        untrained: the scores on the validation split and the test set before it;
-        strong: whether the ticket's claim is about its network untrained;
-        parameters: that are trained;
-        kept, prunable: of the masks, where there are some;
-        moved, reweighted: by a control, mask entries by layer and whether the random weights are others;
-        width: of the small dense network.
+        other widths).
 
     Raises:
         SupermaskError: a file cannot be read, a control is unknown or did not change what it says, the data do not fit
@@ -83,7 +79,7 @@ def run_controls(
     """
     own = own_device(device)
     with joined(own) as processes:
-        filed = Filed.read(Path(ticket), None if scores is None else Path(scores))
+        filed = TicketSource.read(Path(ticket), None if scores is None else Path(scores))
         split = partial(data_of, folder=data_folder, validation=validation, seed=filed.ticket.seed)
         data_set = processes.led(lambda: split(filed.ticket, filed.path, data))
         filed.check_fits(data_set)
@@ -91,7 +87,7 @@ def run_controls(
         return runs.all(_names(filed, controls))
 
 
-def _names(filed: Filed, controls: Sequence[str] | None) -> list[str]:
+def _names(filed: TicketSource, controls: Sequence[str] | None) -> list[str]:
     """Return the names of all that is measured, in the order of the table."""
     if controls is None:
         controls = [name for name, control in CONTROLS.items() if filed.scores is not None or not control.scored]
@@ -101,7 +97,7 @@ def _names(filed: Filed, controls: Sequence[str] | None) -> list[str]:
 
 @dataclass(frozen=True)
 class _Network:
-    """A network to measure: how it starts, and plain values about it."""
+    """A network to measure: how it starts, and facts about it, by fields of `ControlResult`."""
 
     start: Callable[[], Sparse | Dense]
     facts: Mapping[str, Any]
@@ -112,7 +108,7 @@ class _Network:
 class _Runs:
     """The runs of one ticket and one seed."""
 
-    filed: Filed
+    filed: TicketSource
     data: DataSet
     recipe: Recipe
     seed: int
@@ -122,11 +118,11 @@ class _Runs:
     progress: bool
     processes: Processes
 
-    def all(self, names: Sequence[str]) -> dict[str, Result]:
+    def all(self, names: Sequence[str]) -> dict[str, ControlResult]:
         """Carry out what is not finished, and return all results by name."""
         left = {name for name in names if not RunFolder(self._folder(name)).finished}
         shown = None if self.progress and self.processes.leads else True  # None: where standard error is no terminal
-        results: dict[str, Result] = {}
+        results: dict[str, ControlResult] = {}
         with tqdm(total=len(left), desc="controls", unit="run", disable=shown, leave=False, dynamic_ncols=True) as bar:
             for name in names:
                 bar.set_postfix_str(name)
@@ -137,10 +133,11 @@ class _Runs:
     def _folder(self, name: str) -> Path:
         return self.out / f"{name}-seed{self.seed}"
 
-    def _one(self, name: str) -> Result:
+    def _one(self, name: str) -> ControlResult:
         measure = self._measure
         try:
             return recorded(
+                ControlResult,
                 self._folder(name),
                 self._config(name),
                 lambda folder: measure(name, folder),
@@ -163,20 +160,20 @@ class _Runs:
             "recipe": recipe,
         }
 
-    def _measure(self, name: str, folder: Path) -> Result:
+    def _measure(self, name: str, folder: Path) -> ControlResult:
         network = self._network(name)
         untrained = self._train(network.start(), replace(self.recipe, epochs=0, iterations=None))
         subject = network.start()
         trained = self._train(subject, self.recipe, folder=folder, resume=True, title=name, progress=self.progress)
         if (ticket := network.ticket) is not None:
             self.processes.once(lambda: ticket.save(folder / TICKET))
-        return {
+        return ControlResult(
             **measured(trained),
-            "untrained": {part: measured(untrained)[part] for part in ("validation", "test")},
-            "strong": not self.filed.ticket.provenance.get("trained", False),
-            "parameters": subject.count,
+            untrained=UntrainedScores(Scored.of(untrained.validation), Scored.of(untrained.test)),
+            strong=not self.filed.ticket.provenance.get("trained", False),
+            parameters=subject.count,
             **network.facts,
-        }
+        )
 
     def _train(self, subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
         more = {"checkpoint_seconds": self.checkpoint_seconds, "progress": False, **more}

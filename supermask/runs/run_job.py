@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,12 +18,14 @@ from supermask.baselines.method import Found, Loop, Work
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.files import locked, write_whole
-from supermask.runs.folder import STAGES, Result, recorded
+from supermask.runs.folder import STAGES, recorded
 from supermask.runs.job import Job
+from supermask.runs.result import JobResult
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject, train
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import joined, own_device
+from supermask.training.result import measured
 
 TICKET, SCORES = "network.ticket", "scores.safetensors"
 
@@ -46,8 +48,8 @@ def run(
     stages: Path | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
-) -> Result:
-    """Carry out a job in a folder and return its result as plain values; a finished run is read, not repeated.
+) -> JobResult:
+    """Carry out a job in a folder and return its result; a finished run is read, not repeated.
 
     Several processes carry it out together, as `supermask.training.train` says; the first one writes the files.
 
@@ -82,14 +84,12 @@ def run(
             with nullcontext() if shared is None else locked(shared):
                 return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
 
-        def measure(folder: Path) -> Result:
+        def measure(folder: Path) -> JobResult:
             found = job.way.find(_work(job, data_set, own, loop, folder, stages or folder / STAGES, resume))
-            kept = processes.once(lambda: _keep(found, folder, job, data_set))
-            if stages is None:
-                processes.once(lambda: shutil.rmtree(folder / STAGES, ignore_errors=True))
-            return {**measured(found.outcome), **kept, **found.details}
+            kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
+            return JobResult(**measured(found.outcome), **kept, details=found.details)
 
-        return recorded(path, job.config(), measure, device=str(own), resume=resume, processes=processes)
+        return recorded(JobResult, path, job.config(), measure, device=str(own), resume=resume, processes=processes)
 
 
 def _work(
@@ -157,20 +157,11 @@ def check_network(job: Job, data_set: DataSet) -> None:
         raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
 
 
-def measured(outcome: Outcome) -> Result:
-    """Return what a training came to as plain values."""
-    return {
-        "validation": {**asdict(outcome.validation), "accuracy": outcome.validation.accuracy},
-        "test": {**asdict(outcome.test), "accuracy": outcome.test.accuracy},
-        "best_step": outcome.best_step,
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 3),
-        "history": outcome.history,
-    }
+def _keep(found: Found, folder: Path, job: Job, data_set: DataSet, *, clear: bool) -> dict[str, Any]:
+    """Write what was found; return the size of the network's file and its counts of weights, by fields of a result.
 
-
-def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> Result:
-    """Write what was found; return the size of the network's file and its counts of weights."""
+    With `clear` the trainings that led to it are dropped.
+    """
     subject, counts, strong = found.subject, {}, False
     write_metrics(folder / "metrics.jsonl", found.outcome.history)  # of the last training, which may be a stage
     if isinstance(subject, Ticketed):
@@ -187,6 +178,10 @@ def _keep(found: Found, folder: Path, job: Job, data_set: DataSet) -> Result:
     if not counts:
         count = sum(parameter.numel() for parameter in subject.model.parameters())
         counts = {"kept": count, "prunable": count}
+    if found.file is not None:
+        path = folder / found.file
+    if clear:
+        shutil.rmtree(folder / STAGES, ignore_errors=True)
     return {**counts, "bytes": path.stat().st_size, "file": path.name}
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import submitit
 
 
-class Submitted:
+class Submissions:
     """The runs that were submitted and whose end was not yet seen, in the file submitted.json of a sweep."""
 
     def __init__(self, out: Path) -> None:

@@ -4,20 +4,25 @@ import json
 
 import pytest
 
-from supermask.report import grid as module
-from supermask.report.grid import COLUMNS, GridReport, Row
+from supermask.runs import JobResult
+from supermask.runs import report as module
+from supermask.runs.report import COLUMNS, GridReport, Row
+from supermask.training.result import Evaluation, Scored
 
 
 def result(accuracy, best_step=10, kept=300, size=1000):
-    return {
-        "test": {"accuracy": accuracy},
-        "kept": kept,
-        "prunable": 1000,
-        "best_step": best_step,
-        "bytes": size,
-        "seconds": 1.5,
-        "history": [{"step": step, "validation_accuracy": accuracy} for step in (0, 10)],
-    }
+    score = Scored(correct=0, total=100, loss=1.0, accuracy=accuracy)
+    return JobResult(
+        validation=score,
+        test=score,
+        kept=kept,
+        prunable=1000,
+        best_step=best_step,
+        steps=20,
+        bytes=size,
+        seconds=1.5,
+        history=tuple(Evaluation(step, 1.0, accuracy, 1.0, 0.1) for step in (0, 10)),
+    )
 
 
 SPARSE = Row("imp", "conv2", "digits", 0.3, 2, {"a": result(0.8, 10, 301), "b": result(0.9, 13, 302, 1200)})

@@ -1,1 +1,0 @@
-"""`supermask sweep`: a grid of runs on a cluster or on this machine."""

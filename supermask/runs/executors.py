@@ -1,0 +1,134 @@
+"""Where several runs are carried out: in this process or in a pool; `supermask.runs.cluster` has those of a cluster.
+
+What is finished is left out before. An executor yields every run when it has ended, and raises `Stopped` after Ctrl-C.
+"""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from supermask.errors import SupermaskError
+from supermask.runs.planned import Planned
+from supermask.training import Stopped
+
+Run = Callable[[Planned[Any]], object]
+"""Carries out one run in its folder, from where it was stopped."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended, and what went wrong; None where nothing did."""
+
+    plan: Planned[Any]
+    error: str | None = None
+
+
+class Executor(Protocol):
+    """Carries out runs."""
+
+    def ends(self, plans: Sequence[Planned[Any]], show: Callable[[str], object]) -> Iterator[Ended]:
+        """Carry out runs, and yield each when it has ended.
+
+        Args:
+            plans: not finished, in the order in which they are to start.
+            show: shows in a few words what is going on.
+
+        Raises:
+            Stopped: Ctrl-C or SIGTERM; runs under way have saved themselves, or go on by themselves.
+
+        """
+
+
+@dataclass(frozen=True)
+class Here:
+    """One run after another in this process, or in the group of processes that train together.
+
+    Attributes:
+        run: carries out a run.
+        total: runs in all, with those that are finished.
+
+    """
+
+    run: Run
+    total: int
+
+    def ends(self, plans: Sequence[Planned[Any]], show: Callable[[str], object]) -> Iterator[Ended]:
+        """Carry out the runs one after another."""
+        for place, plan in enumerate(plans):
+            show(plan.title)
+            try:
+                self.run(plan)
+            except SupermaskError as error:  # the others can go on
+                yield Ended(plan, str(error))
+            except KeyboardInterrupt as stop:
+                left = f"{len(plans) - place} of {self.total} runs left"
+                raise Stopped(f"{plan.title} {str(stop) or 'interrupted'}, {left}; the same command goes on") from None
+            else:
+                yield Ended(plan)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Processes of this machine, a run in each at a time.
+
+    On the CPU each takes one thread, so that results do not depend on the number of cores.
+
+    Attributes:
+        run: carries out a run; it is pickled.
+        workers: processes.
+        device: that they compute on.
+
+    """
+
+    run: Run
+    workers: int
+    device: str
+
+    def ends(self, plans: Sequence[Planned[Any]], show: Callable[[str], object]) -> Iterator[Ended]:
+        """Carry out the runs, as many at a time as there are processes."""
+        spawn = multiprocessing.get_context("spawn")  # a fork would copy PyTorch's threads half
+        with ProcessPoolExecutor(
+            self.workers, mp_context=spawn, initializer=_prepare, initargs=(self.device,)
+        ) as processes:
+            futures: dict[Future[str | None], Planned[Any]] = {
+                processes.submit(attempt, self.run, plan): plan for plan in plans
+            }
+            try:
+                for future in as_completed(futures):
+                    show(futures[future].title)
+                    yield Ended(futures[future], future.result())
+            except KeyboardInterrupt:
+                # waits for the runs under way, which save themselves on the same Ctrl-C
+                processes.shutdown(cancel_futures=True)
+                raise Stopped("stopped; the same command goes on") from None
+
+
+_STOPPED = threading.Event()
+"""Set in a worker process once Ctrl-C was seen: the pool hands out a run or two more before it ends."""
+
+
+def _prepare(device: str) -> None:
+    """Set up a worker process."""
+    signal.signal(signal.SIGINT, lambda *_: _STOPPED.set())  # a run under way saves itself; between runs this is enough
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+
+def attempt(run: Run, plan: Planned[Any]) -> str | None:
+    """Carry out one run in a worker process; return what went wrong."""
+    if _STOPPED.is_set():
+        return "stopped"
+    try:
+        run(plan)
+    except SupermaskError as error:
+        return str(error)
+    except Stopped as stop:
+        _STOPPED.set()
+        return str(stop)
+    return None

@@ -1,0 +1,86 @@
+"""What a training leaves in the result of a run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from supermask.results import Result
+from supermask.training.evaluation import Score
+from supermask.training.subject import Outcome
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score as results keep it.
+
+    Attributes:
+        correct: examples whose largest logit is that of their label.
+        total: examples.
+        loss: mean cross-entropy, in nats.
+        accuracy: fraction correct; 0 without examples.
+
+    """
+
+    correct: int
+    total: int
+    loss: float
+    accuracy: float
+
+    @classmethod
+    def of(cls, score: Score) -> "Scored":
+        """Return a score with its accuracy."""
+        return cls(score.correct, score.total, score.loss, score.accuracy)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One look at the validation split during a training.
+
+    Attributes:
+        step: optimizer steps before it.
+        train_loss: mean cross-entropy over the batches since the last one, in nats.
+        validation_accuracy: a fraction.
+        validation_loss: mean cross-entropy, in nats.
+        learning_rate: of the step before it.
+
+    """
+
+    step: int
+    train_loss: float
+    validation_accuracy: float
+    validation_loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult(Result):
+    """The result of a run that trains.
+
+    Attributes:
+        validation: score of the best step on the validation split, which chose it.
+        test: its score on the test set, read once.
+        best_step: optimizer steps after which the network was best.
+        steps: optimizer steps in all.
+        seconds: spent training and evaluating, over all resumptions.
+        history: every evaluation; collected results go without.
+
+    """
+
+    validation: Scored
+    test: Scored
+    best_step: int
+    steps: int
+    seconds: float
+    history: tuple[Evaluation, ...] = ()
+
+
+def measured(outcome: Outcome) -> dict[str, Any]:
+    """Return what a training came to as the fields of a `TrainingResult`."""
+    records: list[dict[str, Any]] = [dict(record) for record in outcome.history]
+    return {
+        "validation": Scored.of(outcome.validation),
+        "test": Scored.of(outcome.test),
+        "best_step": outcome.best_step,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 3),
+        "history": tuple(Evaluation(**record) for record in records),
+    }
