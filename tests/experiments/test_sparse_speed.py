@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from experiments.measuring import sparse_times
-from experiments.measuring.sparse_layers import Shape, ways
-from experiments.measuring.sparse_times import Speed, SpeedResult, Times, crossover
+from experiments.measuring.sparse_times import Shape, Speed, SpeedResult, Times, crossover, ways
 from experiments.sparse_speed import EXPERIMENT
 from theory.laws import Estimate
 
