@@ -80,7 +80,7 @@ def _plain_record(record: Any) -> dict[str, Any]:
         value = getattr(record, part.name)
         if _INLINED in part.metadata:
             plain |= {} if value is None else _plain_record(value)
-        elif value is not None or part.default is not None:
+        elif value is not None or part.default is not None:  # a required None is a measurement, and is written
             plain[part.name] = _plain(value)
     return plain
 

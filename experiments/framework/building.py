@@ -36,7 +36,7 @@ class TargetSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildingResult(Result):
-    """What a built ticket came to.
+    """The size, the errors and the accuracy of a built ticket.
 
     Attributes:
         seconds: of the construction.

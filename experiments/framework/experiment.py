@@ -14,7 +14,7 @@ class Task(Protocol):
     """One run of an experiment. `experiments.framework.training.Training` is one."""
 
     kind: ClassVar[type[Result]]
-    """Of its result; all tasks of an experiment have the same."""
+    """The type of its result; all tasks of an experiment have the same."""
 
     @property
     def name(self) -> str:
@@ -100,5 +100,5 @@ class Experiment(Generic[R]):
 
     @property
     def kind(self) -> type[R]:
-        """Of the results."""
+        """The type of the results."""
         return cast(type[R], next(task.kind for group in self.groups for task in group.tasks))

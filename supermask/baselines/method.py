@@ -132,7 +132,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Found:
-    """What a method came to.
+    """What a method found.
 
     Attributes:
         subject: what was trained, in the state of its best step.

@@ -35,7 +35,7 @@ class GridOptions:
     """Runs of each combination, with seeds from --seed on."""
 
     seed: int = 0
-    """The first: of the weights, the scores, the validation split and the order of the examples."""
+    """The first seed, for the weights, the scores, the validation split and the order of the examples."""
 
     width: float = 1.0
     """Factor on the hidden widths of the networks."""

@@ -89,12 +89,19 @@ def parse_command(
     """Return the command that the arguments ask for, with its options."""
     import tyro
 
+    from supermask.cli.help import has_topics, help_of, topic_in
+
     command: Command
     if arguments and arguments[0] in commands:  # by itself, a command's errors name its own options
         name, *rest = arguments
-        start = getattr(commands[name], "preset", None)
+        kind, shown = commands[name], None
+        start = getattr(kind, "preset", None)
         default = start(rest) if start else None
-        parsed: Any = tyro.cli(commands[name], prog=f"{program} {name}", args=rest, default=default)
+        topic = topic_in(rest)
+        if topic is not None and has_topics(kind):
+            kind, default, shown = help_of(kind, default, topic)
+            rest = ["--help"] if topic else rest  # the type of a topic does not parse the other options
+        parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
         command = parsed
         return command
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())

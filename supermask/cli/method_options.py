@@ -43,6 +43,12 @@ def default_search_options() -> Any:
     return _kind_of_searches()()
 
 
+def only_options(options: Any, name: str) -> Any:
+    """Return the options of one method alone, in the form of all."""
+    method: Method = getattr(options, name)
+    return _made({name: method})()
+
+
 # made when a command line is parsed, so that a method has its options as soon as it is in the registry
 MethodOptions = Annotated[Any, arg(name="", constructor_factory=_kind)]
 """The type of a command's field that holds the options of all methods."""

@@ -2,13 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from tyro.conf import arg
 
+from supermask import data, models
 from supermask.errors import SupermaskError
 from supermask.runs.device import checked_device
 from supermask.training import Recipe
 from supermask.training.processes import launched, own_device
+
+MODELS = f"{', '.join(models.known())}, or {models.TORCHVISION_HINT}"
+DATA_SETS = ", ".join(data.known())
+
+ModelName = Annotated[
+    str, arg(help=f"Network: {MODELS}; binary: before a name replaces every ReLU by a binary activation.")
+]
+"""The type of a command's field that names a network."""
+
+DataName = Annotated[str, arg(help=f"Data set: {DATA_SETS}; digits comes with scikit-learn.")]
+"""The type of a command's field that names a data set."""
 
 DIGITS = Recipe(epochs=40, batch_size=64, best="auto")
 """What all commands start from: on the digits 800 steps."""
@@ -19,7 +33,7 @@ class Common:
     """Where a command runs and what it leaves behind."""
 
     seed: int = 0
-    """Of the weights, the scores, the validation split and the order of the examples."""
+    """Seed for the weights, the scores, the validation split and the order of the examples."""
 
     device: str = "auto"
     """Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, ...; under torchrun, cuda is one for each."""
@@ -72,4 +86,4 @@ def numbers_in(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(dict.fromkeys(map(float, parts)))
     except ValueError:
-        raise SupermaskError(f"{option} {text!r} is no list of numbers; separate them by commas.") from None
+        raise SupermaskError(f"{option} {text!r} is not a list of numbers; separate them by commas.") from None

@@ -40,5 +40,7 @@ def _load(entry: EntryPoint) -> type[Command]:
         ) from error
     sound = isinstance(kind, type) and is_dataclass(kind)
     if not sound:
-        raise SupermaskError(f"The command {entry.name} is no dataclass in {entry.value}; install its package again.")
+        raise SupermaskError(
+            f"The command {entry.name} is not a dataclass in {entry.value}; install its package again."
+        )
     return kind

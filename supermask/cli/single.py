@@ -8,7 +8,7 @@ from tyro.conf import OmitArgPrefixes
 from supermask.baselines.method import Method
 from supermask.baselines.searched import SearchMethod
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
-from supermask.cli.options import DIGITS, Common
+from supermask.cli.options import DIGITS, Common, DataName, ModelName
 from supermask.errors import SupermaskError
 from supermask.files import relative
 from supermask.report import plot_accuracy_over_steps, table
@@ -22,17 +22,12 @@ from supermask.training.processes import joined
 class Single(Common):
     """A run of one method."""
 
-    model: str = "lenet_300_100"
-    """Network: lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, linear_diamond_500, relu_diamond_500, conv2,
-    conv4, conv6, conv8, resnet20, resnet32, resnet56, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2,
-    wide_resnet_28_10, wide_resnet_40_2, or any torchvision model as torchvision:resnet18; binary: before a name
-    replaces every ReLU by a binary activation."""
+    model: ModelName = "lenet_300_100"
 
     width: float = 1.0
     """Factor on the hidden widths of the network."""
 
-    data: str = "digits"
-    """Data set: digits (comes with scikit-learn), mnist, fashion_mnist, cifar10, cifar100 or synthetic."""
+    data: DataName = "digits"
 
     validation: int | None = None
     """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
@@ -49,7 +44,7 @@ class Single(Common):
     """Seconds between checkpoints; one is written on Ctrl-C too."""
 
     def carry_out(self, command: str, method: str, search: SearchOptions, options: Method | None = None) -> None:
-        """Run one job and show what came of it."""
+        """Run one job and show its result."""
         device = self.prepare()
         job = Job(
             method=method,
@@ -99,7 +94,7 @@ class Search(Single):
     def __call__(self) -> None:
         """Run the search."""
         if not isinstance(named_method(self.method), SearchMethod):
-            raise SupermaskError(f"--method {self.method} is no search; supermask compare --methods runs it.")
+            raise SupermaskError(f"--method {self.method} is not a search; supermask compare --methods runs it.")
         given = options_of([self.method], self.options)
         command = "search" if self.method == "edge_popup" else self.method
         self.carry_out(command, self.method, self.search, given.get(self.method))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from supermask.cli.grid import GridOptions, check
-from supermask.cli.options import names_in, numbers_in
+from supermask.cli.options import DATA_SETS, names_in, numbers_in
 from supermask.data.folder import VARIABLE
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, relative
@@ -42,8 +42,7 @@ class Sweep(GridOptions):
     models: str = "lenet_300_100"
     """Networks, separated by commas: see supermask search --help."""
 
-    data: str = "digits"
-    """Data sets, separated by commas: digits, mnist, fashion_mnist, cifar10, cifar100, synthetic."""
+    data: Annotated[str, arg(help=f"Data sets, separated by commas: {DATA_SETS}.")] = "digits"
 
     densities: str = "0.1,0.3,0.5"
     """Fractions of the prunable weights that are kept, separated by commas. The dense network is run once for all."""

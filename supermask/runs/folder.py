@@ -34,7 +34,7 @@ def recorded(
         config: all that the run depends on, as it comes back from JSON.
         measure: carries out the run in the folder, and returns its result without `config` and `made`.
         device: that it is measured on.
-        resume: go on where the folder holds an unfinished run; `measure` sees to how.
+        resume: go on where the folder holds an unfinished run; `measure` finds out how.
         processes: that measure together; the first one reads and writes the folder, and all return the same.
 
     Returns:

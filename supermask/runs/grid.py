@@ -84,6 +84,7 @@ class Grid:
         return [Planned(job, out / name, _title(job), Cell.of(job)) for name, job in self.jobs().items()]
 
     def _combinations(self) -> Iterator[Job]:
+        # seeds vary slowest: a grid that is stopped early has a run in every row
         axes = (self.seeds, self.data, self.models, self.methods, self.densities)
         for seed, data, model, method, density in product(*axes):
             search = replace(self.base.search, density=density)
@@ -115,10 +116,10 @@ class Checks:
             job.recipe.steps_per_epoch(len(data_set.train))
             check_network(job, data_set)
             model, search = build_network(job, data_set), job.search
-            if isinstance(job.way, SearchMethod):
+            if isinstance(job.algorithm, SearchMethod):
                 steps = job.training.steps(len(data_set.train))
-                search.start(job.way.kind, model, job.seed, job.way.own(steps))
-            elif job.way.by_density:
+                search.start(job.algorithm.kind, model, job.seed, job.algorithm.own(steps))
+            elif job.algorithm.by_density:
                 whole_ticket(model, seed=job.seed, weights=job.initial, include=search.include, dense=search.dense)
         except SupermaskError as error:
             return str(error)

@@ -131,7 +131,7 @@ class Job:
         checked_seed(self.seed)
 
     @property
-    def way(self) -> Method:
+    def algorithm(self) -> Method:
         """The method with its options."""
         return self.options or named_method(self.method)
 
@@ -139,35 +139,35 @@ class Job:
     def slug(self) -> str:
         """A name for folders: the model, the data and, where it counts, the density."""
         name = f"{self.model.replace(':', '-')}-{self.data}"
-        return f"{name}-density{self.search.density:g}" if self.way.by_density else name
+        return f"{name}-density{self.search.density:g}" if self.algorithm.by_density else name
 
     @property
     def training(self) -> Recipe:
         """The recipe as the loop takes it: nothing of a random mask is trained."""
-        return self.recipe if self.way.trains else replace(self.recipe, epochs=0, iterations=None)
+        return self.recipe if self.algorithm.trains else replace(self.recipe, epochs=0, iterations=None)
 
     def config(self) -> dict[str, Any]:
         """Return the job as it comes back from JSON.
 
         What the method does not use is left out, and so are options that older runs did not have, at what they did.
         """
-        config: dict[str, Any] = json.loads(json.dumps({**asdict(self), "options": asdict(self.way)}))
+        config: dict[str, Any] = json.loads(json.dumps({**asdict(self), "options": asdict(self.algorithm)}))
         for part, option, older in _LATER:
             section = config[part] if part else config
             if section[option] == older:
                 del section[option]
-        used = _used(self.way)
+        used = _used(self.algorithm)
         config["search"] = {key: value for key, value in config["search"].items() if key in used}
         if not used:
             del config["search"]
         return config
 
 
-def _used(way: Method) -> set[str]:
+def _used(method: Method) -> set[str]:
     """Return the names of the options of a search that make a difference to a method."""
-    if not isinstance(way, SearchMethod):
-        return {"density", "include", "dense"} if way.by_density else set()
-    taken = way.kind.takes() - {field.name for field in fields(way)}
+    if not isinstance(method, SearchMethod):
+        return {"density", "include", "dense"} if method.by_density else set()
+    taken = method.kind.takes() - {field.name for field in fields(method)}
     return {*taken} | {option for option, part in (("floor", "scope"), ("ramp", "schedule")) if part in taken}
 
 

@@ -47,6 +47,7 @@ class Planned(Generic[T]):
         """Whether the folder holds the result of this very task."""
         folder = RunFolder(self.path)
         try:
+            # a result of other settings, from an earlier version of an experiment, is not this task's
             return folder.finished and read_json(folder.config) == self.task.config()
         except SupermaskError:  # the settings cannot be read
             return False

@@ -53,8 +53,8 @@ class Protocol:
     @property
     def ladder(self) -> Ladder:
         """How many weights each round leaves."""
-        assert isinstance(self.job.way, Imp)
-        return self.job.way.ladder
+        assert isinstance(self.job.algorithm, Imp)
+        return self.job.algorithm.ladder
 
     def weights_remaining(self, shapes: Shapes, rounds: float) -> float:
         """Return the papers' P_m: the fraction of all weights that is left after so many rounds.

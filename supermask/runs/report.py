@@ -1,4 +1,4 @@
-"""What a grid of runs came to: a row per method, model, data set and density, over its seeds."""
+"""The report of a grid of runs: a row per method, model, data set and density, over its seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def accuracy(self) -> Mean:
-        """Of the test set, over the seeds."""
+        """Test accuracy over the seeds."""
         return mean([result.test.accuracy for result in self.results.values()])
 
     def values(self) -> dict[str, Any]:

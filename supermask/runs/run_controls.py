@@ -46,7 +46,7 @@ def run_controls(
 ) -> dict[str, ControlResult]:
     """Measure a ticket, its controls, the dense network and a dense one of the ticket's size.
 
-    Each is measured twice: with nothing trained but the statistics of batch norm, which are estimated anew, and after
+    Each is measured twice: with nothing trained but the statistics of batch norm, which are estimated again, and after
     the weights that it keeps (with biases and normalisation layers) were trained with the recipe. The test set is read
     once for each of the two; nothing is chosen by it. The dense networks start as the ticket does: from its seed, with
     the distribution of its weights. What is finished is read from its folder and not repeated; the same call goes on

@@ -85,7 +85,7 @@ def run(
                 return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
 
         def measure(folder: Path) -> JobResult:
-            found = job.way.find(_work(job, data_set, own, loop, folder, stages or folder / STAGES, resume))
+            found = job.algorithm.find(_work(job, data_set, own, loop, folder, stages or folder / STAGES, resume))
             kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
             return JobResult(**measured(found.outcome), **kept, details=found.details)
 
@@ -115,7 +115,7 @@ def _work(
 
 def _stages_of(job: Job) -> str:
     """Return a folder name that two jobs have in common if they differ in what no stage depends on."""
-    config = replace(job, options=job.way.shared(), search=replace(job.search, density=1.0)).config()
+    config = replace(job, options=job.algorithm.shared(), search=replace(job.search, density=1.0)).config()
     return f"{job.method}-{hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]}"
 
 

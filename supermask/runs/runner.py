@@ -37,7 +37,7 @@ def run_all(
     disable = None if shown is None else not shown
     done = total - len(left)
     with tqdm(total=total, initial=done, desc=title, unit="run", disable=disable, dynamic_ncols=True) as bar:
-        for end in executor.ends(left, lambda text: bar.set_postfix_str(text, refresh=text != bar.postfix)):
+        for end in executor.ends(left, bar.set_postfix_str):
             if end.error is not None:
                 failed.append(end)
             line = told(end)

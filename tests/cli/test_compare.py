@@ -1,6 +1,7 @@
 """`supermask compare`: what is run, kept, refused and shown, with a method that only this test knows."""
 
 import json
+import math
 import os
 from dataclasses import fields
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from toy_method import Toy
 
-from supermask import Ticket
+from supermask import Ticket, data, models
 from supermask.cli import main
 from supermask.runs import METHODS, RunFolder
+from supermask.runs.protocols import PROTOCOLS
 from supermask.runs.report import COLUMNS
 from supermask.training.loop import CHECKPOINT
 
@@ -230,12 +232,17 @@ def test_initial_weights_and_a_folder_of_its_own(tmp_path, toy):
     assert {weight.distribution.name for weight in searched.values()} == {"signed_constant"}
 
 
+def shown_by(capsys, *arguments):
+    """Return what help prints, without its boxes."""
+    with pytest.raises(SystemExit):
+        main(list(arguments))
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("command", ["compare", "sweep"])
 def test_help_names_every_method_and_shows_the_options_of_each(command, toy, monkeypatch, capsys):
     monkeypatch.setitem(METHODS, Toy.name, Toy(rounds=3))
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = shown_by(capsys, command, "--help", "all")
     assert "Train, prune by magnitude, train what is left." in shown
     assert "It is no method of the literature." not in shown
     assert "--toy-rounds.rounds INT trainings before it prunes. (default: 3)" in shown
@@ -244,3 +251,52 @@ def test_help_names_every_method_and_shows_the_options_of_each(command, toy, mon
     for name, method in METHODS.items():
         for option in fields(method):
             assert f"--{name}.{option.name}".replace("_", "-") in shown
+
+
+def test_help_of_a_method_shows_its_options_alone(toy, capsys):
+    shown = shown_by(capsys, "compare", "--help", "toy-rounds")
+    assert "--toy-rounds.rounds INT trainings before it prunes." in shown
+    assert "--imp." not in shown
+    assert "--epochs" not in shown
+    assert "--seeds" not in shown
+    preset = shown_by(capsys, "compare", "--protocol", "conv2", "--help", "imp")
+    assert "--imp.conv-rate {None}|FLOAT" in preset
+    assert "(default: 0.1)" in preset  # the protocol's, not the method's
+
+
+@pytest.mark.parametrize(("topic", "option"), [("recipe", "--learning-rate"), ("search", "--scope")])
+def test_help_of_a_group_shows_its_options_alone(topic, option, capsys):
+    shown = shown_by(capsys, "compare", "--help", topic)
+    assert f"{option} " in shown
+    assert "--seeds" not in shown
+
+
+@pytest.mark.parametrize("command", ["search", "train", "compare", "sweep"])
+def test_help_fits_two_screens_and_names_what_it_leaves_out(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert sum(max(1, math.ceil(len(line) / 80)) for line in shown.splitlines()) <= 80
+    flat = " ".join(shown.split())
+    assert "--help recipe explains --epochs" in flat
+    assert "--learning-rate" in flat
+    if command == "compare":
+        for name, method in METHODS.items():
+            assert name in flat or not fields(method)
+
+
+def test_help_of_nothing_is_told(capsys):
+    assert main(["compare", "--help", "newton"]) == 2
+    error = capsys.readouterr().err
+    assert "--help newton: there is no such group of options; known are recipe, search, learned" in error
+
+
+@pytest.mark.parametrize("command", ["search", "train", "compare", "sweep"])
+def test_help_lists_what_the_registries_have(command, capsys):
+    shown = shown_by(capsys, command, "--help")
+    assert all(name in shown for name in data.known())
+    if command in ("search", "train"):
+        assert all(name in shown for name in models.known())
+    if command == "compare":
+        assert all(name in shown for name in PROTOCOLS)

@@ -31,7 +31,7 @@ def status(*arguments):
         (["--seeds", "0"], "--seeds 0 is too small"),
         (["--seed", "-1"], "seed=-1 is out of range"),
         (["--density", "0.1,1.5"], "density=1.5 is out of range"),
-        (["--density", "much"], "--density 'much' is no list of numbers"),
+        (["--density", "much"], "--density 'much' is not a list of numbers"),
         (["--density", ","], "--density is empty"),
         (["--density", "0.1234567,0.1234568"], "too close"),
         (["--density", "0.0001", "--scope", "global"], "leaves none in"),

@@ -34,7 +34,7 @@ def test_its_ticket_is_evaluated_to_the_accuracy_of_the_search(name, tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--method", "imp"], "imp is no search"),
+        (["--method", "imp"], "imp is not a search"),
         (["--method", "sined"], "perhaps signed"),
         (["--gem-miner.penalty", "0.1"], "ask for gem_miner too"),
         (["--method", "iterand", "--iterand.every", "0"], "every=0"),

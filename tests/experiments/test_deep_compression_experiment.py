@@ -18,11 +18,13 @@ def cells(shown, label):
 def test_each_network_has_the_fractions_and_the_bits_of_its_table():
     for name, job in JOBS.items():
         shapes = {key: tuple(p.shape) for key, p in build(job.model).named_parameters() if p.ndim > 1}
-        kept = job.way.pruning.ladder.kept(shapes, job.way.pruning.ladder.rounds_to(shapes, job.search.density))
+        kept = job.algorithm.pruning.ladder.kept(
+            shapes, job.algorithm.pruning.ladder.rounds_to(shapes, job.search.density)
+        )
         expected = {key: round(fractions_of(shapes)[shape] * math.prod(shape)) for key, shape in shapes.items()}
         assert kept == expected, name
-    assert (JOBS["lenet_300_100"].way.fc_bits, JOBS["lenet_300_100"].way.fc_gap_bits) == (6, 5)
-    caffe = JOBS["lenet5_caffe"].way
+    assert (JOBS["lenet_300_100"].algorithm.fc_bits, JOBS["lenet_300_100"].algorithm.fc_gap_bits) == (6, 5)
+    caffe = JOBS["lenet5_caffe"].algorithm
     assert (caffe.conv_bits, caffe.fc_bits, caffe.conv_gap_bits, caffe.fc_gap_bits) == (8, 5, 5, 5)
     assert [len(group.tasks) for group in EXPERIMENT.groups] == [len(SEEDS)] * 2
 
@@ -35,7 +37,7 @@ def test_bytes_and_errors_of_the_stages_stand_beside_the_published(report):
                 model="lenet_300_100",
                 data="synthetic",
                 recipe=Recipe(epochs=1, batch_size=100),
-                options=replace(JOBS[name].way, layers="deviation"),
+                options=replace(JOBS[name].algorithm, layers="deviation"),
             )
         )
         for name in JOBS

@@ -100,7 +100,7 @@ def test_a_tiny_version_has_its_rows_and_its_plot(experiment, report):
     for group in experiment.groups:
         found = cells(shown, group.label)
         assert found[-4:] == ["1.50", "11, 6", "1", "-"]
-        assert float(found[6]) > 1
+        assert float(found[6]) >= 1  # two digits of a floor that a busy machine's step makes small
 
 
 @pytest.mark.usefixtures("_quick")

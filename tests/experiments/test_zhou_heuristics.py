@@ -62,7 +62,9 @@ def test_frozen_weights_are_in_the_network_and_not_among_those_trained(label, re
 
 def test_every_action_of_the_paper_has_a_row():
     jobs = [group.tasks[0].job for group in zhou_actions.EXPERIMENT.groups]
-    actions = {(job.way.mask_1, job.way.keep_sign, job.way.mask_0) for job in jobs}
+    actions = {(job.algorithm.mask_1, job.algorithm.keep_sign, job.algorithm.mask_0) for job in jobs}
     assert len(actions) == len(jobs) == 11
     assert {mask_0 for _, _, mask_0 in actions} == {"zero", "freeze", "variant_1", "variant_2"}
-    assert {(job.search.density, job.way.criterion, job.way.sign) for job in jobs} == {(0.05, "large_final", "any")}
+    assert {(job.search.density, job.algorithm.criterion, job.algorithm.sign) for job in jobs} == {
+        (0.05, "large_final", "any")
+    }

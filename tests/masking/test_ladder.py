@@ -28,7 +28,7 @@ def shapes_of(protocol):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_twenty_rounds_are_the_papers_formula_to_one_weight(name):
     protocol = PROTOCOLS[name]
-    shapes, options = shapes_of(protocol), protocol.job.way
+    shapes, options = shapes_of(protocol), protocol.job.algorithm
     if name == "lenet_300_100":
         sizes = {layer: (size, Fraction(4, 5)) for layer, size in zip(shapes, (235_200, 30_000), strict=False)}
         sizes["fc3.weight"] = (1000, Fraction(9, 10))

@@ -14,7 +14,7 @@ from supermask.baselines.sparse import Sparse
 from supermask.data import load
 from supermask.judge import CONTROLS, judge
 from supermask.runs import Job, SearchOptions, run
-from supermask.runs import controlled as module
+from supermask.runs import run_controls as module
 from supermask.runs.run_controls import run_controls
 from supermask.training import Recipe, Stopped
 

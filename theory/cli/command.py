@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Annotated, Literal
 
-from supermask.cli.options import Common
+from tyro.conf import arg
+
+from supermask.cli.options import DATA_SETS, Common
 from supermask.errors import RunError, SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.models import InputShape
@@ -64,9 +66,10 @@ class Construct(Common):
     grouped: bool = False
     """Leave out the weights of the first hops that are always pruned: less memory for large targets."""
 
-    data: str | None = None
-    """Data set on whose test set the target and the ticket are compared: digits, mnist, fashion_mnist, cifar10,
-    cifar100 or synthetic; by default none."""
+    data: Annotated[
+        str | None,
+        arg(help=f"Data set on whose test set the target and the ticket are compared: {DATA_SETS}; by default none."),
+    ] = None
 
     pixels: Literal["normalized", "raw"] = "normalized"
     """How the target takes pixels: normalized as supermask train does, or raw in [0, 1]."""

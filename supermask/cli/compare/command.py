@@ -4,22 +4,32 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import arg
 
 from supermask.cli.compare.comparison import Comparison, refuse_failures
 from supermask.cli.compare.judging import Suspect, judge_all, suspects_in, suspects_of, write_judged
 from supermask.cli.compare.preset import asked_protocol, departures, preset
 from supermask.cli.grid import GridOptions, check
 from supermask.cli.method_options import MethodNames
-from supermask.cli.options import Common, names_in, numbers_in
+from supermask.cli.options import Common, DataName, names_in, numbers_in
 from supermask.files import make_folder, relative
 from supermask.runs import Job, JobResult, run
 from supermask.runs.executors import Ended, Here
 from supermask.runs.folder import STAGES
 from supermask.runs.planned import Planned
-from supermask.runs.protocols import named_protocol
+from supermask.runs.protocols import PROTOCOLS, named_protocol
 from supermask.runs.runner import run_all
 from supermask.training.processes import joined
+
+ProtocolName = Annotated[
+    str,
+    arg(
+        help="Start from a published protocol, which is printed with its sources, and with what the other options "
+        f"change of it: {', '.join(PROTOCOLS)}."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -39,15 +49,12 @@ class Compare(Common, GridOptions):
     model: str = "lenet_300_100"
     """Network: see supermask search --help."""
 
-    data: str = "digits"
-    """Data set: digits (comes with scikit-learn), mnist, fashion_mnist, cifar10, cifar100 or synthetic."""
+    data: DataName = "digits"
 
     density: str = "0.3"
     """Fractions of the prunable weights that are kept, separated by commas. The dense network is run once for all."""
 
-    protocol: str = ""
-    """Start from a published protocol, which is printed with its sources, and with what the other options change of it:
-    lenet_300_100, conv2, conv4, conv6, resnet20."""
+    protocol: ProtocolName = ""
 
     controls: bool = False
     """Judge the tickets by their controls too: new weights, shuffled and inverted masks, random masks, dense."""

@@ -43,7 +43,7 @@ def preset(name: str) -> dict[str, Any]:
         "density": ",".join(map(str, densities(protocol))),
         "recipe": job.recipe,
         "search": SearchBesidesDensity(**shared),
-        "options": replace(default_options(), **{job.method: job.way}),
+        "options": replace(default_options(), **{job.method: job.algorithm}),
     }
 
 

@@ -67,7 +67,7 @@ class ClusterExecutor:
         """
         submitted = {plan.name for plan, _ in self.running}
         waiting = [plan for plan in plans if plan.name not in submitted]
-        failed = 0
+        failed, shown = 0, ""
         with StopRequest() as stop:
             while waiting or self.running:
                 waiting = self.submit(waiting)
@@ -78,7 +78,10 @@ class ClusterExecutor:
                     failed += end.error is not None
                     yield end
                 running = sum(job.state == "RUNNING" for _, job in self.running)
-                show(f"{running} running, {failed} failed")
+                text = f"{running} running, {failed} failed"
+                if text != shown:
+                    show(text)
+                shown = text
 
     def _submit(self, batch: Sequence[Planned[Any]]) -> None:
         for plan in batch:
@@ -97,7 +100,7 @@ class ClusterExecutor:
     def _rest(self, stop: StopRequest) -> None:
         """Sleep until the next look at the jobs: rarer the more there are, each look being a few reads of files."""
         until = time.monotonic() + self._queue.poll_seconds + 0.01 * len(self.running)
-        while time.monotonic() < until and not stop.asked:
+        while time.monotonic() < until and not stop.asked:  # in short naps, so that Ctrl-C is answered at once
             time.sleep(0.1)
 
     def _stop(self) -> None:

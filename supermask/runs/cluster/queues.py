@@ -37,7 +37,7 @@ class Slurm:
 
     @property
     def at_once(self) -> int | None:
-        """How many runs may be submitted at the same time: any number, for Slurm sees to the rest."""
+        """How many runs may be submitted at the same time: any number; Slurm starts them when there is room."""
         return None
 
     def submit(self, tasks: Sequence[ClusterJob]) -> list["submitit.Job[Any]"]:
@@ -55,7 +55,7 @@ class Slurm:
             raise SupermaskError(f"Slurm did not take the runs ({reason}); give other resources.") from None
 
     def stop(self, jobs: Sequence["submitit.Job[Any]"]) -> str:
-        """Leave the jobs alone, and return what to tell of them."""
+        """Leave the jobs alone, and return what to say about them."""
         ids = " ".join(dict.fromkeys(job.job_id.split("_")[0] for job in jobs))
         return f"{len(jobs)} runs go on in Slurm (scancel {ids} ends them); the same command shows how far they are"
 
@@ -85,7 +85,7 @@ class Local:
         return [self._start(task) for task in tasks]
 
     def stop(self, jobs: Sequence["submitit.Job[Any]"]) -> str:
-        """Let the jobs save themselves and end, wait for it, and return what to tell of them."""
+        """Let the jobs save themselves and end, wait for it, and return what to say about them."""
         while left := [job for job in jobs if not job.done()]:
             for job in left:  # again and again: one that is just starting does not hear it
                 os.kill(int(job.job_id), signal.SIGTERM)  # the controller, which passes it on

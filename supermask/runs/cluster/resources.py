@@ -48,14 +48,14 @@ class Resources:
         if self.gpus not in (0, 1):
             raise SupermaskError(f"--gpus {self.gpus} does not fit: a run computes on one GPU; give 0 or 1.")
         if not 0 < self.hours < math.inf:
-            raise SupermaskError(f"--hours {self.hours:g} is no time limit; give a positive number.")
+            raise SupermaskError(f"--hours {self.hours:g} is not a time limit; give a positive number.")
         if self.requeues < 0:
             raise SupermaskError(f"--requeues {self.requeues} is negative; give 0 or more.")
         if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
-            raise SupermaskError(f"--memory-gb {self.memory_gb:g} is no amount of memory; give a positive number.")
+            raise SupermaskError(f"--memory-gb {self.memory_gb:g} is not an amount of memory; give a positive number.")
         for option in self.slurm:
             if not re.fullmatch(r"[a-z][a-z-]*=.+", option):
-                raise SupermaskError(f"--slurm {option!r} is no option of sbatch; give NAME=VALUE, e.g. qos=high.")
+                raise SupermaskError(f"--slurm {option!r} is not an option of sbatch; give NAME=VALUE, e.g. qos=high.")
 
     def for_slurm(self, name: str, runs: int) -> dict[str, Any]:
         """Return the parameters of submitit's Slurm executor for an array of so many runs."""
