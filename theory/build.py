@@ -168,7 +168,7 @@ def _widths(how: Construction, layer: TargetLayer, share: float, halves: int, wi
             f"A layer of the target has weights of up to {largest:.3g}; random weights are float32 and reach"
             f" {LARGEST_WEIGHT:.0e}."
         )
-    scale = 2.0 * largest
+    scale = 2.0 * largest  # each weight is then at most half of the scale, where Lueker's theorem holds
     return Widths(width or how.width(layer, share / scale, halves), scale)
 
 

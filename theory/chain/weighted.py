@@ -51,6 +51,7 @@ def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
 def _ungrouped(weight: Tensor, groups: int) -> Tensor:
     """Return (outputs, inputs / groups, ...) as (outputs, inputs, ...), zero between the groups."""
     outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    # every construction reads dense kernels; a weight of zero is met by no path
     full = weight.new_zeros(weight.shape[0], inputs * groups, *weight.shape[2:])
     for group in range(groups):
         rows, columns = group * outputs, group * inputs

@@ -44,7 +44,7 @@ class Architecture:
         assert self.model is not None
         classes = 10 if self.classes is None else self.classes
         width = 1.0 if self.width is None else self.width
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it is
             torch.manual_seed(seed)
             network = models.build(self.model, input_shape=self.input_shape, classes=classes, width=width)
         return network.double().eval()

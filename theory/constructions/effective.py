@@ -56,7 +56,7 @@ def effective(layer: TargetLayer, paths: Paths, *, relu: bool) -> Effective:
     if layer.signed:  # without a ReLU one path serves both signs
         negative = _sums(layer, second, np.minimum(hop, 0.0))[0] if relu else positive
     mass, offset_mass = _sums(layer, second, np.abs(hop), sizes=True)
-    terms = max(int(np.count_nonzero(hops)) for hops in second)
+    terms = max(int(np.count_nonzero(hops)) for hops in second)  # output by output, as in `_sums`
     return Effective(positive, negative, offset, mass, offset_mass, terms)
 
 

@@ -68,7 +68,7 @@ def _closest(problem: PathProblem, tolerance: float, distances: Callable[[slice]
         nearest = distances(rows).argmin(axis=1)[:, None]
         found = np.take_along_axis(problem.second[rows], nearest, axis=1)[:, 0] * problem.strength[nearest[:, 0]]
         missed = np.abs(found - problem.wanted[rows])
-        better = (missed < errors[rows]) & (errors[rows] > tolerance)
+        better = (missed < errors[rows]) & (errors[rows] > tolerance)  # no path is an error of the whole weight
         np.put_along_axis(chosen[rows], nearest, better[:, None], axis=1)
         errors[rows] = np.where(better, missed, errors[rows])
     return chosen, errors

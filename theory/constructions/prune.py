@@ -85,7 +85,8 @@ def prune_pair(
         of_bias = column == layer.inputs
         for half in _halves(halves, of_bias=of_bias):
             units, strength = _serving(paths.hop[column], half)
-            hops = paths.second[:, column, units].astype(np.float64)  # (outputs, units, taps)
+            # (outputs, units, taps), a column at a time: all in float64 would double the memory of the random network
+            hops = paths.second[:, column, units].astype(np.float64)
             if of_bias:
                 problem = PathProblem(strength.repeat(layer.taps), _flat(hops), layer.offset, pair.scale)
                 kept, missed = choose(problem, tolerance)
@@ -95,6 +96,7 @@ def prune_pair(
                 wanted = layer.kernel[:, column].reshape(-1) * (half or 1)
                 problem = PathProblem(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
                 kept, missed = choose(problem, tolerance)
+                # the halves have units of their own, and a weight misses by the worse of the two
                 second[:, column, units] |= kept.reshape(layer.outputs, layer.taps, -1).swapaxes(1, 2)
                 errors[:, column] = np.maximum(errors[:, column], missed.reshape(layer.outputs, -1))
             advance(len(missed))

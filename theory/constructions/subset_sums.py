@@ -28,7 +28,7 @@ def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix
     items, wanted = problem.items, problem.wanted
     chosen, errors = np.zeros(items.shape, np.bool_), np.abs(wanted)
     for window in _windows(items, tolerance):
-        left = np.flatnonzero(errors > tolerance)
+        left = np.flatnonzero(errors > tolerance)  # the others have few paths, and so a small ticket
         if not len(left):
             break
         tried = items[left]
@@ -37,7 +37,7 @@ def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix
         solution = solve(tried[:, window], rest)
         mask[:, window] = solution.mask
         missed = np.abs(np.where(mask, tried, 0.0).sum(axis=1) - wanted[left])
-        better = missed < errors[left]
+        better = missed < errors[left]  # a later window may do worse than an earlier one
         chosen[left[better]], errors[left[better]] = mask[better], missed[better]
     return chosen, errors
 
@@ -87,5 +87,5 @@ def _base(items: Matrix, wanted: Matrix, window: slice) -> Mask:
     for unit in [*range(window.start), *range(window.stop, items.shape[1])]:
         nearer = np.abs(rest - items[:, unit]) < np.abs(rest)
         base[:, unit] = nearer
-        rest = rest - np.where(nearer, items[:, unit], 0.0)
+        rest = rest - np.where(nearer, items[:, unit], 0.0)  # greedy: only the window is searched exactly
     return base
