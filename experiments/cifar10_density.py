@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Published
-from experiments.framework.plots import plot_by_density
-from experiments.framework.training import ACCURACY, trainings
+from experiments.framework.training import ACCURACY, accuracy, trainings
+from supermask.report.density import plot_accuracy_by_density
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
@@ -34,10 +34,11 @@ def _groups() -> list[Group]:
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     curves = {
-        model: {d: found[row] for d in DENSITIES if (row := f"{model}, density {d}") in found} for model in PUBLISHED
+        model: {d: accuracy(found[row]) for d in DENSITIES if (row := f"{model}, density {d}") in found}
+        for model in PUBLISHED
     }
-    levels = {model: found[row] for model in PUBLISHED if (row := f"{model}, dense") in found}
-    plot_by_density(curves, levels, path, "CIFAR-10: edge-popup by density, and dense")
+    levels = {f"{model}, dense": accuracy(found[row]) for model in PUBLISHED if (row := f"{model}, dense") in found}
+    plot_accuracy_by_density(curves, levels, path, "CIFAR-10: edge-popup by density, and dense")
 
 
 EXPERIMENT = Experiment(

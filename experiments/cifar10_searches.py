@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Published
-from experiments.framework.search_jobs import COLUMNS, draw_searches
+from experiments.framework.search_jobs import draw_searches
+from experiments.framework.training import ACCURACY_AND_DENSITY
 from experiments.searches_conv import groups_of
 from supermask.runs import Job, JobResult
 from supermask.training import Recipe
@@ -44,7 +45,7 @@ EXPERIMENT = Experiment(
         " 100 epochs for conv4 and conv6, 150 for ResNet-20 as in Sreenivasan et al. 2022. Not run yet."
     ),
     groups=tuple(_groups()),
-    table=COLUMNS,
+    table=ACCURACY_AND_DENSITY,
     plot=_plot,
     needs_gpu=True,
 )

@@ -7,8 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group
-from experiments.framework.search_jobs import COLUMNS
-from experiments.framework.training import trainings
+from experiments.framework.training import ACCURACY_AND_DENSITY, trainings
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figures, save_figure
@@ -102,6 +101,6 @@ EXPERIMENT = Experiment(
         " not. Nothing was read that was published of such a sweep."
     ),
     groups=tuple(_groups()),
-    table=COLUMNS,
+    table=ACCURACY_AND_DENSITY,
     plot=_plot,
 )

@@ -55,7 +55,7 @@ class PruningResult(Result):
 
 
 @dataclass(frozen=True)
-class Pruning:
+class MaskCounts:
     """The masks of a method on one network with one seed.
 
     Attributes:
@@ -184,7 +184,7 @@ _AXIOM = Published("maximal", "Tanaka et al. 2020, theorem 3", "of a chain of la
 def _group(model: str, data: str, label: str, method: AtInitialisation) -> Group:
     # without a floor, where layers are bypassed, the search would take many times as long as all else
     critical = not (model == "resnet20" and method == SynFlow(floor=0))
-    tasks = tuple(Pruning(method, model, data, critical, seed) for seed in range(3))
+    tasks = tuple(MaskCounts(method, model, data, critical, seed) for seed in range(3))
     return Group(f"{model}, {label}", tasks, _AXIOM if isinstance(method, SynFlow) else None)
 
 

@@ -97,7 +97,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedMasks:
     """The codes of the masks that a search finds, all layers together.
 
     Attributes:
@@ -198,8 +198,8 @@ def _plot(found: Mapping[str, Sequence[CodesResult]], path: Path) -> None:
 _SIZES = {"10,000": (100, 100), "1 million": (1000, 1000), "25 million": (5000, 5000)}
 
 
-def _search(density: float, epochs: int) -> Trained:
-    return Trained(
+def _search(density: float, epochs: int) -> TrainedMasks:
+    return TrainedMasks(
         Job(data="mnist", recipe=Recipe(epochs=epochs, batch_size=64), search=SearchOptions(density=density))
     )
 

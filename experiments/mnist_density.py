@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group
-from experiments.framework.plots import plot_by_density
-from experiments.framework.training import ACCURACY, trainings
+from experiments.framework.training import ACCURACY, accuracy, trainings
+from supermask.report.density import plot_accuracy_by_density
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
@@ -29,11 +29,11 @@ def _groups() -> list[Group]:
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     curves = {
-        label: {d: found[row] for d in DENSITIES if (row := f"{label}, density {d}") in found}
+        label: {d: accuracy(found[row]) for d in DENSITIES if (row := f"{label}, density {d}") in found}
         for label in DATA.values()
     }
-    levels = {label: found[row] for label in DATA.values() if (row := f"{label}, dense") in found}
-    plot_by_density(curves, levels, path, "LeNet-300-100: edge-popup by density, and dense")
+    levels = {f"{label}, dense": accuracy(found[row]) for label in DATA.values() if (row := f"{label}, dense") in found}
+    plot_accuracy_by_density(curves, levels, path, "LeNet-300-100: edge-popup by density, and dense")
 
 
 EXPERIMENT = Experiment(

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Published
-from experiments.framework.training import ACCURACY, trainings
-from supermask.report import mean
+from experiments.framework.training import ACCURACY, accuracy, trainings
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
@@ -115,7 +114,13 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure()
     for color, network in zip(COLORS, NETWORKS, strict=False):
         done = [density for density in DENSITIES if network.row(density) in found]
-        axes.plot(done, [_percent(found[network.row(d)]) for d in done], color=color, marker="o", label=network.label)
+        axes.plot(
+            done,
+            [100 * accuracy(found[network.row(d)]).value for d in done],
+            color=color,
+            marker="o",
+            label=network.label,
+        )
         logged = [network.published[density].percent for density in DENSITIES]
         axes.plot(DENSITIES, logged, color=color, linestyle="--", linewidth=1, label=f"{network.label}, published")
     axes.set(xscale="logit", xlabel="density (fraction of weights kept)", ylabel="test accuracy (%)")
@@ -124,10 +129,6 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     axes.set_title("MNIST: edge-popup on about 1,991,400 random weights")
     axes.legend(frameon=False, fontsize="small")
     save_figure(figure, path)
-
-
-def _percent(results: Sequence[JobResult]) -> float:
-    return 100 * mean([result.test.accuracy for result in results]).value
 
 
 EXPERIMENT = Experiment(

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Published
-from experiments.framework.search_jobs import COLUMNS, HEURISTIC, draw_searches, searches_at
-from experiments.framework.training import trainings
+from experiments.framework.search_jobs import HEURISTIC, draw_searches, searches_at
+from experiments.framework.training import ACCURACY_AND_DENSITY, trainings
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.learned import LearnedRule
 from supermask.search.signed import SignedRule
@@ -72,6 +72,6 @@ EXPERIMENT = Experiment(
         " column."
     ),
     groups=tuple(_groups()),
-    table=COLUMNS,
+    table=ACCURACY_AND_DENSITY,
     plot=_plot,
 )

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group
-from experiments.framework.search_jobs import BY_DENSITY, COLUMNS, draw_searches, searches_at
-from experiments.framework.training import trainings
+from experiments.framework.search_jobs import BY_DENSITY, draw_searches, searches_at
+from experiments.framework.training import ACCURACY_AND_DENSITY, trainings
 from supermask.runs import Job, JobResult
 from supermask.search.learned import LearnedRule
 from supermask.training import Recipe
@@ -55,6 +55,6 @@ EXPERIMENT = Experiment(
         " and data nothing was read that was published, so nothing stands in the last column."
     ),
     groups=tuple(groups_of(JOB, NORMED)),
-    table=COLUMNS,
+    table=ACCURACY_AND_DENSITY,
     plot=_plot,
 )

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Table
-from experiments.measuring.sparse_layers import Shape
-from experiments.measuring.sparse_times import Speed, SpeedResult, crossover
+from experiments.measuring.sparse_times import Shape, Speed, SpeedResult, crossover
 from supermask.report.plot import COLORS, new_figures, save_figure
 
 BATCHES = (1, 16, 128)

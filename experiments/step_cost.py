@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from experiments.framework.experiment import Experiment, Group, Table
-from experiments.framework.plots import plot_ratios
 from experiments.measuring.published_selection import PUBLISHED
-from experiments.measuring.step_times import BYTES_PER_WEIGHT, Cost, CostResult
-from experiments.measuring.training_step import DENSITY, WAYS, Setting
+from experiments.measuring.step_times import BYTES_PER_WEIGHT, CostResult, StepCost
+from experiments.measuring.training_step import DENSITY, WAYS, StepSetting
+from supermask.report.plot import COLORS, new_figure, save_figure
+from theory.laws import Estimate
 
 _SEARCHES = [way for way in WAYS if way != "dense"]
 
@@ -38,9 +41,44 @@ def _milliseconds(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
+def _plot_ratios(
+    labels: Sequence[str],
+    bars: Mapping[str, Sequence[Estimate]],
+    points: Mapping[str, Sequence[Estimate]],
+    floors: Sequence[float],
+    path: Path,
+    title: str,
+) -> None:
+    """Draw ratios to a dense step on a log axis: a bar and a point per row and way, and the floor of each row.
+
+    Args:
+        labels: of the rows.
+        bars: way to the ratio of a training step in each row, with its interval.
+        points: the same of an evaluation pass.
+        floors: of each row.
+        path: of the PNG file.
+        title: above the plot.
+
+    """
+    figure, axes = new_figure(height=0.6 + 0.65 * len(labels))
+    rows, thick = np.arange(len(labels)), 0.8 / len(bars)
+    for place, (color, (way, ratios)) in enumerate(zip(COLORS, bars.items(), strict=False)):
+        y, values = rows + (place + 0.5) * thick - 0.4, np.array([ratio.value for ratio in ratios])
+        reach = [values - [ratio.low for ratio in ratios], [ratio.high for ratio in ratios] - values]
+        axes.barh(y, values - 1, thick, left=1, color=color, xerr=reach, error_kw={"linewidth": 0.8}, label=way)
+        axes.plot([point.value for point in points[way]], y, "kD", markersize=3, label="evaluation" * (place == 0))
+    axes.vlines(floors, rows - 0.45, rows + 0.45, colors="k", linestyles="dotted", label="floor")
+    axes.axvline(1, color="k", linewidth=0.8)
+    axes.set(xscale="log", xlabel="time over that of the dense network", title=title)
+    axes.set_yticks(rows, labels)
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(figure, path)
+
+
 def _plot(found: Mapping[str, Sequence[CostResult]], path: Path) -> None:
     rows = [result for (result,) in found.values()]
-    plot_ratios(
+    _plot_ratios(
         list(found),
         {way: [row.train.ratio[way] for row in rows] for way in _SEARCHES},
         {way: [row.evaluate.ratio[way] for row in rows] for way in _SEARCHES},
@@ -52,29 +90,29 @@ def _plot(found: Mapping[str, Sequence[CostResult]], path: Path) -> None:
 
 _MNIST, _CIFAR, _IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 _LENETS = {
-    f"lenet_300_100, {batch}": Cost(Setting("lenet_300_100", _MNIST, batch), rounds=60, every=3, burst=10)
+    f"lenet_300_100, {batch}": StepCost(StepSetting("lenet_300_100", _MNIST, batch), rounds=60, every=3, burst=10)
     for batch in (60, 128, 512)
 }
-_CONV4, _CONV6 = Setting("conv4", _CIFAR, 128), Setting("conv6", _CIFAR, 128)
-_RESNET18 = Setting("torchvision:resnet18", _CIFAR, 128)
-_RESNET50 = Setting("torchvision:resnet50", _IMAGENET, 4, classes=1000)
+_CONV4, _CONV6 = StepSetting("conv4", _CIFAR, 128), StepSetting("conv6", _CIFAR, 128)
+_RESNET18 = StepSetting("torchvision:resnet18", _CIFAR, 128)
+_RESNET50 = StepSetting("torchvision:resnet50", _IMAGENET, 4, classes=1000)
 _ON_CPU = {
     **_LENETS,
-    "conv4, 128": Cost(_CONV4, rounds=18, every=3),
-    "conv6, 128": Cost(_CONV6, rounds=18, every=3),
-    "resnet18, 128": Cost(_RESNET18, rounds=18, every=3),
-    "resnet50, 4": Cost(_RESNET50, rounds=6),
+    "conv4, 128": StepCost(_CONV4, rounds=18, every=3),
+    "conv6, 128": StepCost(_CONV6, rounds=18, every=3),
+    "resnet18, 128": StepCost(_RESNET18, rounds=18, every=3),
+    "resnet50, 4": StepCost(_RESNET50, rounds=6),
 }
 _ON_GPU = {
     **_LENETS,
-    "conv4, 128": Cost(_CONV4, rounds=200),
-    "conv6, 128": Cost(_CONV6, rounds=200),
-    "resnet18, 512": Cost(replace(_RESNET18, batch=512, bf16=True), rounds=100),
-    "resnet50, 128": Cost(replace(_RESNET50, batch=128, bf16=True, channels_last=True), rounds=60, every=2),
+    "conv4, 128": StepCost(_CONV4, rounds=200),
+    "conv6, 128": StepCost(_CONV6, rounds=200),
+    "resnet18, 512": StepCost(replace(_RESNET18, batch=512, bf16=True), rounds=100),
+    "resnet50, 128": StepCost(replace(_RESNET50, batch=128, bf16=True, channels_last=True), rounds=60, every=2),
 }
 
 
-def _groups(costs: Mapping[str, Cost]) -> tuple[Group, ...]:
+def _groups(costs: Mapping[str, StepCost]) -> tuple[Group, ...]:
     return tuple(Group(label, (cost,)) for label, cost in costs.items())
 
 

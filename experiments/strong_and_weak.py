@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group
-from experiments.framework.training import ACCURACY, trainings
-from supermask.report import mean
+from experiments.framework.training import ACCURACY, accuracy, trainings
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figures, save_figure
 from supermask.runs import METHODS, Job, JobResult, SearchOptions
@@ -45,14 +44,14 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     for place, label in zip(axes, DATA.values(), strict=True):
         curves = {
             method: {
-                density: mean([result.test.accuracy for result in found[row]])
+                density: accuracy(found[row])
                 for density in DENSITIES
                 if (row := f"{label}, {method}, {density}") in found
             }
             for method in COMPARED
         }
         level = found.get(f"{label}, dense", ())
-        dense = {"dense": mean([result.test.accuracy for result in level])} if level else {}
+        dense = {"dense": accuracy(level)} if level else {}
         draw_accuracy_by_density(place, curves, dense)
         place.set(title=f"LeNet-300-100 on {label}")
     save_figure(figure, path)

@@ -18,7 +18,7 @@ LARGEST_IMAGE = 45.0
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedTarget:
     """A dense network of the models, trained as `supermask train` does."""
 
     model: str
@@ -53,7 +53,9 @@ class Trained:
 
 
 def _group(model: str, learning_rate: float, construction: str, seeds: int) -> Group:
-    tasks = (Building(Trained(model, learning_rate), seed, construction, 0.01, LARGEST_IMAGE) for seed in range(seeds))
+    tasks = (
+        Building(TrainedTarget(model, learning_rate), seed, construction, 0.01, LARGEST_IMAGE) for seed in range(seeds)
+    )
     return Group(f"{model}, {construction}", tuple(tasks))
 
 

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from theory.effective import Effective, run_effective
+from theory.constructions.effective import Effective, run_effective
 from theory.norms import Norm
 from theory.target import Shape, Target
 
 STARTS = 384
-"""Inputs that the search starts at: random ones, and both ends of as many axes."""
+"""Inputs that the search starts at: one third random, two thirds the ends of axes."""
 LEAST_STARTS = 24
+"""Eight random inputs and both ends of eight axes, however large the network is."""
 EFFORT = 5e7
 """Multiplications of the target that all starts may take in a step: fewer starts for larger networks."""
 SLOW = 20
-"""How much longer a multiplication is taken to need in a convolution; only the number of starts hangs on it."""
+"""How much longer a multiplication takes in a convolution, roughly; only the number of starts depends on it."""
 STEPS = 200
 RUN = 16
-"""Inputs, of those it came to, that the networks themselves are run on."""
+"""The best inputs found, on which the networks themselves are run: only their outputs count as a lower bound."""
 
 
 def search_from_below(
@@ -46,7 +47,7 @@ def search_from_below(
         (gradient,) = torch.autograd.grad(differences.sum(), at)
         higher = differences.detach() > reached  # a step can leave the region of a ReLU and lose what it had
         best[higher], reached[higher] = x[higher], differences.detach()[higher]
-        pace = 0.5 * (1.0 - step / STEPS)
+        pace = 0.5 * (1.0 - step / STEPS)  # of a unit ball: half of its radius at first, less and less
         x = _to_ball(x + pace * _direction(gradient, norm), norm)
     chosen = best[reached.topk(min(RUN, len(best))).indices] * radius
     with torch.no_grad():
@@ -70,7 +71,7 @@ def _starts(target: Target, seed: int) -> Tensor:
 
 
 def _axes(shape: Shape, most: int, generator: torch.Generator) -> Tensor:
-    """Return unit vectors along as many axes, all of them where there are no more."""
+    """Return unit vectors along so many axes, drawn at random, or along all axes where there are not more."""
     count = torch.Size(shape).numel()
     chosen = torch.arange(count) if count <= most else torch.randperm(count, generator=generator)[:most]
     axes = torch.zeros(len(chosen), count, dtype=torch.float64)
@@ -81,7 +82,7 @@ def _axes(shape: Shape, most: int, generator: torch.Generator) -> Tensor:
 def _direction(gradient: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return gradient.sign()
-    return gradient / _column(gradient, norms(gradient, norm).clamp(min=1e-300))
+    return gradient / _column(gradient, norms(gradient, norm).clamp(min=1e-300))  # a gradient of zero stays zero
 
 
 def _to_ball(x: Tensor, norm: Norm) -> Tensor:

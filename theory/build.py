@@ -14,18 +14,19 @@ from supermask.models.sequence import describe
 from supermask.random.weights import checked_seed, digest
 from supermask.ticket import Ticket
 from supermask.versions import versions
-from theory.budget import shares
 from theory.certificate import Certificate, certify, check_ball
+from theory.chain.shape_check import Shape
 from theory.constructions import Construction, named_construction
-from theory.constructions.layout import RandomPair, Widths, check_blocks, draw, empty_network
+from theory.constructions.effective import Effective, effective
 from theory.constructions.prune import Pruned, prune_pair, weights_to_meet
+from theory.constructions.random_pair import RandomPair, Widths, check_blocks, draw, empty_network
 from theory.counts import LayerCounts, count
-from theory.effective import Effective, effective
+from theory.error_budget import per_weight
 from theory.norms import Norm
-from theory.target import Layer, Matrix, Shape, read_target
+from theory.target import Matrix, Target, TargetLayer, read_target
 
 LARGEST_WEIGHT = 1e37
-"""Of a target: random weights of twice its size are float32."""
+"""The largest weight of a target: random weights reach twice its size, and float32 ends at 3.4e38."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class Built:
             (outputs, inputs * height * width), with one column more where there is a bias.
         widths: hidden units per input of the target, per layer.
         counts: hidden units and weights of each pair of layers, beside what the theorems say.
-        input_shape: of one input, without the batch; the certificate of a network with convolutions is for this shape.
+        target: as it was read: layers in float64.
+        tolerances: the error that each weight of a layer may have for the whole to be within epsilon, per layer.
 
     """
 
@@ -52,7 +54,13 @@ class Built:
     errors: tuple[Matrix, ...]
     widths: tuple[int, ...]
     counts: tuple[LayerCounts, ...]
-    input_shape: Shape
+    target: Target
+    tolerances: tuple[float, ...]
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one input, without the batch; the certificate of a network with convolutions is for this shape."""
+        return self.target.input_shape
 
     @property
     def within(self) -> bool:
@@ -91,8 +99,8 @@ def construct(
         radius: of the ball of inputs.
         norm: "l2" or "linf", of inputs and outputs; that of an image is over all its pixels.
         both_halves: give paths to negative inputs also behind a ReLU, as the theorem does; they change nothing there.
-        grouped: leave out the weights of the first hops that are pruned in any case, those between an input and the
-            blocks of others; the random network is that much smaller, and fits into memory for large targets.
+        grouped: leave out the weights of the first hops that are always pruned, those between an input and the blocks
+            of others; the random network is that much smaller, and fits into memory for large targets.
         input_shape: of one input without the batch; by default what the target's layers tell, which for convolutions is
             the smallest square image that fits.
         progress: show a progress bar where standard error is a terminal.
@@ -108,7 +116,7 @@ def construct(
     how, read = named_construction(construction), read_target(target, input_shape)
     how.check(read)
     halves = [how.halves(layer, both=both_halves) for layer in read.layers]
-    tolerances = shares(read, epsilon, radius, norm)
+    tolerances = tuple(per_weight(read, epsilon, radius, norm))
     widths = [
         _widths(how, *each, width) for each in zip(read.layers, tolerances, map(len, halves), strict=True)
     ]  # fmt: skip
@@ -125,33 +133,42 @@ def construct(
             "model": {"modules": describe(network), "input_shape": list(read.input_shape)},
         },
     )
-    del grown  # the ticket grows them anew
+    del grown  # the ticket grows them again, and the two copies together may not fit into memory
     ticket.apply(network).requires_grad_(False)
     found = _effective(pairs, network, relu=how.relu)
     certificate = certify(read, network, found, radius=radius, norm=norm, seed=seed)
     ticket = replace(ticket, provenance={**ticket.provenance, "certificate": _bounds(certificate)})
-    errors, chosen = tuple(each.errors for each in pruned), tuple(pair.width for pair in pairs)
-    return Built(network, ticket, certificate, epsilon, errors, chosen, count(pairs, pruned, epsilon), read.input_shape)
+    return Built(
+        network=network,
+        ticket=ticket,
+        certificate=certificate,
+        epsilon=epsilon,
+        errors=tuple(each.errors for each in pruned),
+        widths=tuple(pair.width for pair in pairs),
+        counts=count(pairs, pruned, epsilon),
+        target=read,
+        tolerances=tolerances,
+    )
 
 
 def _check(epsilon: float, width: int | None, radius: float, norm: str, seed: int) -> None:
     if not 0.0 < epsilon < math.inf:
         raise SupermaskError(f"epsilon={epsilon!r} must be a positive number.")
     if width is not None and (not isinstance(width, int) or width < 1):
-        raise SupermaskError(f"width={width} is no number of hidden units; give an integer of at least 1.")
+        raise SupermaskError(f"width={width} is not a number of hidden units; give an integer of at least 1.")
     check_ball(radius, norm)
     checked_seed(seed)
 
 
-def _widths(how: Construction, layer: Layer, share: float, halves: int, width: int | None) -> Widths:
+def _widths(how: Construction, layer: TargetLayer, share: float, halves: int, width: int | None) -> Widths:
     """Return the width of a layer's blocks and the scale of its second hop."""
-    largest = max(float(np.abs(layer.kernel).max()), float(np.abs(layer.offset).max()), 1e-300)
+    largest = max(float(np.abs(layer.kernel).max()), float(np.abs(layer.offset).max()), 1e-300)  # not 0: a scale
     if largest > LARGEST_WEIGHT:
         raise SupermaskError(
             f"A layer of the target has weights of up to {largest:.3g}; random weights are float32 and reach"
             f" {LARGEST_WEIGHT:.0e}."
         )
-    scale = 2.0 * largest
+    scale = 2.0 * largest  # each weight is then at most half of the scale, where Lueker's theorem holds
     return Widths(width or how.width(layer, share / scale, halves), scale)
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from theory.ascent import search_from_below
-from theory.effective import Effective
+from theory.constructions.effective import Effective
 from theory.norms import (
     SLACK,
     Norm,
@@ -30,7 +30,7 @@ from theory.norms import (
     step_norm,
     step_rounding,
 )
-from theory.target import Layer, Matrix, Step, Target
+from theory.target import FixedStep, Matrix, Target, TargetLayer
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def upper_bounds(target: Target, found: Sequence[Effective], radius: float, norm
     return bounds
 
 
-def _behind(steps: Sequence[Step], size: float, difference: float, norm: Norm) -> tuple[float, float]:
+def _behind(steps: Sequence[FixedStep], size: float, difference: float, norm: Norm) -> tuple[float, float]:
     """Return the bounds of size and difference behind some steps."""
     for step in steps:
         factor = step_norm(step, norm)
@@ -122,7 +122,7 @@ def _behind(steps: Sequence[Step], size: float, difference: float, norm: Norm) -
     return size, difference
 
 
-def _error_norm(layer: Layer, found: Effective, norm: Norm) -> float:
+def _error_norm(layer: TargetLayer, found: Effective, norm: Norm) -> float:
     error = found.positive - layer.kernel
     if found.negative is None:
         return operator_norm(layer, error, norm)
@@ -132,7 +132,7 @@ def _error_norm(layer: Layer, found: Effective, norm: Norm) -> float:
     return operator_norm(layer, np.concatenate([error, other], axis=1), norm)
 
 
-def _rounding(layer: Layer, found: Effective, reach: float, norm: Norm) -> float:
+def _rounding(layer: TargetLayer, found: Effective, reach: float, norm: Norm) -> float:
     """Return a bound of what rounding moves an output of one layer by, in both networks, for inputs up to `reach`."""
     of_network = _sums(layer, found.mass, found.offset_mass, reach, norm) * rounding_rate(found.terms + 4)
     of_target = _sums(layer, np.abs(layer.kernel), np.abs(layer.offset), reach, norm)
@@ -140,6 +140,6 @@ def _rounding(layer: Layer, found: Effective, reach: float, norm: Norm) -> float
     return 2.0 * (of_network + of_target * rounding_rate(layer.inputs * layer.taps + 4))
 
 
-def _sums(layer: Layer, kernel: Matrix, offset: Matrix, reach: float, norm: Norm) -> float:
+def _sums(layer: TargetLayer, kernel: Matrix, offset: Matrix, reach: float, norm: Norm) -> float:
     """Return a bound of the sum of sizes behind an output."""
     return schur_norm(layer, kernel, norm) * reach + constant_norm(layer, offset, norm)

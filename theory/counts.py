@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory.bounds import packing_parameters
-from theory.constructions.layout import RandomPair
 from theory.constructions.prune import Pruned
+from theory.constructions.random_pair import RandomPair
 
 FAILURE = 0.01
 """Probability of failure that the theorem's width is counted for."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from theory.target import Layer, Matrix, Step
+from theory.target import FixedStep, Matrix, TargetLayer
 
 Norm = Literal["l2", "linf"]
 ROUNDING = 2.0**-53
@@ -16,7 +16,7 @@ SLACK = 1.0 + 1e-9
 """Over computed norms, whose relative error (singular values, Fourier transforms) is of the order of size * 2^-53."""
 
 
-def operator_norm(layer: Layer, kernel: Matrix, norm: Norm) -> float:
+def operator_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
     """Return a bound of |kernel * x| / |x| for a kernel that moves over images as the layer's does.
 
     In the largest entry ("linf") it is the largest sum of sizes into one output. In the Euclidean norm, a layer that
@@ -42,7 +42,7 @@ def operator_norm(layer: Layer, kernel: Matrix, norm: Norm) -> float:
     return max(float(np.linalg.norm(row, 2, axis=(1, 2)).max()) for row in blocks) * SLACK
 
 
-def schur_norm(layer: Layer, kernel: Matrix, norm: Norm) -> float:
+def schur_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
     """Return a bound of the operator norm of a kernel without negative entries, loose but cheap.
 
     The Euclidean norm is at most the root of the largest row sum times the largest column sum (Schur's test); the
@@ -54,14 +54,14 @@ def schur_norm(layer: Layer, kernel: Matrix, norm: Norm) -> float:
     return math.sqrt(rows * float(kernel.sum(axis=(0, 2, 3)).max(initial=0.0))) * SLACK
 
 
-def constant_norm(layer: Layer, offset: Matrix, norm: Norm) -> float:
+def constant_norm(layer: TargetLayer, offset: Matrix, norm: Norm) -> float:
     """Return the norm of an offset (outputs,) that is added at every place of the layer's output."""
     if norm == "linf":
         return float(np.abs(offset).max(initial=0.0)) * SLACK
     return float(np.linalg.norm(offset)) * math.sqrt(layer.places) * SLACK
 
 
-def step_norm(step: Step, norm: Norm) -> float:
+def step_norm(step: FixedStep, norm: Norm) -> float:
     """Return a Lipschitz constant of a step, which also bounds |step(x)| / |x|.
 
     A ReLU, a padding and a flattening have 1. A largest value moves by at most the largest move in its window: 1 in the
@@ -87,13 +87,13 @@ def rounding_rate(terms: int) -> float:
     return terms * ROUNDING / (1.0 - terms * ROUNDING)
 
 
-def step_rounding(step: Step) -> float:
+def step_rounding(step: FixedStep) -> float:
     """Return a bound of what rounding moves a step's output by, over the size of its input times `step_norm`."""
     averages = isinstance(step.module, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
     return rounding_rate(math.prod(step.shape[1:]) + 4) if averages else 0.0
 
 
-def _phases(kernel: Matrix, layer: Layer) -> Matrix:
+def _phases(kernel: Matrix, layer: TargetLayer) -> Matrix:
     """Return the kernel of step 1 that does the same on the phases of the input, with the gaps of dilation filled."""
     outputs, inputs = kernel.shape[:2]
     sides = zip(layer.window, layer.dilation, layer.stride, strict=True)
@@ -121,7 +121,7 @@ def _adaptive_windows(side: int, outputs: int | None) -> int:
     return max(covered.values())
 
 
-def _average_norm(step: Step, norm: Norm) -> float:
+def _average_norm(step: FixedStep, norm: Norm) -> float:
     image = torch.ones(1, 1, *step.shape[1:], dtype=torch.float64, requires_grad=True)
     rows = step.module(image)
     (columns,) = torch.autograd.grad(rows.sum(), image)

@@ -12,16 +12,13 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from theory.chain import chain_of
+from theory.chain.shape_check import Shape, input_shape_of, shapes_along
 
 Matrix = NDArray[np.float64]
-Shape = tuple[int, ...]
-
-LARGEST_SIDE = 512
-"""Side of the largest square image that is tried where the input's shape is not given."""
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class FixedStep:
     """A ReLU, a pooling, a padding or a flattening: what has no weights.
 
     Attributes:
@@ -35,7 +32,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class TargetLayer:
     """A fully connected or convolutional layer: x -> kernel * x + bias, and the steps up to the next one.
 
     Attributes:
@@ -57,7 +54,7 @@ class Layer:
     dilation: tuple[int, int] = (1, 1)
     convolutional: bool = False
     signed: bool = True
-    after: tuple[Step, ...] = ()
+    after: tuple[FixedStep, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -125,8 +122,8 @@ class Target:
 
     """
 
-    before: tuple[Step, ...]
-    layers: tuple[Layer, ...]
+    before: tuple[FixedStep, ...]
+    layers: tuple[TargetLayer, ...]
     input_shape: Shape
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -154,125 +151,39 @@ def read_target(target: nn.Module, input_shape: Sequence[int] | None = None) -> 
             shape of its inputs cannot be found out.
 
     """
-    modules = _without_padding(chain_of(target))
-    shape = _input_shape(modules) if input_shape is None else tuple(input_shape)
-    found = _assemble(modules, shape)
+    shape = None if input_shape is None else tuple(input_shape)
+    modules = list(chain_of(target, shape))
+    found = _assemble(modules, input_shape_of(modules) if shape is None else shape)
     _check_reading(target, found)
     return found
 
 
-def _without_padding(chain: nn.Sequential) -> list[nn.Module]:
-    """Return the chain's modules with the padding of convolutions as steps of their own."""
-    modules: list[nn.Module] = []
-    for module in chain:
-        if isinstance(module, nn.Conv2d) and any(module.padding):
-            high, wide = (int(side) for side in module.padding)
-            modules.append(nn.ZeroPad2d((wide, wide, high, high)))
-        modules.append(module)
-    return modules
-
-
 def _assemble(modules: Sequence[nn.Module], input_shape: Shape) -> Target:
-    before: list[Step] = []
-    layers: list[Layer] = []
-    after: list[list[Step]] = []
-    shape, signed = input_shape, True
-    for module in modules:
+    before: list[FixedStep] = []
+    layers: list[TargetLayer] = []
+    after: list[list[FixedStep]] = []
+    signed = True
+    for module, shape in zip(modules, shapes_along(modules, input_shape), strict=False):  # the last one is the output's
         if isinstance(module, nn.Linear | nn.Conv2d):
-            _check_input(module, shape)
             layers.append(_layer(module, shape, signed))
             after.append([])
-            shape, signed = layers[-1].output_shape, True
+            signed = True
         else:
-            (after[-1] if layers else before).append(Step(module, shape))
-            shape, signed = _shape_after(module, shape), signed and not isinstance(module, nn.ReLU)
+            (after[-1] if layers else before).append(FixedStep(module, shape))
+            signed = signed and not isinstance(module, nn.ReLU)
     complete = tuple(replace(layer, after=tuple(steps)) for layer, steps in zip(layers, after, strict=True))
     return Target(tuple(before), complete, input_shape)
 
 
-def _layer(module: nn.Linear | nn.Conv2d, shape: Shape, signed: bool) -> Layer:
+def _layer(module: nn.Linear | nn.Conv2d, shape: Shape, signed: bool) -> TargetLayer:
     weight: Matrix = module.weight.detach().numpy()
     bias: Matrix | None = None if module.bias is None else module.bias.detach().numpy()
     if isinstance(module, nn.Linear):
-        return Layer(weight[:, :, None, None], bias, signed=signed)
+        return TargetLayer(weight[:, :, None, None], bias, signed=signed)
     high, wide = (int(side) for side in module.stride)
     down, across = (int(side) for side in module.dilation)
     size = (shape[1], shape[2])
-    return Layer(weight, bias, size, (high, wide), (down, across), convolutional=True, signed=signed)
-
-
-def _check_input(module: nn.Linear | nn.Conv2d, shape: Shape) -> None:
-    """Refuse a layer that its input does not fit."""
-    if isinstance(module, nn.Linear):
-        if shape != (module.in_features,):
-            raise SupermaskError(f"A Linear of the target takes {module.in_features} inputs, and {_text(shape)} come.")
-        return
-    if len(shape) != 3 or shape[0] != module.in_channels:
-        raise SupermaskError(
-            f"A Conv2d of the target takes images of {module.in_channels} channels, and {_text(shape)} come;"
-            " give input_shape as (channels, height, width)."
-        )
-    window = [gap * (tap - 1) + 1 for gap, tap in zip(module.dilation, module.kernel_size, strict=True)]
-    if shape[1] < window[0] or shape[2] < window[1]:
-        raise SupermaskError(f"A {_text(tuple(window))} Conv2d of the target gets images of only {_text(shape[1:])}.")
-
-
-def _text(shape: Shape) -> str:
-    return "x".join(map(str, shape))
-
-
-def _shape_after(module: nn.Module, shape: Shape) -> Shape:
-    """Return the shape that a step makes of an input of this shape."""
-    if isinstance(module, nn.Flatten):
-        return (math.prod(shape),)
-    if isinstance(module, nn.ReLU):
-        return shape
-    if len(shape) != 3:
-        raise SupermaskError(f"A {type(module).__name__} of the target takes images, and {_text(shape)} come.")
-    try:  # one channel stands for all
-        after = module(torch.zeros(1, 1, *shape[1:], dtype=torch.float64))
-    except RuntimeError:
-        raise SupermaskError(f"A {type(module).__name__} of the target does not take {_text(shape)} images.") from None
-    if not bool(torch.isfinite(after).all()):
-        kind = type(module).__name__
-        raise SupermaskError(
-            f"A {kind} of the target gives infinity: some window of {_text(shape)} images is all padding."
-        )
-    return (shape[0], *after.shape[2:])
-
-
-def _input_shape(modules: Sequence[nn.Module]) -> Shape:
-    """Return the shape of the target's inputs as its layers tell it."""
-    first = next(module for module in modules if isinstance(module, nn.Linear | nn.Conv2d))
-    before = modules[: modules.index(first)]
-    if isinstance(first, nn.Linear) and all(isinstance(module, nn.Flatten | nn.ReLU) for module in before):
-        return (first.in_features,)
-    adaptive = any(isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) for module in modules)
-    if adaptive or isinstance(first, nn.Linear) or not any(isinstance(module, nn.Linear) for module in modules):
-        raise SupermaskError("The target takes images of any size; give input_shape as (channels, height, width).")
-    for side in range(1, LARGEST_SIDE + 1):
-        shape = (first.in_channels, side, side)
-        if _fits(modules, shape):
-            return shape
-    raise SupermaskError(
-        f"No square image of up to {LARGEST_SIDE} pixels fits the target's first Linear layer;"
-        " give input_shape as (channels, height, width)."
-    )
-
-
-def _fits(modules: Sequence[nn.Module], shape: Shape) -> bool:
-    try:
-        for module in modules:
-            if isinstance(module, nn.Linear):
-                return shape == (module.in_features,)
-            if isinstance(module, nn.Conv2d):
-                _check_input(module, shape)
-                shape = _layer(module, shape, signed=True).output_shape
-            else:
-                shape = _shape_after(module, shape)
-    except SupermaskError:
-        return False
-    return False
+    return TargetLayer(weight, bias, size, (high, wide), (down, across), convolutional=True, signed=signed)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ BINS = np.logspace(-16, 0, 65)
 """Edges of the histogram of per-weight errors that a result keeps."""
 
 
-class Source(Protocol):
+class TargetSource(Protocol):
     """Where a trained network comes from, and what it takes."""
 
     def config(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Building:
 
     kind: ClassVar[type[Result]] = BuildingResult
 
-    source: Source
+    source: TargetSource
     seed: int
     construction: str
     epsilon: float

@@ -1,15 +1,15 @@
-"""The searches side by side: the jobs of each at a density, and the columns and the plot that their tables share."""
+"""The searches side by side: the jobs of each at a density, and the plot that they share."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.framework.experiment import Table
+from experiments.framework.training import accuracy
 from supermask.baselines.heuristic import Heuristic
 from supermask.report import Mean, mean
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figure, save_figure
-from supermask.runs import METHODS, Job, JobResult, SearchOptions
+from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.structured import StructuredRule
 
 BY_DENSITY: Mapping[str, str | StructuredRule | Mapping[str, object]] = {
@@ -49,31 +49,6 @@ def searches_at(job: Job, density: float) -> Iterator[tuple[str, Job]]:
         yield f"{n} of {m}", replace(job, method=rule.name, options=rule, search=SearchOptions(density=density))
 
 
-def _row(results: Sequence[JobResult]) -> list[str]:
-    first = results[0]
-    kept = mean([result.density for result in results])
-    accuracy, seconds = _accuracy(results), mean([result.seconds for result in results])
-    method = METHODS[first.config["method"]]
-    is_ticket = method.rule is not None or isinstance(method, Heuristic)
-    size = f"{max(result.bytes for result in results):,}" if is_ticket else "-"
-    return [accuracy.percent(), f"{kept.value:.2%}", size, f"{seconds.value:.0f}"]
-
-
-def _accuracy(results: Sequence[JobResult]) -> Mean:
-    return mean([result.test.accuracy for result in results])
-
-
-COLUMNS = Table(
-    header=("test accuracy", "kept", "ticket bytes", "seconds"),
-    row=_row,
-    note=(
-        "Test accuracy: mean and 95 % interval (Student's t) over n seeds; the best step was chosen on the validation"
-        " split and the test set read once. Kept: mean fraction of the prunable weights. Ticket bytes: of the file, the"
-        " largest of the seeds. Seconds: mean per run, on a machine that did other work."
-    ),
-)
-
-
 def draw_searches(found: Mapping[str, Sequence[JobResult]], path: Path, title: str) -> None:
     """Draw accuracy by the density reached: a curve for each search, a level for the dense network.
 
@@ -87,13 +62,13 @@ def draw_searches(found: Mapping[str, Sequence[JobResult]], path: Path, title: s
     levels: dict[str, Mean] = {}
     for label, results in found.items():
         search = label.rpartition(", ")[0] or label
-        accuracy = _accuracy(results)
+        found_accuracy = accuracy(results)
         if results[0].config["method"] == "dense":
-            levels[label] = accuracy
+            levels[label] = found_accuracy
             continue
         search = "n of m" if " of " in search else search
         reached = mean([result.density for result in results]).value
-        curves.setdefault(search, {})[reached] = accuracy
+        curves.setdefault(search, {})[reached] = found_accuracy
     figure, axes = new_figure(width=9.0, height=5.2)
     draw_accuracy_by_density(axes, curves, levels)
     axes.set(title=title)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from experiments.gpu.bench import Bench
-from experiments.measuring.training_step import Setting, TrainingStep
+from experiments.measuring.training_step import StepSetting, TrainingStep
 
 _MNIST, _CIFAR, _IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
@@ -17,22 +17,22 @@ class Row(NamedTuple):
     """A network with its batch, how many rounds are timed, and the seconds that it takes at most."""
 
     label: str
-    setting: Setting
+    setting: StepSetting
     rounds: int
     seconds: float
 
 
 # what decides comes first: the largest network, then those that are bound by launches
 ROWS = (
-    Row("resnet50, 128, bf16", Setting("torchvision:resnet50", _IMAGENET, 128, 1000, True, True), 20, 30),
-    Row("resnet18, 512, bf16", Setting("torchvision:resnet18", _CIFAR, 512, 10, True, True), 40, 12),
-    Row("conv4, 128", Setting("conv4", _CIFAR, 128), 60, 8),
-    Row("lenet_300_100, 128", Setting("lenet_300_100", _MNIST, 128), 100, 5),
-    Row("lenet_300_100, 60", Setting("lenet_300_100", _MNIST, 60), 100, 5),
-    Row("lenet_300_100, 512", Setting("lenet_300_100", _MNIST, 512), 100, 5),
-    Row("conv6, 128", Setting("conv6", _CIFAR, 128), 60, 8),
+    Row("resnet50, 128, bf16", StepSetting("torchvision:resnet50", _IMAGENET, 128, 1000, True, True), 20, 30),
+    Row("resnet18, 512, bf16", StepSetting("torchvision:resnet18", _CIFAR, 512, 10, True, True), 40, 12),
+    Row("conv4, 128", StepSetting("conv4", _CIFAR, 128), 60, 8),
+    Row("lenet_300_100, 128", StepSetting("lenet_300_100", _MNIST, 128), 100, 5),
+    Row("lenet_300_100, 60", StepSetting("lenet_300_100", _MNIST, 60), 100, 5),
+    Row("lenet_300_100, 512", StepSetting("lenet_300_100", _MNIST, 512), 100, 5),
+    Row("conv6, 128", StepSetting("conv6", _CIFAR, 128), 60, 8),
 )
-_TINY = (Row("lenet_300_100, 4", Setting("lenet_300_100", _MNIST, 4), 2, 1),)
+_TINY = (Row("lenet_300_100, 4", StepSetting("lenet_300_100", _MNIST, 4), 2, 1),)
 
 
 def run(bench: Bench) -> None:

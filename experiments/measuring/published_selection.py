@@ -48,7 +48,7 @@ def by_topk(magnitudes: Tensor, pruned: int) -> Tensor:
 PUBLISHED: dict[str, MaskOf] = {"sort": by_sort, "kthvalue": by_kthvalue, "topk": by_topk}
 
 
-class _StraightThrough(torch.autograd.Function):
+class _PublishedStraightThrough(torch.autograd.Function):
     """The mask of the magnitudes; its gradient is handed on as if it were the magnitudes."""
 
     @staticmethod
@@ -79,7 +79,7 @@ class MaskedEachPass(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         """Return the masked weight."""
-        mask: Tensor = _StraightThrough.apply(scores.abs(), self.mask_of, self.pruned)
+        mask: Tensor = _PublishedStraightThrough.apply(scores.abs(), self.mask_of, self.pruned)
         return self.frozen * mask
 
 

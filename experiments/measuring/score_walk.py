@@ -19,7 +19,7 @@ _SHIFTS = 4096
 
 
 @dataclass(frozen=True)
-class Plan:
+class WalkPlan:
     """What happens at which step.
 
     Attributes:
@@ -59,7 +59,7 @@ class Walk:
 
     """
 
-    def __init__(self, size: int, plan: Plan, seed: int, device: torch.device) -> None:
+    def __init__(self, size: int, plan: WalkPlan, seed: int, device: torch.device) -> None:
         self._plan, self._size = plan, size
         self._random = np.random.Generator(philox(seed, "score_walk"))
         noise = self._random.standard_normal((2, size + _SHIFTS), dtype=np.float32)

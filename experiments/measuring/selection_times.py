@@ -1,6 +1,8 @@
 """Our selection timed step after step and checked against a sort, and other ways on the same scores."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -8,12 +10,12 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from experiments.measuring.published_selection import PUBLISHED, MaskOf
-from experiments.measuring.score_walk import Phase, Plan, Walk
-from experiments.measuring.sorted_answer import kth_largest, wrong_entries
+from experiments.measuring.score_walk import Phase, Walk, WalkPlan
 from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cores
 from supermask.masking.budget import Pool
 from supermask.masking.selection import Selection
@@ -93,7 +95,7 @@ class SelectionTimes:
 
     size: int = 25_000_000
     steps: int = 1000
-    plan: Plan = field(default_factory=Plan)
+    plan: WalkPlan = field(default_factory=WalkPlan)
     repeats: int = 5
     seed: int = 0
 
@@ -202,3 +204,40 @@ def _published(mask_of: MaskOf, scores: Tensor, k: int) -> Tensor:
 def _partition(scores: Tensor, k: int) -> Any:
     magnitudes = np.abs(scores.numpy())
     return magnitudes >= np.partition(magnitudes, -k)[-k]
+
+
+_INFINITY = 0x7F800000
+Scores = NDArray[np.float32]
+
+
+def kth_largest(scores: Scores, k: int) -> np.float32:
+    """Return the k-th largest magnitude, 1 <= k <= scores.size, by sorting as many parts as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(lambda part: np.sort(np.abs(part)), np.array_split(scores, pool._max_workers)))
+    low, high = 0, _INFINITY  # of numbers that are not negative, the bits are in the order of the numbers
+    while low < high:
+        middle = (low + high + 1) // 2
+        at_least = sum(part.size - int(np.searchsorted(part, _float(middle))) for part in parts)
+        low, high = (middle, high) if at_least >= k else (low, middle - 1)
+    return _float(low)
+
+
+def wrong_entries(scores: Scores, k: int, mask: NDArray[np.bool_], threshold: np.float32) -> int:
+    """Return in how many entries a mask differs from that of the k largest magnitudes, ties to the lowest index.
+
+    Args:
+        scores: float32 (n,).
+        k: how many are kept.
+        mask: bool (n,).
+        threshold: what `kth_largest` says.
+
+    """
+    magnitudes = np.abs(scores)
+    expected = magnitudes > threshold
+    tied = np.flatnonzero(magnitudes == threshold)
+    expected[tied[: k - int(np.count_nonzero(expected))]] = True
+    return int(np.count_nonzero(expected != mask))
+
+
+def _float(bits: int) -> np.float32:
+    return np.uint32(bits).view(np.float32)

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 
 from experiments.measuring.stopwatch import use_all_cores
-from experiments.measuring.training_step import Setting, TrainingStep
+from experiments.measuring.training_step import StepSetting, TrainingStep
 
 _STEPS = 2
 """The first makes gradients and momentum, the second has both all the while."""
 
-_SMALL = Setting("lenet_300_100", (1, 28, 28), batch=1)
+_SMALL = StepSetting("lenet_300_100", (1, 28, 28), batch=1)
 _PROCESS = Path("/proc/self")
 _IGNORE_CTRL_C = (signal.SIGINT, signal.SIG_IGN)
 
 
-def peak_bytes(setting: Setting, way: str, device: torch.device) -> int | None:
+def peak_bytes(setting: StepSetting, way: str, device: torch.device) -> int | None:
     """Return the bytes at the peak, or None where the system does not tell.
 
     On the CPU this is the resident memory of a process of its own, which takes up no memory that others left behind;
@@ -33,7 +33,7 @@ def peak_bytes(setting: Setting, way: str, device: torch.device) -> int | None:
         return pool.submit(_peak_of_process, setting, way).result()
 
 
-def _peak_on_gpu(setting: Setting, way: str, device: torch.device) -> int:
+def _peak_on_gpu(setting: StepSetting, way: str, device: torch.device) -> int:
     gc.collect()
     before = torch.cuda.memory_allocated(device)
     step = TrainingStep(setting, way, device)
@@ -42,7 +42,7 @@ def _peak_on_gpu(setting: Setting, way: str, device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _peak_of_process(setting: Setting, way: str) -> int | None:
+def _peak_of_process(setting: StepSetting, way: str) -> int | None:
     if not (_PROCESS / "clear_refs").exists():
         return None
     use_all_cores()

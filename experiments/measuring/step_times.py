@@ -12,7 +12,7 @@ from tqdm import tqdm
 from experiments.measuring.published_selection import PUBLISHED
 from experiments.measuring.step_memory import peak_bytes
 from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cores
-from experiments.measuring.training_step import WAYS, Setting, TrainingStep
+from experiments.measuring.training_step import WAYS, StepSetting, TrainingStep
 from supermask import EdgePopup
 from supermask.random.stream import philox
 from supermask.results import Result
@@ -67,7 +67,7 @@ class CostResult(Result):
 
 
 @dataclass(frozen=True)
-class Cost:
+class StepCost:
     """The times of every way on one network, step by step in turn.
 
     Attributes:
@@ -81,7 +81,7 @@ class Cost:
 
     kind: ClassVar[type[Result]] = CostResult
 
-    setting: Setting
+    setting: StepSetting
     rounds: int
     every: int = 1
     burst: int = 0
@@ -156,6 +156,6 @@ class Cost:
         )
 
 
-def prunable(setting: Setting) -> int:
+def prunable(setting: StepSetting) -> int:
     """Return how many weights a search ranks."""
     return sum(score.numel() for score in EdgePopup(setting.build(), density=0.5).scores().values())

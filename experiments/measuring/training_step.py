@@ -18,7 +18,7 @@ DENSITY = 0.5
 LEARNING_RATE = 0.01
 
 
-class Subject(Protocol):
+class TimedSubject(Protocol):
     """What is trained."""
 
     model: nn.Module
@@ -31,7 +31,7 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True)
-class Setting:
+class StepSetting:
     """A network and its batch.
 
     Attributes:
@@ -55,7 +55,7 @@ class Setting:
         """Return the network, freshly built."""
         return models.build(self.model, input_shape=self.input_shape, classes=self.classes)
 
-    def subject(self, way: str) -> Subject:
+    def subject(self, way: str) -> TimedSubject:
         """Return what is trained in one of `WAYS`: all searches have the same weights and first scores."""
         if way == "dense":
             return Dense(self.build())
@@ -73,7 +73,7 @@ class TrainingStep:
 
     """
 
-    def __init__(self, setting: Setting, way: str, device: torch.device) -> None:
+    def __init__(self, setting: StepSetting, way: str, device: torch.device) -> None:
         self._subject, self._setting, self._device = setting.subject(way), setting, device
         layout = torch.channels_last if setting.channels_last else torch.preserve_format
         self.model = self._subject.model.to(device=device).to(memory_format=layout)

@@ -96,8 +96,8 @@ def test_pixels_are_normalised_where_the_network_wants_it():
 
 
 def test_the_target_is_trained_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(trained_targets.Trained, "job", small_job)
-    source = trained_targets.Trained("lenet_300_100", 0.1)
+    monkeypatch.setattr(trained_targets.TrainedTarget, "job", small_job)
+    source = trained_targets.TrainedTarget("lenet_300_100", 0.1)
     one, data_set = source.read(tmp_path, None, seed=1)
     before = Path(tmp_path / "target" / "result.json").stat().st_mtime_ns
     other, _ = source.read(tmp_path, None, seed=1)

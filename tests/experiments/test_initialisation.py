@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.initialisation import EXPERIMENT, Pruning, _range
+from experiments.initialisation import EXPERIMENT, MaskCounts, _range
 from supermask.baselines import SNIP, MagnitudeAtInitialisation, RandomUniform, SynFlow
 
 
@@ -12,10 +12,10 @@ def cells(shown, label):
 
 def test_a_tiny_version_has_its_rows_and_its_plot(report):
     chosen = {
-        "lenet_300_100, synflow": Pruning(SynFlow(iterations=2), "lenet_300_100", "synthetic", critical=False),
-        "lenet_300_100, magnitude_init": Pruning(MagnitudeAtInitialisation(), "lenet_300_100", "synthetic"),
-        "resnet20, snip": Pruning(SNIP(batch=5), "lenet_300_100", "synthetic"),
-        "resnet20, random_uniform": Pruning(RandomUniform(), "lenet_300_100", "synthetic"),
+        "lenet_300_100, synflow": MaskCounts(SynFlow(iterations=2), "lenet_300_100", "synthetic", critical=False),
+        "lenet_300_100, magnitude_init": MaskCounts(MagnitudeAtInitialisation(), "lenet_300_100", "synthetic"),
+        "resnet20, snip": MaskCounts(SNIP(batch=5), "lenet_300_100", "synthetic"),
+        "resnet20, random_uniform": MaskCounts(RandomUniform(), "lenet_300_100", "synthetic"),
     }
     groups = tuple(group for group in EXPERIMENT.groups if group.label in chosen)
     shown = report(replace(EXPERIMENT, groups=groups), list(chosen.values()))
@@ -27,7 +27,7 @@ def test_a_tiny_version_has_its_rows_and_its_plot(report):
 
 
 def test_the_measured_counts_are_those_of_the_masks(tmp_path):
-    task = Pruning(SynFlow(iterations=2), "lenet_300_100", "synthetic")
+    task = MaskCounts(SynFlow(iterations=2), "lenet_300_100", "synthetic")
     result = task.run(tmp_path, device="cpu", data_folder=None)
     assert {ratio: sum(kept.values()) for ratio, kept in result.kept.items()} == {10: 5020, 100: 502, 1000: 50}
     assert result.critical == result.maximal == pytest.approx(50200 / 3)

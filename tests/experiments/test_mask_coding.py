@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments import mask_coding
-from experiments.mask_coding import EXPERIMENT, Drawn, Trained, ratio
+from experiments.mask_coding import EXPERIMENT, Drawn, TrainedMasks, ratio
 from experiments.measuring.mask_codes import CODES, Case, Code, constriction_version, measured
 from supermask.runs import Job, SearchOptions
 from supermask.training import Recipe
@@ -16,7 +16,7 @@ JOB = Job(data="synthetic", recipe=Recipe(epochs=1, batch_size=100), search=Sear
 def test_a_tiny_version_has_its_rows_and_its_plot(report):
     groups = len(EXPERIMENT.groups)
     tasks = [*(replace(SMALL, seed=i) for i in range(groups - 4)), Drawn((60, 40), 0.5, group=4)]
-    tasks += [Trained(replace(JOB, seed=seed)) for seed in range(3)]
+    tasks += [TrainedMasks(replace(JOB, seed=seed)) for seed in range(3)]
     shown = report(EXPERIMENT, tasks)
     assert len([line for line in shown.splitlines() if line.startswith("| random")]) == 12
     assert "2 of each 4" in shown
@@ -38,7 +38,7 @@ def test_groups_keep_as_many_each():
 
 
 def test_the_masks_of_a_search_take_less_where_the_seed_is_known(tmp_path):
-    result = Trained(JOB).run(tmp_path, device="cpu", data_folder=None)
+    result = TrainedMasks(JOB).run(tmp_path, device="cpu", data_folder=None)
     assert ratio(result, "ours, seed known") < 0.7 < ratio(result, "ours")
     assert result.ticket_bytes > result.codes["ours, seed known"].bytes
 

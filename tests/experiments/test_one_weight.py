@@ -6,16 +6,18 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from experiments.measuring import weight_families
-from experiments.measuring.weight_families import (
+from experiments import one_weight
+from experiments.one_weight import (
+    EXPERIMENT,
     FAMILIES,
     Family,
+    WeightSweep,
+    _fit,
     nearest_errors,
     subset_errors,
     to_the_pair,
     to_the_product,
 )
-from experiments.one_weight import EXPERIMENT, Sweep, _fit
 from theory import laws
 
 
@@ -61,7 +63,7 @@ def test_nearest_errors_are_those_of_all_pairs():
 
 
 def test_a_sample_drawn_in_parts_is_whole(monkeypatch):
-    monkeypatch.setattr(weight_families, "_BLOCK", 21)
+    monkeypatch.setattr(one_weight, "_BLOCK", 21)
     found = nearest_errors(to_the_pair, 7, 20, np.random.default_rng(0))
     assert len(found) == len(set(found)) == 20
 
@@ -84,7 +86,7 @@ def test_the_nearest_product_has_the_median_that_its_distribution_gives(k):
     exact = product_median_by_quadrature(k)
     sample = laws.median(nearest_errors(to_the_product, k, 4000, np.random.default_rng(1)), confidence=0.999)
     assert sample.low <= exact <= sample.high
-    assert weight_families.product_median(k) == pytest.approx(exact, rel=0.04)
+    assert one_weight.product_median(k) == pytest.approx(exact, rel=0.04)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_the_line_goes_through_medians_that_follow_the_law(exponential, monkeypa
 
     exact = Family("n", errors, float, exponential, -0.5)
     monkeypatch.setattr("experiments.one_weight.FAMILIES", {"exact": exact})
-    task = Sweep("exact", (2, 4, 8, 16), fitted_from=4, problems=20)
+    task = WeightSweep("exact", (2, 4, 8, 16), fitted_from=4, problems=20)
     result = task.run(tmp_path, device="cpu", data_folder=None)
     assert result.slope.value == pytest.approx(-0.5)
     fitted, heights = _fit(result)

@@ -7,9 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.measuring import weight_sums
-from experiments.measuring.weight_sums import EPSILON, METHODS, fewest_terms, fresh_draws, row_draws, smallest_error
-from experiments.pensia_weights import EXPERIMENT, Replacement, ReplacementResult
+from experiments import pensia_weights
+from experiments.pensia_weights import (
+    EPSILON,
+    EXPERIMENT,
+    METHODS,
+    Replacement,
+    ReplacementResult,
+    fewest_terms,
+    fresh_draws,
+    row_draws,
+    smallest_error,
+)
 
 
 def layers():
@@ -47,7 +56,7 @@ def test_fewest_terms_are_those_of_all_subsets(n):
 
 @pytest.mark.parametrize("draw", [row_draws, fresh_draws])
 def test_smallest_errors_are_those_of_all_subsets(draw, monkeypatch):
-    monkeypatch.setattr(weight_sums, "ITEMS", 6)
+    monkeypatch.setattr(pensia_weights, "ITEMS", 6)
     for items, weights in zip(draw(layers(), 1), layers(), strict=True):
         masks, each = smallest_error(items, weights), np.broadcast_to(items, (*weights.shape, 6))
         for place in np.ndindex(weights.shape):

@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from experiments.measuring import selection_times, stopwatch
-from experiments.measuring.score_walk import Plan, Walk
-from experiments.measuring.selection_times import Selection, SelectionTimes, _others
-from experiments.measuring.sorted_answer import kth_largest, wrong_entries
+from experiments.measuring.score_walk import Walk, WalkPlan
+from experiments.measuring.selection_times import Selection, SelectionTimes, _others, kth_largest, wrong_entries
 from experiments.selection_cost import EXPERIMENT, ON_GPU
 from supermask.masking import keep_largest
 
-PLAN = Plan(fast=(20, 35), equal=(45, 48))
+PLAN = WalkPlan(fast=(20, 35), equal=(45, 48))
 SMALL = SelectionTimes(size=10_000, steps=60, plan=PLAN, repeats=2)
 CPU = torch.device("cpu")
 
@@ -86,7 +85,7 @@ def test_a_wrong_mask_is_counted(tmp_path, monkeypatch):
 
 def test_a_mask_that_is_not_written_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(selection_times, "Selection", Idle)
-    still = replace(SMALL, plan=Plan(equal=(1, 60)))  # the right mask is the same from step 1 on
+    still = replace(SMALL, plan=WalkPlan(equal=(1, 60)))  # the right mask is the same from step 1 on
     result = still.run(tmp_path, device="cpu", data_folder=None)
     assert (result.walk.entries_wrong, result.walk.steps_equal) == (57 * 5_000, 3)
 
@@ -135,12 +134,12 @@ def test_a_walk_is_that_of_its_plan():
 
 
 def test_phases():
-    phases = [Plan().phase(step) for step in range(1000)]
+    phases = [WalkPlan().phase(step) for step in range(1000)]
     assert phases[:2] == ["first", "steady"]
     assert phases[249:261] == ["steady", *["jump"] * 10, "steady"]
     assert phases[509:511] == ["jump", "steady"]
     assert phases[699:716] == ["steady", *["equal"] * 5, *["jump"] * 10, "steady"]
-    assert [Plan().rate_at(step) for step in (249, 250, 499, 500)] == [1e-3, 1e-2, 1e-2, 1e-3]
+    assert [WalkPlan().rate_at(step) for step in (249, 250, 499, 500)] == [1e-3, 1e-2, 1e-2, 1e-3]
 
 
 def test_the_others_select_the_same():

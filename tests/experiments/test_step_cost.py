@@ -10,13 +10,13 @@ from torch.nn.functional import cross_entropy
 from experiments.measuring import step_memory, step_times, stopwatch
 from experiments.measuring.published_selection import PUBLISHED, by_kthvalue, by_sort, by_topk
 from experiments.measuring.step_memory import peak_bytes
-from experiments.measuring.step_times import Cost
-from experiments.measuring.training_step import WAYS, Setting, TrainingStep
+from experiments.measuring.step_times import StepCost
+from experiments.measuring.training_step import WAYS, StepSetting, TrainingStep
 from experiments.step_cost import EXPERIMENT, ON_GPU, floor_ratio
 
-LENET = Setting("lenet_300_100", (1, 4, 4), batch=8)
-CONV = Setting("conv2", (3, 8, 8), batch=4)
-RESNET = Setting("resnet20", (3, 8, 8), batch=4)  # batch norm, and layers without a bias
+LENET = StepSetting("lenet_300_100", (1, 4, 4), batch=8)
+CONV = StepSetting("conv2", (3, 8, 8), batch=4)
+RESNET = StepSetting("resnet20", (3, 8, 8), batch=4)  # batch norm, and layers without a bias
 CPU = torch.device("cpu")
 
 
@@ -100,14 +100,14 @@ def test_a_tiny_version_has_its_rows_and_its_plot(experiment, report):
     for group in experiment.groups:
         found = cells(shown, group.label)
         assert found[-4:] == ["1.50", "11, 6", "1", "-"]
-        assert float(found[6]) > 1
+        assert float(found[6]) >= 1  # two digits of a floor that a busy machine's step makes small
 
 
 @pytest.mark.usefixtures("_quick")
 def test_a_system_that_does_not_tell_its_memory_has_a_dash(report, monkeypatch):
     monkeypatch.setattr(step_times, "peak_bytes", lambda *_: None)
     one = replace(EXPERIMENT, groups=EXPERIMENT.groups[:1])
-    assert cells(report(one, [Cost(LENET, 6)]), "lenet")[-4:] == ["-", "6, 6", "1", "-"]
+    assert cells(report(one, [StepCost(LENET, 6)]), "lenet")[-4:] == ["-", "6, 6", "1", "-"]
 
 
 def test_ratios_are_of_steps_of_the_same_round(monkeypatch):
@@ -116,7 +116,7 @@ def test_ratios_are_of_steps_of_the_same_round(monkeypatch):
     calls = {way: itertools.count(1 - step_times.WARM_UP) for way in WAYS}
     work = {way: lambda way=way: 10.0 * next(calls[way]) for way in ("dense", "ours")}
     work |= {way: lambda way=way: 30.0 * (2 * next(calls[way]) - 1) for way in PUBLISHED}
-    cost = Cost(LENET, rounds=12, every=2)
+    cost = StepCost(LENET, rounds=12, every=2)
     times = cost._in_turn(work, CPU)
     assert times["dense"] == [10.0 * n for n in range(1, 13)]
     summary = cost._summary(times)
@@ -130,7 +130,7 @@ def test_ratios_are_of_steps_of_the_same_round(monkeypatch):
 @pytest.mark.usefixtures("_quick")
 def test_the_floor_is_the_time_of_the_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(step_times, "bandwidth", lambda device: 1e9)
-    result = Cost(LENET, rounds=6).run(tmp_path, device="cpu", data_folder=None)
+    result = StepCost(LENET, rounds=6).run(tmp_path, device="cpu", data_folder=None)
     assert result.weights == 16 * 300 + 300 * 100 + 100 * 10
     floor = result.weights * 20 / 1e6  # milliseconds
     assert floor_ratio(result) == pytest.approx(1 + floor / result.train.median_ms["dense"])
@@ -148,7 +148,7 @@ def test_steps_are_timed_in_training_and_passes_in_evaluation(monkeypatch):
         return 1.0
 
     monkeypatch.setattr(step_times, "milliseconds", noted)
-    Cost(LENET, rounds=6)._times(CPU)
+    StepCost(LENET, rounds=6)._times(CPU)
     assert seen == [("train", True)] * 6 * len(WAYS) + [("evaluate", False)] * 6 * len(WAYS)
 
 
@@ -178,7 +178,7 @@ def test_milliseconds_are_those_of_the_work(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell its peak of memory")
 def test_the_memory_is_that_of_a_process_of_its_own():
     ballast = np.ones(40_000_000)  # 320 MB that are not the step's
-    wide = Setting("lenet_300_100", (1, 28, 28), batch=8000)
+    wide = StepSetting("lenet_300_100", (1, 28, 28), batch=8000)
     least = 4 * 8000 * 784 + 3 * 4 * 266_610  # images; weights, gradients, momentum
     assert least < peak_bytes(wide, "dense", CPU) < 4 * least
     assert ballast.sum() == 40_000_000
@@ -192,6 +192,6 @@ def test_where_the_system_does_not_tell_there_is_no_number(monkeypatch, tmp_path
 @pytest.mark.gpu
 def test_a_gpu_is_timed_and_its_memory_counted():
     gpu = torch.device("cuda")
-    times = Cost(CONV, rounds=6)._times(gpu)
+    times = StepCost(CONV, rounds=6)._times(gpu)
     assert min(itertools.chain(*times["train"].values())) > 0
     assert peak_bytes(CONV, "ours", gpu) > 4 * step_times.prunable(CONV)

@@ -11,9 +11,9 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from theory.certificate import certify, upper_bounds
-from theory.constructions.layout import RandomPair, check_blocks
-from theory.effective import Effective, Paths, effective
-from theory.target import Layer, read_target
+from theory.constructions.effective import Effective, effective
+from theory.constructions.random_pair import Paths, RandomPair, check_blocks
+from theory.target import TargetLayer, read_target
 
 NORMS = ["l2", "linf"]
 
@@ -252,7 +252,7 @@ def test_upper_bounds_are_the_recursion_written_out(norm, bias):
 
 
 def fully_connected(outputs, inputs, *, bias, signed=True):
-    return Layer(np.zeros((outputs, inputs, 1, 1)), np.zeros(outputs) if bias else None, signed=signed)
+    return TargetLayer(np.zeros((outputs, inputs, 1, 1)), np.zeros(outputs) if bias else None, signed=signed)
 
 
 @pytest.mark.parametrize("bias", [False, True])

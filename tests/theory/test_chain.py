@@ -76,7 +76,8 @@ def assert_plain(chain):
             assert not parameter.requires_grad
     for conv in (module for module in chain if isinstance(module, nn.Conv2d)):
         assert conv.groups == 1
-        assert all(isinstance(size, int) for size in (*conv.padding, *conv.stride, *conv.dilation))
+        assert conv.padding == (0, 0)
+        assert all(isinstance(size, int) for size in (*conv.stride, *conv.dilation))
 
 
 def then_linear(*modules, units=3):
@@ -231,8 +232,12 @@ TARGETS = {
         ["Conv2d", "ReLU"],
     ),
     "depthwise": (lambda: nn.Sequential(nn.Conv2d(4, 8, 3, groups=4)), IMAGE, ["Conv2d"]),
-    "strides": (lambda: nn.Sequential(nn.Conv2d(4, 2, 3, (2, 1), (1, 0), (1, 2))), IMAGE, ["Conv2d"]),
-    "same": (lambda: nn.Sequential(nn.Conv2d(4, 2, (3, 5), padding="same", dilation=(2, 1))), IMAGE, ["Conv2d"]),
+    "strides": (lambda: nn.Sequential(nn.Conv2d(4, 2, 3, (2, 1), (1, 0), (1, 2))), IMAGE, ["ZeroPad2d", "Conv2d"]),
+    "same": (
+        lambda: nn.Sequential(nn.Conv2d(4, 2, (3, 5), padding="same", dilation=(2, 1))),
+        IMAGE,
+        ["ZeroPad2d", "Conv2d"],
+    ),
     "same, more behind": (
         lambda: nn.Sequential(nn.Conv2d(4, 2, (2, 4), padding="same"), nn.BatchNorm2d(2)),
         IMAGE,
@@ -297,7 +302,11 @@ def test_networks_of_the_papers_are_read(name):
 def test_torchvision_networks_are_read():
     features = supermask.models.build("torchvision:vgg11_bn").features[:9]
     chain = assert_chain(trained(features), (3, 16, 16))
-    assert [type(module).__name__ for module in chain] == [*["Conv2d", "ReLU", "MaxPool2d"] * 2, "Conv2d"]
+    assert [type(module).__name__ for module in chain] == [
+        *["ZeroPad2d", "Conv2d", "ReLU", "MaxPool2d"] * 2,
+        "ZeroPad2d",
+        "Conv2d",
+    ]
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -562,22 +571,22 @@ REFUSED = [
     # what does not fit
     (
         nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)),
-        r"^The target's 2 takes 5 inputs, and 4 come to it\.$",
+        r"^The target's 2 takes 5 inputs, but gets 4\.$",
     ),
     (
         nn.Sequential(CONV(), nn.AvgPool2d(2), nn.Conv2d(3, 2, 1)),
-        r"^The target's 2 takes 3 inputs, and 4 come to it\.$",
+        r"^The target's 2 takes images of 3 channels, but gets images of 4\.$",
     ),
-    (nn.Sequential(CONV(), nn.Conv2d(6, 2, 1, groups=2)), r"1 takes 6 inputs, and 4 come to it\.$"),
-    (nn.Sequential(FC(), nn.Flatten(), nn.Linear(5, 2)), r"2 takes 5 inputs, and 4 come to it\.$"),
-    (nn.Sequential(FC(), nn.BatchNorm1d(5)), r"1 takes 5 inputs, and 4 come to it\.$"),
+    (nn.Sequential(CONV(), nn.Conv2d(6, 2, 1, groups=2)), r"1 takes images of 6 channels, but gets images of 4"),
+    (nn.Sequential(FC(), nn.Flatten(), nn.Linear(5, 2)), r"2 takes 5 inputs, but gets 4\.$"),
+    (nn.Sequential(FC(), nn.BatchNorm1d(5)), r"1 takes 5 inputs, but gets 4\.$"),
     (
         nn.Sequential(CONV(), nn.Linear(6, 2)),
-        r"1 takes vectors, and images come to it; put an nn\.Flatten before it\.$",
+        r"1 takes vectors, but gets images; put an nn\.Flatten before it\.$",
     ),
-    (nn.Sequential(FC(), CONV()), "1 takes images, and vectors come to it"),
-    (nn.Sequential(FLAT(), CONV()), "1 takes images, and vectors come to it"),
-    (nn.Sequential(FC(), nn.MaxPool2d(2)), "1 takes images, and vectors come to it"),
+    (nn.Sequential(FC(), CONV()), "1 takes images, but gets vectors"),
+    (nn.Sequential(FLAT(), CONV()), "1 takes images, but gets vectors"),
+    (nn.Sequential(FC(), nn.MaxPool2d(2)), "1 takes images, but gets vectors"),
     # batch norm
     (nn.Sequential(nn.BatchNorm1d(6), FC()), "0 is a BatchNorm1d that does not directly follow a Linear"),
     (nn.Sequential(FC(), nn.ReLU(), nn.BatchNorm1d(4)), "2 is a BatchNorm1d that does not directly follow"),
@@ -629,8 +638,8 @@ REFUSED = [
     (Net(lambda self, x: self.conv(x).view(-1, 2, 3)), r"view in forward makes the shape \(-1, 2, 3\); only"),
     (Net(lambda self, x: self.conv(x).view(x.size(0), -1, 3)), r"makes the shape \(the batch, -1, 3\); only"),
     (Net(lambda self, x: self.conv(x).view(3, -1)), r"makes the shape \(3, -1\); only"),
-    (Net(lambda self, x: self.fc(x).view(-1, 3)), r"view in forward takes 3 inputs, and 6 come to it\.$"),
-    (Net(lambda self, x: self.fc(self.conv(x).view(-1, 7))), r"The target's fc takes 6 inputs, and 7 come to it\.$"),
+    (Net(lambda self, x: self.fc(x).view(-1, 3)), r"view in forward takes 3 inputs, but gets 6\.$"),
+    (Net(lambda self, x: self.fc(self.conv(x).view(-1, 7))), r"The target's fc takes 6 inputs, but gets 7\.$"),
     (
         Net(lambda self, x: self.conv(x).view(-1, 6)),
         "view in forward is followed by no Linear that takes its 6 outputs",

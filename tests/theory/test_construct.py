@@ -17,7 +17,7 @@ from supermask import Ticket
 from supermask.errors import SupermaskError
 from supermask.random.weights import RandomWeight
 from theory import bounds
-from theory.constructions import layout
+from theory.constructions import random_pair
 
 # `theory` offers the function construct under the name of its module
 construction = importlib.import_module("theory.build")
@@ -105,7 +105,7 @@ def attack(target, network, *, radius, norm, seed):
 def draws(monkeypatch):
     """Count what is drawn: calls for a whole network, and each tensor that is grown from a seed and a name."""
     networks, tensors = [], []
-    grow, grow_all = RandomWeight.grow, layout.grow_all
+    grow, grow_all = RandomWeight.grow, random_pair.grow_all
 
     def counted(weight, seed, name, *rest):
         tensor = grow(weight, seed, name, *rest)
@@ -117,7 +117,7 @@ def draws(monkeypatch):
         return grow_all(weights, seed)
 
     monkeypatch.setattr(RandomWeight, "grow", counted)
-    monkeypatch.setattr(layout, "grow_all", counted_all)
+    monkeypatch.setattr(random_pair, "grow_all", counted_all)
     return SimpleNamespace(networks=networks, tensors=tensors)
 
 
@@ -424,8 +424,8 @@ def broken(value):
         (gaussian(3, 2), {"epsilon": 0.0}, r"epsilon=0\.0 must be a positive number"),
         (gaussian(3, 2), {"epsilon": -1.0}, r"epsilon=-1\.0 must be a positive number"),
         (gaussian(3, 2), {"epsilon": math.nan}, "epsilon=nan must be a positive number"),
-        (gaussian(3, 2), {"width": 0}, "width=0 is no number of hidden units"),
-        (gaussian(3, 2), {"width": 8.5}, r"width=8\.5 is no number of hidden units"),
+        (gaussian(3, 2), {"width": 0}, "width=0 is not a number of hidden units"),
+        (gaussian(3, 2), {"width": 8.5}, r"width=8\.5 is not a number of hidden units"),
         (broken(1e60), {}, r"weights of up to 1e\+60; random weights are float32"),
         (gaussian(3, 2), {"radius": 0.0}, r"radius=0\.0 must be a positive number"),
         (gaussian(3, 2), {"radius": -1.0}, r"radius=-1\.0 must be a positive number"),

@@ -16,8 +16,8 @@ from supermask.errors import SupermaskError
 from supermask.models.sequence import from_description
 from supermask.random.weights import RandomWeight
 from theory import ascent
-from theory.budget import shares
-from theory.constructions import layout
+from theory.constructions import random_pair
+from theory.error_budget import per_weight
 from theory.norms import operator_norm
 from theory.target import read_target
 
@@ -35,7 +35,7 @@ def _short_search(monkeypatch):
 def draws(monkeypatch):
     """Count what is drawn: calls for a whole network, and each tensor that is grown from a seed and a name."""
     networks, tensors = [], []
-    grow, grow_all = RandomWeight.grow, layout.grow_all
+    grow, grow_all = RandomWeight.grow, random_pair.grow_all
 
     def counted(weight, seed, name, *rest):
         tensors.append((seed, name, weight))
@@ -46,7 +46,7 @@ def draws(monkeypatch):
         return grow_all(weights, seed)
 
     monkeypatch.setattr(RandomWeight, "grow", counted)
-    monkeypatch.setattr(layout, "grow_all", counted_all)
+    monkeypatch.setattr(random_pair, "grow_all", counted_all)
     return SimpleNamespace(networks=networks, tensors=tensors)
 
 
@@ -212,7 +212,7 @@ def test_a_weight_may_miss_by_what_all_of_its_window_together_may():
     """Errors of that size, all one way on the box and of random signs on the ball, move outputs by half of epsilon."""
     target, generator = filled(nn.Conv2d(2, 3, (3, 2), bias=False)), np.random.default_rng(0)
     read, epsilon, radius = read_target(target, (2, 6, 6)), 0.4, 5.0
-    (on_box,), (on_ball,) = (shares(read, epsilon, radius, norm) for norm in ("linf", "l2"))
+    (on_box,), (on_ball,) = (per_weight(read, epsilon, radius, norm) for norm in ("linf", "l2"))
     assert on_box == pytest.approx(epsilon / 2 / radius / 12, rel=1e-6)
     for _ in range(5):
         halves = on_ball * generator.choice([-1.0, 1.0], (3, 4, 3, 2))
@@ -282,8 +282,8 @@ CNN = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)
         (CNN, {"construction": "linear_diamond"}, "^linear_diamond is for fully connected targets"),
         (CNN, {"construction": "malach"}, "^malach is for fully connected targets"),
         (CNN[:1], {"construction": "convolution"}, "takes images of any size; give input_shape"),
-        (CNN, {"construction": "convolution", "input_shape": (1, 5, 5)}, "takes 8 inputs, and 32 come"),
-        (CNN, {"construction": "convolution", "input_shape": (2, 3, 3)}, "images of 1 channels, and 2x3x3 come"),
+        (CNN, {"construction": "convolution", "input_shape": (1, 5, 5)}, "takes 8 inputs, but gets 32"),
+        (CNN, {"construction": "convolution", "input_shape": (2, 3, 3)}, "images of 1 channels, but gets images of 2"),
         (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), {"construction": "linear_diamond"}, "this one has ReLUs; use relu"),
         (LARGE, {"width": 20}, r"8,002,400,100 weights, more than .*; give grouped=True, or a smaller width"),
         (LARGE, {"width": 20_000, "grouped": True}, r"2,000,100,000 weights, more than .*; give a smaller width"),

@@ -13,7 +13,7 @@ from torch import nn
 
 from theory import ascent
 from theory.certificate import upper_bounds
-from theory.effective import Effective
+from theory.constructions.effective import Effective
 from theory.target import read_target
 
 # `theory` offers the function construct under the name of its module

@@ -9,7 +9,7 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from theory import ascent
-from theory.constructions import layout
+from theory.constructions import random_pair
 from theory.target import read_target
 
 # `theory` offers the function construct under the name of its module
@@ -96,7 +96,7 @@ def test_it_has_only_the_weights_of_the_blocks(name):
 
 
 def test_what_is_too_large_with_dense_first_hops_is_built_without(monkeypatch):
-    monkeypatch.setattr(layout, "MOST_WEIGHTS", 5_000)
+    monkeypatch.setattr(random_pair, "MOST_WEIGHTS", 5_000)
     target = filled(nn.Linear(100, 2, bias=False))
     with pytest.raises(SupermaskError, match=r"has 81,600 weights, more than the 5,000 .*; give grouped=True, or"):
         build(target, (100,), width=8, grouped=False)

@@ -14,7 +14,7 @@ from torch import nn
 from theory import ascent, bounds
 from theory.constructions import malach
 from theory.constructions.malach import choose_closest_pair, choose_closest_product
-from theory.constructions.prune import Choices
+from theory.constructions.prune import PathProblem
 
 # `theory` offers the function construct under the name of its module
 construct = importlib.import_module("theory.build").construct
@@ -48,7 +48,7 @@ def drawn(weights, units, *, scale, seed):
     wanted = generator.uniform(-scale / 2, scale / 2, weights)
     wanted[: weights // 3] *= 0.02
     second = scale * generator.uniform(-1.0, 1.0, (weights, units))
-    return Choices(generator.uniform(0.0, 1.0, units), second, wanted, scale)
+    return PathProblem(generator.uniform(0.0, 1.0, units), second, wanted, scale)
 
 
 CHOICES = {"malach": choose_closest_pair, "malach_products": choose_closest_product}
@@ -65,25 +65,25 @@ CHOICES = {"malach": choose_closest_pair, "malach_products": choose_closest_prod
     seed=st.integers(0, 1000),
 )
 def test_the_path_that_is_chosen_is_the_closest_one(name, weights, units, scale, tolerance, most, seed):
-    choices = drawn(weights, units, scale=scale, seed=seed)
+    problem = drawn(weights, units, scale=scale, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(malach, "MOST_DISTANCES", most)
-        kept, errors = CHOICES[name](choices, tolerance * scale)
-    assert kept.shape == choices.second.shape
+        kept, errors = CHOICES[name](problem, tolerance * scale)
+    assert kept.shape == problem.second.shape
     assert kept.sum(axis=1).max() <= 1
-    for row, wanted in enumerate(choices.wanted):
-        expected = closest_by_hand(name, choices.strength, choices.second[row], wanted, scale)
+    for row, wanted in enumerate(problem.wanted):
+        expected = closest_by_hand(name, problem.strength, problem.second[row], wanted, scale)
         if abs(wanted) <= tolerance * scale:
             expected = None
         assert list(np.flatnonzero(kept[row])) == ([] if expected is None else [expected])
-        reached = 0.0 if expected is None else choices.strength[expected] * choices.second[row, expected]
+        reached = 0.0 if expected is None else problem.strength[expected] * problem.second[row, expected]
         assert errors[row] == pytest.approx(abs(reached - wanted), abs=1e-15)
 
 
 def test_a_weight_whose_closest_path_is_worse_than_none_keeps_none():
-    choices = Choices(np.array([0.9]), np.array([[-1.0], [1.0], [1.0]]), np.array([0.4, 0.1, 0.5]), 1.0)
+    problem = PathProblem(np.array([0.9]), np.array([[-1.0], [1.0], [1.0]]), np.array([0.4, 0.1, 0.5]), 1.0)
     for choose in CHOICES.values():
-        kept, errors = choose(choices, 0.0)
+        kept, errors = choose(problem, 0.0)
         assert kept[:, 0].tolist() == [False, False, True]
         assert errors.tolist() == pytest.approx([0.4, 0.1, 0.4])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from theory.norms import constant_norm, operator_norm, rounding_rate, schur_norm, step_norm, step_rounding
-from theory.target import Layer, Step
+from theory.target import FixedStep, TargetLayer
 
 NORMS = ["l2", "linf"]
 
@@ -31,7 +31,7 @@ def exact_norm(matrix, norm):
 
 
 def convolution(kernel, size, *, stride=(1, 1), dilation=(1, 1)):
-    return Layer(kernel, None, size, stride, dilation, convolutional=True)
+    return TargetLayer(kernel, None, size, stride, dilation, convolutional=True)
 
 
 def matrix_of_layer(layer, kernel):
@@ -91,7 +91,7 @@ def test_a_window_of_one_pixel_has_the_norm_of_its_matrix(stride, norm):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_fully_connected_layer_has_the_norm_of_its_matrix(norm):
-    layer = Layer(noise(3, 5, 1, 1).numpy(), None)
+    layer = TargetLayer(noise(3, 5, 1, 1).numpy(), None)
     exact = exact_norm(layer.kernel[:, :, 0, 0], norm)
     assert exact <= operator_norm(layer, layer.kernel, norm) <= exact * (1.0 + 1e-8)
 
@@ -160,7 +160,7 @@ AVERAGES = {
 @pytest.mark.parametrize("module", AVERAGES.values(), ids=AVERAGES.keys())
 def test_no_average_is_longer_than_its_bound(module, size, norm):
     exact = exact_norm(matrix_of(module, (1, *size)), norm)
-    found = step_norm(Step(module, (3, *size)), norm)
+    found = step_norm(FixedStep(module, (3, *size)), norm)
     assert exact <= found <= 1.5 * exact
     if norm == "linf":
         assert found == pytest.approx(exact, rel=1e-8)
@@ -170,7 +170,7 @@ def test_no_average_is_longer_than_its_bound(module, size, norm):
 @pytest.mark.parametrize("module", [nn.AvgPool2d(2), nn.AvgPool2d(2, divisor_override=1), nn.AdaptiveAvgPool2d(3)])
 def test_averages_that_share_no_pixel_reach_their_bound(module, norm):
     exact = exact_norm(matrix_of(module, (1, 6, 6)), norm)
-    assert step_norm(Step(module, (2, 6, 6)), norm) == pytest.approx(exact, rel=1e-8)
+    assert step_norm(FixedStep(module, (2, 6, 6)), norm) == pytest.approx(exact, rel=1e-8)
 
 
 LARGEST = {
@@ -206,7 +206,7 @@ def furthest_apart(module, shape, norm):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("module", "size", "windows"), LARGEST.values(), ids=LARGEST.keys())
 def test_a_pixel_that_stands_out_moves_every_window_it_is_in_and_no_more(module, size, windows, norm):
-    bound = step_norm(Step(module, (2, *size)), norm)
+    bound = step_norm(FixedStep(module, (2, *size)), norm)
     assert bound == pytest.approx(math.sqrt(windows) if norm == "l2" else 1.0)
     assert furthest_apart(module, (2, *size), norm) == pytest.approx(bound)
 
@@ -228,13 +228,13 @@ def test_no_largest_value_moves_by_more_than_its_bound(window, stride, dilation,
     module, shape = nn.MaxPool2d(window, stride, padding, dilation, ceil_mode=ceil), (1, 13, 14)
     assume(module(torch.zeros(shape)[None]).isfinite().all())
     found = furthest_apart(module, shape, norm)
-    assert found <= step_norm(Step(module, shape), norm) * (1.0 + 1e-12)
+    assert found <= step_norm(FixedStep(module, shape), norm) * (1.0 + 1e-12)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("module", [nn.ReLU(), nn.Flatten(), nn.ZeroPad2d((1, 2, 0, 3))])
 def test_what_only_cuts_off_or_moves_entries_makes_nothing_longer(module, norm):
-    assert step_norm(Step(module, (2, 3, 4)), norm) == 1.0
+    assert step_norm(FixedStep(module, (2, 3, 4)), norm) == 1.0
     assert furthest_apart(module, (2, 3, 4), norm) == pytest.approx(1.0)
 
 
@@ -250,7 +250,7 @@ def test_rounding_of_a_sum_is_bounded_in_any_order():
 
 def test_only_averages_round():
     shape = (2, 4, 4)
-    assert step_rounding(Step(nn.AvgPool2d(4), shape)) >= rounding_rate(17)
-    assert step_rounding(Step(nn.AdaptiveAvgPool2d(1), shape)) >= rounding_rate(17)
+    assert step_rounding(FixedStep(nn.AvgPool2d(4), shape)) >= rounding_rate(17)
+    assert step_rounding(FixedStep(nn.AdaptiveAvgPool2d(1), shape)) >= rounding_rate(17)
     for module in (nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.ZeroPad2d(1)):
-        assert step_rounding(Step(module, shape)) == 0.0
+        assert step_rounding(FixedStep(module, shape)) == 0.0

@@ -6,7 +6,7 @@ from torch import nn
 
 from supermask import models
 from supermask.errors import SupermaskError
-from theory.target import Layer, read_target
+from theory.target import TargetLayer, read_target
 
 
 def noise(*shape, seed=0):
@@ -88,7 +88,8 @@ def test_a_shape_that_is_given_is_taken():
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     assert read_target(flat).input_shape == (12,)
     assert read_target(flat, (3, 2, 2))(noise(4, 3, 2, 2)).shape == (4, 2)
-    assert isinstance(read_target(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 5, 7)).layers[0], Layer)
+    assert read_target(flat, (3, 4))(noise(4, 3, 4)).shape == (4, 2)
+    assert isinstance(read_target(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 5, 7)).layers[0], TargetLayer)
 
 
 CONV = nn.Conv2d(3, 4, 3)
@@ -100,11 +101,14 @@ CONV = nn.Conv2d(3, 4, 3)
         (nn.Sequential(CONV, nn.ReLU()), None, "takes images of any size; give input_shape"),
         (nn.Sequential(CONV, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)), None, "of any size; give input"),
         (nn.Sequential(CONV, nn.Flatten(), nn.Linear(4 * 5, 2)), None, "No square image of up to 512 pixels fits"),
-        (nn.Sequential(CONV), (1, 8, 8), "takes images of 3 channels, and 1x8x8 come"),
-        (nn.Sequential(CONV), (8, 8), "takes images of 3 channels, and 8x8 come"),
-        (nn.Sequential(CONV), (3, 2, 8), "A 3x3 Conv2d of the target gets images of only 2x8"),
-        (nn.Sequential(CONV, nn.MaxPool2d(4)), (3, 4, 4), "A MaxPool2d of the target does not take 4x2x2 images"),
-        (nn.Sequential(nn.Linear(3, 2)), (4,), "takes 3 inputs, and 4 come"),
+        (nn.Sequential(CONV), (1, 8, 8), "The target's 0 takes images of 3 channels, but gets images of 1"),
+        (nn.Sequential(CONV), (8, 8), "0 takes images, but gets 8x8 tensors; images have the shape"),
+        (nn.Sequential(CONV), (3, 2, 8), "0 is a 3x3 Conv2d that does not take 3x2x8 images"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2)), (3, 8, 4), "0 is a 5x5 Conv2d that does not take 3x8x4 images"),
+        (nn.Sequential(CONV, nn.MaxPool2d(4)), (3, 4, 4), "s 1 is a MaxPool2d that does not take 4x2x2 images"),
+        (nn.Sequential(nn.Linear(3, 2)), (4,), "takes 3 inputs, but gets 4"),
+        (nn.Sequential(nn.Linear(3, 2)), (1, 1, 3), "0 takes vectors, but gets images; put an nn.Fl"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), (3, 5), "1 takes 12 inputs, but gets 15"),
         (nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4, 2)), None, "of any size; give input_shape"),
         (nn.Sequential(CONV, nn.AvgPool2d(2, divisor_override=-2)), (3, 4, 4), "1 divides by -2; give a divisor"),
         (
@@ -112,7 +116,7 @@ CONV = nn.Conv2d(3, 4, 3)
             (3, 4, 4),
             "some window of 4x2x2 images is all padding",
         ),
-        (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)), None, "2 takes 5 inputs, and 4 come"),
+        (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2)), None, "2 takes 5 inputs, but gets 4"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_is_refused_in_one_sentence(module, shape, sentence):

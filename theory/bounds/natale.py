@@ -107,7 +107,7 @@ def natale_widths(dimensions: Sequence[int], epsilon: float, density: float, *, 
     )
 )
 def natale_parameters(width: int, kept: int, epsilon: float) -> int:
-    """Return the fewest prunable weights m of which masks that keep k reach the linear d x d targets of norm sqrt(k).
+    """Return the fewest prunable weights m so that masks that keep k reach the linear d x d targets of norm sqrt(k).
 
     Proven: with at least half a chance for each target, C(m, k) <= 2^(m H2(k/m)) masks face a packing of
     (sqrt(k) / (2 epsilon))^(d^2) / 2, so m H2(k/m) >= d^2 log2(sqrt(k) / (2 epsilon)) - 1, which for epsilon < 1/16

@@ -1,4 +1,4 @@
-"""What no target may be, and the sentences that say so."""
+"""Checks that reject unsupported targets, and their messages."""
 
 from operator import index
 from typing import Any
@@ -29,7 +29,7 @@ def check_whole(target: nn.Module) -> None:
     """Refuse a target that has hooks, which no copy would have, or parameters without values.
 
     Raises:
-        SupermaskError: it has, or it is no module.
+        SupermaskError: it has, or it is not a module.
 
     """
     if not isinstance(target, nn.Module):

@@ -1,4 +1,4 @@
-"""The forward pass of a module as steps, each of which uses the result of the one before."""
+"""The forward pass of a module as operations, each of which uses the result of the one before."""
 
 import inspect
 import math
@@ -21,7 +21,7 @@ from theory.chain.modules import is_known
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class TracedOp:
     """One operation of a forward pass.
 
     Attributes:
@@ -34,11 +34,11 @@ class Step:
     module: nn.Module
 
 
-def steps_of(target: nn.Module) -> list[Step]:
+def traced_ops(target: nn.Module) -> list[TracedOp]:
     """Follow the forward pass of a copy of a target, in float64 and eval mode.
 
     Raises:
-        SupermaskError: the forward pass cannot be followed, is no single chain, or calls what is not in `CALLS`.
+        SupermaskError: the forward pass cannot be followed, is not a single chain, or calls what is not in `CALLS`.
 
     """
     # whose functions take no symbols; some releases of torch annotate a tuple of one module
@@ -47,7 +47,7 @@ def steps_of(target: nn.Module) -> list[Step]:
         raise SupermaskError(f"The target is a {type(target).__name__}; give an nn.Sequential of such layers.")
     copy = _copy(target)
     nodes = _path(_trace(tracer, copy))
-    return [_step(copy, before, node, nodes) for before, node in pairwise(nodes)]
+    return [_op(copy, before, node, nodes) for before, node in pairwise(nodes)]
 
 
 class _Tracer(fx.Tracer):
@@ -142,17 +142,17 @@ def _is_batch(node: fx.Node, path: Sequence[fx.Node]) -> bool:
     return first and _is_sizes(source) and source.args[0] in path
 
 
-def _step(root: nn.Module, before: fx.Node, node: fx.Node, path: Sequence[fx.Node]) -> Step:
+def _op(root: nn.Module, before: fx.Node, node: fx.Node, path: Sequence[fx.Node]) -> TracedOp:
     name = _name(node)
     args = [_constant(name, each, path) for each in node.args if each is not before]
     kwargs = {key: _constant(name, each, path) for key, each in node.kwargs.items() if each is not before}
     if node.op == "call_module":
         if args or kwargs:
             raise SupermaskError(f"The target's {name} is called with more than one input; {CHAIN_HINT}.")
-        return Step(name, _module(name, root.get_submodule(name)))
+        return TracedOp(name, _module(name, root.get_submodule(name)))
     if node.target not in CALLS:
         raise SupermaskError(f"The target calls {name}; {refusal(_function(node))}.")
-    return Step(name, _made(name, CALLS[node.target], args, kwargs))
+    return TracedOp(name, _made(name, CALLS[node.target], args, kwargs))
 
 
 def _module(name: str, module: nn.Module) -> nn.Module:

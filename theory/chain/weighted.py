@@ -20,19 +20,18 @@ def linear(name: str, module: nn.Linear, chain: Chain) -> None:
 
 
 def conv(name: str, module: nn.Conv2d, chain: Chain) -> None:
-    """Append a Conv2d without groups, behind a ZeroPad2d where the padding is not the same on both sides."""
+    """Append a Conv2d without groups and without padding, behind a ZeroPad2d where it has some."""
     if module.padding_mode != "zeros":
         mode = module.padding_mode
         raise SupermaskError(f"The target's {name} pads with padding_mode={mode!r}; only 'zeros' can be built.")
     weight, bias = _weight_and_bias(name, module)
     weight = _ungrouped(weight, module.groups)
     outputs, inputs, *kernel = weight.shape
-    padding, after = _padding(name, module, kernel)
-    if padding != after:
-        chain.append(nn.ZeroPad2d((padding[1], after[1], padding[0], after[0])))
-        padding = (0, 0)
+    (top, left), (bottom, right) = _padding(name, module, kernel)
+    if any((top, left, bottom, right)):
+        chain.append(nn.ZeroPad2d((left, right, top, bottom)))
     stride, dilation = pair(name, module.stride), pair(name, module.dilation)
-    plain = nn.Conv2d(inputs, outputs, (kernel[0], kernel[1]), stride, padding, dilation, device="meta")
+    plain = nn.Conv2d(inputs, outputs, (kernel[0], kernel[1]), stride, dilation=dilation, device="meta")
     chain.append(_filled(plain, weight, bias))
 
 
@@ -52,6 +51,7 @@ def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
 def _ungrouped(weight: Tensor, groups: int) -> Tensor:
     """Return (outputs, inputs / groups, ...) as (outputs, inputs, ...), zero between the groups."""
     outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    # every construction reads dense kernels; a weight of zero is met by no path
     full = weight.new_zeros(weight.shape[0], inputs * groups, *weight.shape[2:])
     for group in range(groups):
         rows, columns = group * outputs, group * inputs
@@ -90,7 +90,7 @@ def batch_norm(takes: type[nn.Linear] | type[nn.Conv2d]) -> Callable[[str, Any, 
 def _fold(name: str, norm: Any, layer: Any) -> None:
     units = len(layer.weight)
     if units != norm.num_features:
-        raise SupermaskError(f"The target's {name} takes {norm.num_features} inputs, and {units} come to it.")
+        raise SupermaskError(f"The target's {name} takes {norm.num_features} inputs, but gets {units}.")
     mean, variance, scale, shift = (
         _optional(f"{name}.{each}", getattr(norm, each)) for each in ("running_mean", "running_var", "weight", "bias")
     )

@@ -7,17 +7,15 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from supermask import data
 from supermask.cli.options import DATA_SETS, Common
-from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.models import InputShape
 from theory.build import Built, construct
-from theory.cli.compare import check_takes, compare, largest_norm
+from theory.cli.compare import check_takes, compare, images_of, largest_norm
 from theory.cli.plot import plot_errors
-from theory.cli.report import Report, layer_reports
-from theory.cli.targets import Architecture, Trained, trained
+from theory.cli.report import ConstructionReport, layer_reports
+from theory.cli.targets import Architecture, TargetNetwork, target_network
 from theory.norms import Norm
 
 
@@ -33,8 +31,9 @@ class Construct(Common):
     name as supermask train --help lists them, which is then freshly initialised from --seed."""
 
     model: str | None = None
-    """Network that the file is of; by default a fully connected ReLU network, whose layers the file has in order.
-    Where the file's names differ from the model's, layers are matched in their order; biases may be missing."""
+    """Model whose weights the file holds; by default a fully connected ReLU network, whose layers the file has in
+    their order. Where the file's names differ from the model's, layers are matched in their order; biases may be
+    missing."""
 
     model_width: float | None = None
     """Factor on the hidden widths of the model; by default 1, or that of the run folder."""
@@ -56,16 +55,16 @@ class Construct(Common):
     """Hidden units per input of each target layer; by default as many as epsilon wants, with probability 0.99."""
 
     radius: float | None = None
-    """Of the ball of inputs; by default the largest norm of the training images of --data, 1 without."""
+    """Radius of the input ball; by default the largest norm of the training images of --data, 1 without."""
 
     norm: Norm = "l2"
-    """Of inputs and outputs: l2 (Euclidean) or linf (the largest entry; the ball is then a box)."""
+    """Norm of inputs and outputs: l2 (Euclidean) or linf (the largest entry; the ball is then a box)."""
 
     both_halves: bool = False
     """Give paths to negative inputs also behind a ReLU, as the theorem does; they change nothing there."""
 
     grouped: bool = False
-    """Leave out the weights of the first hops that are pruned in any case: less memory for large targets."""
+    """Leave out the weights of the first hops that are always pruned: less memory for large targets."""
 
     data: Annotated[
         str | None,
@@ -76,7 +75,7 @@ class Construct(Common):
     """How the target takes pixels: normalized as supermask train does, or raw in [0, 1]."""
 
     seed: int = 0
-    """Of the random network; of the target too where it is a model's name."""
+    """Seed of the random network, and of the target where it is a model's name."""
 
     device: str = "cpu"
     """Where to compute: only the cpu."""
@@ -87,21 +86,22 @@ class Construct(Common):
     def __call__(self) -> None:
         """Build the ticket, and show how good it is."""
         self._check()
-        images = self._images()
-        said = Architecture(self.model, self.model_width, self.input_shape, self.classes)
-        target = trained(self.target, said, seed=self.seed, data_set=images, data_folder=self.data_folder)
+        images = None if self.data is None else images_of(self.data, self.data_folder, raw=self.pixels == "raw")
+        given = Architecture(self.model, self.model_width, self.input_shape, self.classes)
+        target = target_network(self.target, given, seed=self.seed, data_set=images, data_folder=self.data_folder)
         if images is not None:
             check_takes(target, images)
         out = self._folder(target)
         began = monotonic()
-        built = self._build(target, self._radius(images))
+        radius = largest_norm(images, self.norm) if self.radius is None else self.radius
+        built = self._build(target, radius)
         seconds = monotonic() - began
         found = compare(target.network, built, images) if images is not None else None
         ticket = replace(built.ticket, provenance={**built.ticket.provenance, **self._made(target)})
         path = out / "network.ticket"
-        layers = layer_reports(target, built)
+        layers = layer_reports(built)
         ticket.save(path)
-        report = Report(target.name, built, layers, found, path.stat().st_size, seconds)
+        report = ConstructionReport(target.name, built, layers, found, path.stat().st_size, seconds)
         plot_errors(built, layers, out / "errors.png", f"{target.name} by {self.construction}")
         write_json(out / "construction.json", {"options": self._options(), **report.values()})
         print(report.text(self.construction, self.seed, self.data))
@@ -114,26 +114,14 @@ class Construct(Common):
             raise SupermaskError(f"--hidden {self.hidden} is too small; give at least one hidden unit per input.")
         replace(self, device="cpu").prepare()
 
-    def _images(self) -> DataSet | None:
-        """Return the data set with its pixels as the target takes them, all its training images together."""
-        if self.data is None:
-            return None
-        found = data.load(self.data, folder=self.data_folder, validation=0)
-        return found.raw() if self.pixels == "raw" else found
-
-    def _radius(self, images: DataSet | None) -> float:
-        if self.radius is not None:
-            return self.radius
-        return 1.0 if images is None else largest_norm(images, self.norm)
-
-    def _folder(self, target: Trained) -> Path:
+    def _folder(self, target: TargetNetwork) -> Path:
         name = f"construct-{target.slug}-{self.construction}-epsilon{self.epsilon:g}-seed{self.seed}"
         out = make_folder(self.out or Path("runs", name))
         if (out / "config.json").exists():
             raise RunError(f"{out} holds a run; give another --out.")
         return out
 
-    def _build(self, target: Trained, radius: float) -> Built:
+    def _build(self, target: TargetNetwork, radius: float) -> Built:
         return construct(
             target.network,
             self.epsilon,
@@ -147,8 +135,8 @@ class Construct(Common):
             input_shape=target.input_shape,
         )
 
-    def _made(self, target: Trained) -> dict[str, str]:
-        """Return what the ticket says besides, for `supermask evaluate`."""
+    def _made(self, target: TargetNetwork) -> dict[str, str]:
+        """Return what `supermask evaluate` reads from the ticket: the target, its pixels and its data set."""
         return {"target": target.name, "pixels": self.pixels, **({"data": self.data} if self.data else {})}
 
     def _options(self) -> dict[str, object]:

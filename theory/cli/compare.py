@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from supermask import data
 from supermask.data import DataSet, Examples
 from supermask.errors import SupermaskError
 from theory import Built
 from theory.ascent import norms
-from theory.cli.targets import Trained
+from theory.cli.targets import TargetNetwork
 from theory.norms import Norm
 from theory.target import Shape
 
@@ -20,7 +22,7 @@ BATCH = 200
 
 
 @dataclass(frozen=True)
-class Comparison:
+class NetworkComparison:
     """A target and its ticket on the test set.
 
     Attributes:
@@ -43,7 +45,13 @@ class Comparison:
     within: bool
 
 
-def compare(target: nn.Module, built: Built, data_set: DataSet) -> Comparison:
+def images_of(name: str, folder: Path | None, *, raw: bool) -> DataSet:
+    """Return a data set with its pixels as the target takes them, all its training images together."""
+    found = data.load(name, folder=folder, validation=0)
+    return found.raw() if raw else found
+
+
+def compare(target: nn.Module, built: Built, data_set: DataSet) -> NetworkComparison:
     """Run both networks in float64 on the test set, with a progress bar where standard error is a terminal."""
     certificate, examples = built.certificate, data_set.test()
     target_correct = correct = disagreements = outside = 0
@@ -58,16 +66,18 @@ def compare(target: nn.Module, built: Built, data_set: DataSet) -> Comparison:
             largest = max(largest, float(norms(wanted - found, certificate.norm).max()))
             bar.update(len(labels))
     within = largest <= built.epsilon
-    return Comparison(len(examples), target_correct, correct, disagreements, outside, largest, within)
+    return NetworkComparison(len(examples), target_correct, correct, disagreements, outside, largest, within)
 
 
-def largest_norm(data_set: DataSet, norm: Norm) -> float:
-    """Return the largest norm of the training images, as a network gets them."""
+def largest_norm(data_set: DataSet | None, norm: Norm) -> float:
+    """Return the largest norm of the training images, as a network gets them; 1 without a data set."""
+    if data_set is None:
+        return 1.0
     return max(float(norms(inputs, norm).max()) for inputs, _ in _batches(data_set, data_set.train))
 
 
 @torch.no_grad()
-def check_takes(target: Trained, data_set: DataSet) -> None:
+def check_takes(target: TargetNetwork, data_set: DataSet) -> None:
     """Refuse a target that is for other images, or other classes.
 
     Raises:

@@ -12,6 +12,7 @@ from theory.cli.report import LayerReport
 from theory.target import Matrix
 
 BINS = 60
+"""Of the histograms, which span up to 16 decades: about four to a decade."""
 
 
 def plot_errors(built: Built, layers: Sequence[LayerReport], path: Path, title: str) -> None:

@@ -10,10 +10,8 @@ import numpy as np
 from supermask.report import table
 from supermask.versions import commit, machine, versions
 from theory import Built
-from theory.budget import shares
-from theory.cli.compare import Comparison
-from theory.cli.targets import Trained
-from theory.target import Layer, Matrix, read_target
+from theory.cli.compare import NetworkComparison
+from theory.target import Matrix, TargetLayer
 
 
 @dataclass(frozen=True)
@@ -42,16 +40,14 @@ class LayerReport:
     largest: float
 
 
-def layer_reports(target: Trained, built: Built) -> list[LayerReport]:
+def layer_reports(built: Built) -> list[LayerReport]:
     """Return a report for each layer of the target."""
-    read, certificate = read_target(target.network, target.input_shape), built.certificate
-    allowed = shares(read, built.epsilon, certificate.radius, certificate.norm)
     kept = [counts.kept for counts in built.counts]
-    layers = zip(read.layers, built.widths, kept, allowed, built.errors, strict=True)
+    layers = zip(built.target.layers, built.widths, kept, built.tolerances, built.errors, strict=True)
     return [_layer(*each) for each in layers]
 
 
-def _layer(layer: Layer, width: int, kept: int, share: float, errors: Matrix) -> LayerReport:
+def _layer(layer: TargetLayer, width: int, kept: int, share: float, errors: Matrix) -> LayerReport:
     sizes = layer.kernel.shape if layer.convolutional else layer.kernel.shape[:2]
     shape = "x".join(map(str, sizes)) + (" + bias" if layer.bias is not None else "")
     above, median = int((errors > share).sum()), float(np.median(errors))
@@ -59,7 +55,7 @@ def _layer(layer: Layer, width: int, kept: int, share: float, errors: Matrix) ->
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class ConstructionReport:
     """All that was measured.
 
     Attributes:
@@ -75,7 +71,7 @@ class Report:
     target: str
     built: Built
     layers: list[LayerReport]
-    comparison: Comparison | None
+    comparison: NetworkComparison | None
     size: int
     seconds: float
 

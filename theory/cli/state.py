@@ -107,7 +107,7 @@ def _linear(name: str, tensors: Mapping[str, Tensor], path: Path) -> nn.Linear:
     return linear
 
 
-def fit(state: State, network: nn.Module, path: Path, model: str) -> nn.Module:
+def load_into(state: State, network: nn.Module, path: Path, model: str) -> nn.Module:
     """Put a state dict into a network of float64: layer by layer by name, or in their order where names differ.
 
     Args:

@@ -12,18 +12,18 @@ from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.files import read_json
 from supermask.models import InputShape
-from theory.cli.state import fit, fully_connected, read_state
+from theory.cli.state import fully_connected, load_into, read_state
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What was said of the target's network; None where nothing was.
+    """Options of the target's network that the user gave; None where one was not given.
 
     Attributes:
         model: a name that `supermask.models.build` takes.
         width: factor on its hidden widths.
-        input_shape: of its images.
-        classes: of its outputs.
+        input_shape: channels, height and width of its images.
+        classes: number of its outputs.
 
     """
 
@@ -33,7 +33,7 @@ class Architecture:
     classes: int | None = None
 
     def for_data(self, data_set: DataSet | None) -> "Architecture":
-        """Return what a network for a data set has besides, where it was not said."""
+        """Return these options with the image shape and the classes of a data set where they were not given."""
         if data_set is None:
             return self
         shape, classes = self.input_shape or data_set.input_shape, self.classes or data_set.classes
@@ -44,7 +44,7 @@ class Architecture:
         assert self.model is not None
         classes = 10 if self.classes is None else self.classes
         width = 1.0 if self.width is None else self.width
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it is
             torch.manual_seed(seed)
             network = models.build(self.model, input_shape=self.input_shape, classes=classes, width=width)
         return network.double().eval()
@@ -57,8 +57,8 @@ class Architecture:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A target.
+class TargetNetwork:
+    """A target network, ready to be read.
 
     Attributes:
         name: to show, without its folder.
@@ -74,16 +74,16 @@ class Trained:
     input_shape: InputShape | None
 
 
-def trained(
+def target_network(
     target: str, given: Architecture, *, seed: int, data_set: DataSet | None, data_folder: Path | None
-) -> Trained:
+) -> TargetNetwork:
     """Return the target of a name.
 
     Args:
         target: a model's name, a file of a state dict, or the folder of a run of `supermask train`.
-        given: what the user says of its network.
+        given: options of its network.
         seed: of the weights of a model that is built by its name.
-        data_set: that it is for, if there is one.
+        data_set: the one that it classifies, if there is one.
         data_folder: where the data sets lie, for the data set of a run folder.
 
     Raises:
@@ -103,17 +103,17 @@ def trained(
         return _fitted(path, path.name, slug, given.for_data(data_set))
     if given.width is not None or given.classes is not None:
         raise SupermaskError(f"--model-width and --classes need --model, the network that {path} is of.")
-    return Trained(path.name, slug, fully_connected(read_state(path), path), given.input_shape)
+    return TargetNetwork(path.name, slug, fully_connected(read_state(path), path), given.input_shape)
 
 
-def _fresh(name: str, given: Architecture, seed: int) -> Trained:
+def _fresh(name: str, given: Architecture, seed: int) -> TargetNetwork:
     if given.model not in (None, name):
         raise SupermaskError(f"--target {name} is a model by itself; leave out --model {given.model}.")
     architecture = replace(given, model=name)
-    return Trained(name, name.replace(":", "-"), architecture.build(seed), architecture.images)
+    return TargetNetwork(name, name.replace(":", "-"), architecture.build(seed), architecture.images)
 
 
-def _of_run(folder: Path, given: Architecture, data_folder: Path | None) -> Trained:
+def _of_run(folder: Path, given: Architecture, data_folder: Path | None) -> TargetNetwork:
     """Return the network of a run of `supermask train`, which is as its settings say."""
     path = folder / "network.safetensors"
     if not path.exists():
@@ -130,7 +130,7 @@ def _of_run(folder: Path, given: Architecture, data_folder: Path | None) -> Trai
     return _fitted(path, folder.resolve().name, folder.resolve().name, replace(said, **spoken))
 
 
-def _fitted(path: Path, name: str, slug: str, architecture: Architecture) -> Trained:
+def _fitted(path: Path, name: str, slug: str, architecture: Architecture) -> TargetNetwork:
     network = architecture.build(seed=0)  # whose weights are all replaced
-    fit(read_state(path), network, path, str(architecture.model))
-    return Trained(name, slug, network, architecture.images)
+    load_into(read_state(path), network, path, str(architecture.model))
+    return TargetNetwork(name, slug, network, architecture.images)

@@ -6,9 +6,9 @@ from types import MappingProxyType
 
 from supermask.errors import SupermaskError
 from theory.constructions.malach import choose_closest_pair, choose_closest_product, pair_width, product_width
-from theory.constructions.prune import Choose
+from theory.constructions.prune import PathChooser
 from theory.constructions.subset_sums import choose_subsets, subset_width
-from theory.target import Layer, Target
+from theory.target import Target, TargetLayer
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Construction:
 
     name: str
     source: str
-    choose: Choose = choose_subsets
-    width: Callable[[Layer, float, int], int] = subset_width
+    choose: PathChooser = choose_subsets
+    width: Callable[[TargetLayer, float, int], int] = subset_width
     relu: bool = True
     convolutions: bool = False
 
@@ -46,7 +46,7 @@ class Construction:
         if not self.relu and any(layer.relu for layer in target.layers):
             raise SupermaskError(f"{self.name} is for linear targets, and this one has ReLUs; use relu_diamond.")
 
-    def halves(self, layer: Layer, *, both: bool) -> tuple[int, ...]:
+    def halves(self, layer: TargetLayer, *, both: bool) -> tuple[int, ...]:
         """Return the signs of a layer's inputs that have paths of their own, 0 where one path serves both.
 
         Args:

@@ -7,13 +7,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.constructions.layout import Mask, RandomPair
-from theory.effective import Paths
+from theory.constructions.random_pair import Mask, Paths, RandomPair
 from theory.target import Matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Choices:
+class PathProblem:
     """Weights of the target that want paths, each from the same hidden units.
 
     Attributes:
@@ -35,10 +34,10 @@ class Choices:
         return self.second * self.strength
 
 
-class Choose(Protocol):
+class PathChooser(Protocol):
     """A way to meet weights by paths."""
 
-    def __call__(self, choices: Choices, tolerance: float) -> tuple[Mask, Matrix]:
+    def __call__(self, problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix]:
         """Return which paths stay, bool (weights, units), and how far each weight is missed, float64 (weights,)."""
 
 
@@ -61,13 +60,13 @@ class Pruned:
 def prune_pair(
     pair: RandomPair,
     paths: Paths,
-    choose: Choose,
+    choose: PathChooser,
     *,
     halves: Sequence[int],
     tolerance: float,
     advance: Callable[[int], object],
 ) -> Pruned:
-    """Choose the paths of one layer.
+    """PathChooser the paths of one layer.
 
     Args:
         pair: the two random layers.
@@ -76,7 +75,7 @@ def prune_pair(
         halves: signs of the input that are served: (1, -1) for any input, (1,) where inputs are not negative, (0,) in
             a linear network, where one path serves both.
         tolerance: error of a weight that is small enough.
-        advance: is told of so many weights more that are met.
+        advance: called with the number of weights just processed.
 
     """
     layer = pair.layer
@@ -86,16 +85,18 @@ def prune_pair(
         of_bias = column == layer.inputs
         for half in _halves(halves, of_bias=of_bias):
             units, strength = _serving(paths.hop[column], half)
-            hops = paths.second[:, column, units].astype(np.float64)  # (outputs, units, taps)
+            # (outputs, units, taps), a column at a time: all in float64 would double the memory of the random network
+            hops = paths.second[:, column, units].astype(np.float64)
             if of_bias:
-                choices = Choices(strength.repeat(layer.taps), _flat(hops), layer.offset, pair.scale)
-                kept, missed = choose(choices, tolerance)
+                problem = PathProblem(strength.repeat(layer.taps), _flat(hops), layer.offset, pair.scale)
+                kept, missed = choose(problem, tolerance)
                 second[:, column, units] = kept.reshape(hops.shape)
                 errors[:, column, 0] = missed
             else:
                 wanted = layer.kernel[:, column].reshape(-1) * (half or 1)
-                choices = Choices(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
-                kept, missed = choose(choices, tolerance)
+                problem = PathProblem(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
+                kept, missed = choose(problem, tolerance)
+                # the halves have units of their own, and a weight misses by the worse of the two
                 second[:, column, units] |= kept.reshape(layer.outputs, layer.taps, -1).swapaxes(1, 2)
                 errors[:, column] = np.maximum(errors[:, column], missed.reshape(layer.outputs, -1))
             advance(len(missed))

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from theory.constructions.layout import Mask
-from theory.constructions.prune import Choices
+from theory.constructions.prune import PathProblem
+from theory.constructions.random_pair import Mask
 from theory.subset_sum import solve
-from theory.target import Layer, Matrix
+from theory.target import Matrix, TargetLayer
 
 MOST_ITEMS = 32
 """Items that one subset sum is given at most: 2^16 half-sums."""
@@ -18,16 +18,16 @@ SHIFT = 8
 """Paths from one window to the next, for the few weights that the first does not meet."""
 
 
-def choose_subsets(choices: Choices, tolerance: float) -> tuple[Mask, Matrix]:
+def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix]:
     """Meet each weight by a subset of its paths that is good enough, or the best that is found.
 
     Few paths at first, more of them where a weight misses its share. Where even MOST_ITEMS paths do not meet it, each
     next window of as many is tried, with other paths added so that what is left lies amid the window's subset sums.
     """
-    items, wanted = choices.items, choices.wanted
+    items, wanted = problem.items, problem.wanted
     chosen, errors = np.zeros(items.shape, np.bool_), np.abs(wanted)
     for window in _windows(items, tolerance):
-        left = np.flatnonzero(errors > tolerance)
+        left = np.flatnonzero(errors > tolerance)  # the others have few paths, and so a small ticket
         if not len(left):
             break
         tried = items[left]
@@ -36,12 +36,12 @@ def choose_subsets(choices: Choices, tolerance: float) -> tuple[Mask, Matrix]:
         solution = solve(tried[:, window], rest)
         mask[:, window] = solution.mask
         missed = np.abs(np.where(mask, tried, 0.0).sum(axis=1) - wanted[left])
-        better = missed < errors[left]
+        better = missed < errors[left]  # a later window may do worse than an earlier one
         chosen[left[better]], errors[left[better]] = mask[better], missed[better]
     return chosen, errors
 
 
-def subset_width(layer: Layer, error: float, halves: int) -> int:
+def subset_width(layer: TargetLayer, error: float, halves: int) -> int:
     """Return hidden units per input with which all blocks have items enough with probability 0.99.
 
     The best of 2^n subset sums misses by about 2^-n, and the worst of N by N times as much (measured: `theory.laws`
@@ -88,5 +88,5 @@ def _base(items: Matrix, wanted: Matrix, window: slice) -> Mask:
     for unit in [*range(window.start), *range(window.stop, items.shape[1])]:
         nearer = np.abs(rest - items[:, unit]) < np.abs(rest)
         base[:, unit] = nearer
-        rest = rest - np.where(nearer, items[:, unit], 0.0)
+        rest = rest - np.where(nearer, items[:, unit], 0.0)  # greedy: only the window is searched exactly
     return base

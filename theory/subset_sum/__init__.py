@@ -21,7 +21,7 @@ SOLVERS: dict[str, Callable[..., Answer]] = {
 
 
 def solve(coefficients: object, targets: object, *, solver: str = "meet_in_the_middle", **options: object) -> Solution:
-    """Choose for each problem of a batch the subset of the coefficients whose sum is closest to the target.
+    """PathChooser for each problem of a batch the subset of the coefficients whose sum is closest to the target.
 
     Args:
         coefficients: (batch, n), float32 or float64, a NumPy array or a torch tensor on any device; n is at least 1,

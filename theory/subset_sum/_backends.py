@@ -20,8 +20,8 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a backend says: the values of the variables (None where it found none), their objective, and its status."""
+class SolverResult:
+    """What a backend returns: the values of the variables (None where it found none), their objective, its status."""
 
     values: list[float] | None
     objective: float
@@ -40,8 +40,8 @@ class Solver:
     """How to make PuLP's solver for a time limit in seconds (None for no limit).
 
     Attributes:
-        first: the one whose word is taken.
-        rescue: another for programs that crash the first, or None; what it finds is never called proven.
+        first: the one whose result is used.
+        rescue: another for programs that crash the first, or None; its results never count as proven.
 
     """
 
@@ -63,7 +63,7 @@ def backend_solver(backend: str) -> Solver:
     raise SupermaskError(f"There is no backend {backend!r}; the backends are highs and cbc.")
 
 
-def run(program: Any, variables: list[Any], solver: Solver, seconds: float | None) -> Outcome:
+def run(program: Any, variables: list[Any], solver: Solver, seconds: float | None) -> SolverResult:
     """Solve a program. A search that was cut short is not proven, whatever status PuLP gives it.
 
     Raises:
@@ -82,7 +82,7 @@ def run(program: Any, variables: list[Any], solver: Solver, seconds: float | Non
         raise failure from None
 
 
-def _run(program: Any, variables: list[Any], solver: Any) -> Outcome:
+def _run(program: Any, variables: list[Any], solver: Any) -> SolverResult:
     with tempfile.TemporaryDirectory() as folder:
         solver.tmpDir = folder  # what a crash leaves behind goes with it
         result = program.solve(solver)
@@ -91,9 +91,9 @@ def _run(program: Any, variables: list[Any], solver: Any) -> Outcome:
     else:  # PuLP 4
         status, found = int(result.status), result.has_solution
     if not found:
-        return Outcome(None, math.inf, proven=False)
+        return SolverResult(None, math.inf, proven=False)
     values = [variable.value() or 0.0 for variable in variables]  # None where the program does not mention it
-    return Outcome(values, float(pulp.value(program.objective)), proven=status == 1)
+    return SolverResult(values, float(pulp.value(program.objective)), proven=status == 1)
 
 
 def _highs() -> Solver:

@@ -14,7 +14,7 @@ _SCALE = 10  # the largest coefficient becomes 2^9 to 2^10: an error of 1e-9 of 
 
 
 @dataclass(frozen=True)
-class Row:
+class ScaledProblem:
     """One problem in the solver's unit: its coefficients (n,), and the interval that its sum is wanted in.
 
     The target is moved to the nearest sum that is in reach, which changes no answer. The unit is a power of two, so
@@ -26,7 +26,7 @@ class Row:
     upper: float
 
     @classmethod
-    def of(cls, coefficients: Floats, target: float, slack: float) -> "Row":
+    def of(cls, coefficients: Floats, target: float, slack: float) -> "ScaledProblem":
         """Scale the sums that are wanted, target - slack to target + slack."""
         reach = np.minimum(coefficients, 0).sum(), np.maximum(coefficients, 0).sum()
         exponent = _SCALE - int(np.frexp(np.abs(coefficients).max())[1])
@@ -34,7 +34,7 @@ class Row:
         return cls(np.ldexp(coefficients, exponent), float(lower), float(upper))
 
 
-def build(row: Row, objective: Objective, excluded: list[Mask]) -> tuple[Any, list[Any]]:
+def build(row: ScaledProblem, objective: Objective, excluded: list[Mask]) -> tuple[Any, list[Any]]:
     """Return the program and its n binary variables; masks in `excluded` are not allowed."""
     program = pulp.LpProblem("subset_sum", pulp.LpMinimize)
     chosen = [add_variable(program, f"x{i}", cat="Binary") for i in range(len(row.coefficients))]

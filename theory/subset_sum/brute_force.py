@@ -23,7 +23,7 @@ def brute_force(problem: Problem) -> Answer:
             f"brute_force takes n up to {MOST}, not {problem.n}: it would compare 2^{problem.n} subsets of each "
             "problem; use meet_in_the_middle."
         )
-    best = np.zeros(problem.batch, np.int64)
+    best = np.zeros(problem.batch, np.int64)  # the number whose binary digits are the mask
     for row in range(problem.batch):
         sums = np.zeros(1)
         for coefficient in problem.coefficients[row]:

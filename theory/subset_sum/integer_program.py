@@ -10,7 +10,7 @@ from tqdm import tqdm
 from supermask.errors import SupermaskError
 from theory.subset_sum import _backends
 from theory.subset_sum._backends import Backend
-from theory.subset_sum._program import Row, build
+from theory.subset_sum._program import ScaledProblem, build
 from theory.subset_sum.objectives import FewestTerms, FixedTerms, Objective, SmallestError
 from theory.subset_sum.problem import Answer, Floats, Mask, Problem
 
@@ -82,17 +82,17 @@ class _Search:
             slack = self.objective.max_error
             if not self._in_reach(coefficients, target):
                 return fallback, False
-        row = Row.of(coefficients, target, slack)
+        row = ScaledProblem.of(coefficients, target, slack)
         end = time.monotonic() + self.seconds
         excluded: list[Mask] = []
         while len(excluded) <= _MOST_EXCLUDED and (left := end - time.monotonic()) > 0:
             program, chosen = build(row, self.objective, excluded)
-            outcome = _backends.run(program, chosen, self.solver, left if math.isfinite(left) else None)
-            if outcome.values is None:
+            result = _backends.run(program, chosen, self.solver, left if math.isfinite(left) else None)
+            if result.values is None:
                 break
-            mask = np.array(outcome.values) > 0.5
+            mask = np.array(result.values) > 0.5
             if self._allows(coefficients, target, mask):
-                return mask, outcome.proven and self._as_good(row, mask, outcome.objective)
+                return mask, result.proven and self._as_good(row, mask, result.objective)
             excluded.append(mask)
         return fallback, False
 
@@ -106,7 +106,7 @@ class _Search:
         between = coefficients[negative].sum() < target < coefficients[positive].sum()
         return between or any(self._allows(coefficients, target, mask) for mask in (negative, positive))
 
-    def _as_good(self, row: Row, mask: Mask, claimed: float) -> bool:
+    def _as_good(self, row: ScaledProblem, mask: Mask, claimed: float) -> bool:
         """Return whether a mask reaches, when recomputed, the objective that the solver claims for it."""
         if isinstance(self.objective, FewestTerms):
             return bool(mask.sum() < claimed + 0.5)

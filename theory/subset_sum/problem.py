@@ -60,7 +60,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a solver says: a mask (batch, n), and which masks it holds for optimal (batch,)."""
+    """What a solver returns: a mask (batch, n), and whether it claims each row to be optimal (batch,)."""
 
     mask: Mask
     optimal: NDArray[np.bool_]

@@ -23,7 +23,7 @@ def test_no_gap_is_allowed():
 @pytest.mark.parametrize("objective", [SmallestError(), FewestTerms(10.0), FixedTerms(2)])
 def test_a_lying_backend_is_found_out(objective, monkeypatch):
     """It calls its last two coefficients a perfect answer."""
-    lie = _backends.Outcome([0.0, 0.0, 1.0, 1.0], objective=0.0, proven=True)
+    lie = _backends.SolverResult([0.0, 0.0, 1.0, 1.0], objective=0.0, proven=True)
     monkeypatch.setattr(_backends, "run", lambda *_: lie)
     solution = _program("highs", objective=objective)
     assert solution.mask.tolist() == [[False, False, True, True]]
@@ -45,8 +45,8 @@ def test_a_lying_backend_is_found_out(objective, monkeypatch):
 def test_the_status_of_both_versions_of_pulp(result, sol_status, proven, found):
     program = SimpleNamespace(solve=lambda _: result, sol_status=sol_status, objective=2.0)
     variables = [SimpleNamespace(value=lambda: 1.0), SimpleNamespace(value=lambda: None)]
-    outcome = _backends.run(program, variables, _backends.Solver(lambda _: SimpleNamespace()), None)
-    assert (outcome.proven, outcome.values) == (proven, [1.0, 0.0] if found else None)
+    result = _backends.run(program, variables, _backends.Solver(lambda _: SimpleNamespace()), None)
+    assert (result.proven, result.values) == (proven, [1.0, 0.0] if found else None)
 
 
 def test_a_crash_is_rescued_but_not_believed():
@@ -59,8 +59,8 @@ def test_a_crash_is_rescued_but_not_believed():
         return 1
 
     program = SimpleNamespace(solve=solve_with, sol_status=1, objective=0.0)
-    outcome = _backends.run(program, [], _backends.Solver(make("first"), make("second")), None)
-    assert (outcome.values, outcome.proven) == ([], False)
+    result = _backends.run(program, [], _backends.Solver(make("first"), make("second")), None)
+    assert (result.values, result.proven) == ([], False)
     with pytest.raises(SupermaskError, match="failed: crashed; try the other backend"):
         _backends.run(program, [], _backends.Solver(make("first")), None)
 

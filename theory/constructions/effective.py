@@ -8,23 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from theory.target import Layer, Matrix, Target
-
-
-@dataclass(frozen=True, eq=False)
-class Paths:
-    """The paths through a pair of random layers: hidden units in blocks, one block per input and one for the bias.
-
-    Attributes:
-        hop: what each unit makes of the one input that it reads, float64 (columns, width); the last column is that of
-            the bias, where there is one.
-        second: what each output reads of it, (outputs, columns, width, taps), float32 in a random network that is still
-            to be pruned and float64 in the masked one.
-
-    """
-
-    hop: Matrix
-    second: NDArray[np.floating]
+from theory.constructions.random_pair import Paths
+from theory.target import Matrix, Target, TargetLayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +33,7 @@ class Effective:
     offset_mass: Matrix
     terms: int
 
-    def __call__(self, layer: Layer, x: Tensor) -> Tensor:
+    def __call__(self, layer: TargetLayer, x: Tensor) -> Tensor:
         """Return P * x+ - N * x- + c for a layer of this geometry."""
         if self.negative is None:
             return layer.affine(x, self.positive, self.offset)
@@ -56,7 +41,7 @@ class Effective:
         return layer.affine(torch.cat([x.relu(), (-x).relu()], dim=1), both, self.offset)
 
 
-def effective(layer: Layer, paths: Paths, *, relu: bool) -> Effective:
+def effective(layer: TargetLayer, paths: Paths, *, relu: bool) -> Effective:
     """Return what masked paths compute.
 
     Args:
@@ -71,7 +56,7 @@ def effective(layer: Layer, paths: Paths, *, relu: bool) -> Effective:
     if layer.signed:  # without a ReLU one path serves both signs
         negative = _sums(layer, second, np.minimum(hop, 0.0))[0] if relu else positive
     mass, offset_mass = _sums(layer, second, np.abs(hop), sizes=True)
-    terms = max(int(np.count_nonzero(hops)) for hops in second)
+    terms = max(int(np.count_nonzero(hops)) for hops in second)  # output by output, as in `_sums`
     return Effective(positive, negative, offset, mass, offset_mass, terms)
 
 
@@ -86,7 +71,9 @@ def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tens
     return x
 
 
-def _sums(layer: Layer, second: NDArray[np.floating], hop: Matrix, *, sizes: bool = False) -> tuple[Matrix, Matrix]:
+def _sums(
+    layer: TargetLayer, second: NDArray[np.floating], hop: Matrix, *, sizes: bool = False
+) -> tuple[Matrix, Matrix]:
     """Return the kernel and the offset that paths of these strengths, or their sizes, add up to."""
     sums = np.empty((layer.outputs, len(hop), layer.taps))
     for output, hops in enumerate(second):  # one by one: sizes of all at once would double the memory

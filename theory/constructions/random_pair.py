@@ -4,7 +4,7 @@ Each input of a target layer, and its bias, has a block of `width` hidden units 
 shared by all outputs, the second hop is private to each (Pensia et al. 2020, proof of theorem 1). In a convolution the
 units are channels, the first hop is 1 by 1 and the second has the target's window (da Cunha et al. 2022).
 
-A dense first hop is a full random matrix, of which the mask leaves the blocks; the bias's block stands on random
+A dense first hop is a full random matrix, and the mask keeps only its blocks; the bias's block stands on random
 biases. A grouped first hop has only the blocks, as a grouped convolution, for targets whose full matrices would not fit
 into memory; the bias's block stands on an input that is constant 1.
 """
@@ -20,13 +20,28 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.random.distributions import Fans, Uniform
 from supermask.random.weights import RandomWeight, grow_all
-from theory.effective import Paths
-from theory.target import Layer, Matrix, Target
+from theory.target import Matrix, Target, TargetLayer
 
 Mask = NDArray[np.bool_]
 
 MOST_WEIGHTS = 2**30
 """Random weights of a network at most: the masked copy in float64 alone takes 8 GiB then."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """The paths through a pair of random layers: hidden units in blocks, one block per input and one for the bias.
+
+    Attributes:
+        hop: what each unit makes of the one input that it reads, float64 (columns, width); the last column is that of
+            the bias, where there is one.
+        second: what each output reads of it, (outputs, columns, width, taps), float32 in a random network that is still
+            to be pruned and float64 in the masked one.
+
+    """
+
+    hop: Matrix
+    second: NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class RandomPair:
 
     """
 
-    layer: Layer
+    layer: TargetLayer
     width: int
     scale: float
     grouped: bool
@@ -138,7 +153,7 @@ class RandomPair:
 
 
 def check_blocks(pair: RandomPair, tensors: Mapping[str, Tensor]) -> None:
-    """See to it that each hidden unit of a masked pair reads its own block's input and nothing else."""
+    """Check that each hidden unit of a masked pair reads its own block's input and nothing else."""
     names = [name for name in tensors if name.startswith(f"{pair.first}.")]
     reads = sum(int(tensors[name].count_nonzero()) for name in names)
     assert reads == np.count_nonzero(pair.paths(tensors).hop), "a hidden unit reads more than its own input"

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 
 from theory.norms import Norm, constant_norm, operator_norm, step_norm
-from theory.target import Layer, Step, Target
+from theory.target import FixedStep, Target, TargetLayer
 
 LEAST = 1e-200
-"""Error of a weight below which no share goes: far below what float64 resolves, and still a number."""
+"""The smallest error that a weight is given: far below what float64 resolves, and not 0, which has no logarithm."""
 
 
-def shares(target: Target, epsilon: float, radius: float, norm: Norm) -> list[float]:
+def per_weight(target: Target, epsilon: float, radius: float, norm: Norm) -> list[float]:
     """Return the error that each weight of a layer may have, so that the network's stays below epsilon / 2.
 
     Layer i of l may add epsilon / 2l. What it adds is its error operator, `_growth` times the error of a weight, times
@@ -29,16 +29,17 @@ def shares(target: Target, epsilon: float, radius: float, norm: Norm) -> list[fl
     for i, layer in enumerate(target.layers):
         moved = _growth(layer, norm) * size + _spread(layer, norm)
         behind = math.prod(steps[i:]) * math.prod(weights[i + 1 :])
+        # half of epsilon: `_growth` is what is expected of random errors, and not a bound; 1e-300: a layer of zeros
         found.append(max(epsilon / (2 * len(weights)) / max(moved * behind, 1e-300), LEAST))
         size = steps[i] * (weights[i] * size + constant_norm(layer, layer.offset, norm))
     return found
 
 
-def _steps_norm(steps: Sequence[Step], norm: Norm) -> float:
+def _steps_norm(steps: Sequence[FixedStep], norm: Norm) -> float:
     return math.prod(step_norm(step, norm) for step in steps)
 
 
-def _growth(layer: Layer, norm: Norm) -> float:
+def _growth(layer: TargetLayer, norm: Norm) -> float:
     """Return the norm of an error operator whose entries are at most 1, as it is to be expected.
 
     Errors of independent subset sums have random signs, so their l2 norm is near that of a random matrix, the sum of
@@ -51,7 +52,7 @@ def _growth(layer: Layer, norm: Norm) -> float:
     return min(math.sqrt(row) + math.sqrt(column), math.sqrt(row * column))
 
 
-def _spread(layer: Layer, norm: Norm) -> float:
+def _spread(layer: TargetLayer, norm: Norm) -> float:
     """Return the norm of an offset of ones, where there is a bias."""
     if layer.bias is None:
         return 0.0
