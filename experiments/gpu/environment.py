@@ -34,4 +34,4 @@ def run(bench: Bench) -> None:
     source = torch.randn(size // 4, device=bench.device)
     target = torch.empty_like(source)
     elapsed = bench.median(lambda: target.copy_(source), repeats=bench.size(20, 3))
-    bench.note("bandwidth of a copy", round(2 * size / elapsed / 1e9, 3), "TB/s")
+    bench.note("bandwidth of a copy", float(f"{2 * size / elapsed / 1e9:.3g}"), "TB/s")
