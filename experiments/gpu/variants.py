@@ -92,6 +92,10 @@ def _checkpointed(model: torch.nn.Module, images: Tensor, labels: Tensor) -> Ten
 class _Compiled:
     """The loss of the compiled model, which is compiled once."""
 
+    def __init__(self) -> None:
+        self._compiled: torch.nn.Module | None = None
+
     def __call__(self, model: torch.nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        self._compiled = getattr(self, "_compiled", None) or torch.compile(model)
+        if self._compiled is None:  # not by its truth: a module may have a length
+            self._compiled = torch.compile(model)
         return cross_entropy(self._compiled(images), labels)

@@ -55,7 +55,8 @@ def mask_weights(frozen: Tensor, mask: Tensor, out: Tensor) -> None:
 def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) -> Tensor:
     """Return gradient x frozen, times the sign of the scores where there are any (the sign of 0 is 0)."""
     loops = _for(frozen)
-    if frozen.is_cuda and frozen.numel() < _LAUNCH_BOUND and not torch.cuda.is_current_stream_capturing():
+    small = loops is not plain and frozen.is_cuda and frozen.numel() < _LAUNCH_BOUND
+    if small and not torch.cuda.is_current_stream_capturing():  # a question that a compiler cannot trace
         loops = plain
     product: Tensor = loops.straight_through(gradient, frozen, scores)
     return product
