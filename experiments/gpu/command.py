@@ -111,13 +111,30 @@ def as_table(findings: Sequence[Finding]) -> str:
 
 
 def _line(finding: Finding) -> str:
-    mark = {True: "+", False: "!", None: " "}[finding.right]
-    value = f"{finding.value} {finding.unit}".strip()
     name = finding.name[: _WIDTH - 46]
-    return f"  {mark} {name:<{_WIDTH - 46}} {value}"[: 2 * _WIDTH]
+    return f"  {_MARKS[finding.right]} {name:<{_WIDTH - 46}} {_shown(finding)}"[: 2 * _WIDTH]
+
+
+_MARKS = {True: "+", False: "!", None: " "}
+
+
+def _shown(finding: Finding) -> str:
+    """Return the value with four digits, and its unit."""
+    value = f"{finding.value:.4g}" if isinstance(finding.value, float) else str(finding.value)
+    return f"{value} {finding.unit}".strip()
 
 
 def as_markdown(findings: Sequence[Finding]) -> str:
-    """Return the findings as a document."""
-    card = next((str(finding.value) for finding in findings if finding.name == "card"), "no GPU")
-    return f"# What a GPU shows: {card}\n\n```\n{as_table(findings)}\n```\n"
+    """Return the findings as a document with a table for each stage; a check that failed has a mark."""
+    known = {finding.name: str(finding.value) for finding in findings if finding.stage == "S0"}
+    card, commit = known.get("card", "no GPU"), known.get("commit", "unknown")
+    parts = [
+        f"# What a GPU shows: {card}",
+        f"Written by `python -m experiments gpu` at commit {commit}, with PyTorch {known.get('torch', '-')}. Ratios are"
+        " medians over rounds in which both steps were timed; + is a check that held, ! one that did not.",
+    ]
+    for stage in dict.fromkeys(finding.stage for finding in findings):
+        title = STAGES[stage].title if stage in STAGES else "the command"
+        rows = [f"| {one.name} | {_shown(one)} | {_MARKS[one.right]} |" for one in findings if one.stage == stage]
+        parts.append("\n".join([f"## {stage} {title}\n", "| what | value | |", "| --- | ---: | --- |", *rows]))
+    return "\n\n".join(parts) + "\n"
