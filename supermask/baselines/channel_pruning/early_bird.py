@@ -207,7 +207,7 @@ class EarlyBird(Method):
     Attributes:
         epsilon: the distance below which masks are the same.
         penalty: of the L1 norm of the scales, the authors' s.
-        latest: fraction of the steps after which the channels are drawn, converged or not.
+        latest: fraction of the steps after which the channels are drawn, settled or not.
 
     """
 
