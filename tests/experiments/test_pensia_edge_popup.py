@@ -7,7 +7,9 @@ import torch
 
 from experiments.pensia_edge_popup import DENSITIES, EXPERIMENT, NETWORKS, SEEDS
 from supermask import models
+from supermask.runs import JobResult
 from supermask.search import EdgePopup
+from supermask.training.result import Scored
 
 
 def jobs():
@@ -54,7 +56,9 @@ def test_a_run_carries_out(tmp_path):
 
 
 def results(accuracy):
-    return [{"test": {"accuracy": accuracy}}]
+    score = Scored(correct=0, total=100, loss=1.0, accuracy=accuracy)
+    counts = {"best_step": 1, "steps": 1, "seconds": 1.0, "kept": 1, "prunable": 2, "bytes": 8}
+    return [JobResult(validation=score, test=score, **counts)]
 
 
 @pytest.mark.parametrize("rows", [[], ["wide, density 0.5"], [group.label for group in EXPERIMENT.groups]])

@@ -58,13 +58,13 @@ def test_ratios_are_of_turns_of_the_same_round_on_one_thread(monkeypatch):
 
     monkeypatch.setattr(Speed, "_turn", turn)
     torch.set_num_threads(2)
-    found = Speed(SHAPES[0], rounds=6, densities=(0.5, 0.1))._measure()["density"]
+    found = Speed(SHAPES[0], rounds=6, densities=(0.5, 0.1))._measure().density
     assert set(threads) == {1}
     assert torch.get_num_threads() == 2
     assert len(threads) == 6 * 2 * 4
     for each in found.values():
-        assert set(each["ratio"]) == {"torch", "scipy", "compiled"}
-        assert all(0 < ratio["value"] < 5 for ratio in each["ratio"].values())
+        assert set(each.ratio) == {"torch", "scipy", "compiled"}
+        assert all(0 < ratio.value < 5 for ratio in each.ratio.values())
 
 
 def test_a_tiny_version_has_its_rows_and_its_plot(report):
