@@ -60,8 +60,10 @@ class Result:
     made: Made = field(default=Made({}, {}, None), metadata=inlined())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return _plain_record(self)
+        """Return the record as plain values: the config, what was measured, and what it was made with."""
+        made = _plain_record(self.made)
+        measured = {name: value for name, value in _plain_record(self).items() if name not in made}
+        return {**measured, **made}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -89,8 +89,7 @@ def _index(kind: type, groups: Sequence[str], methods: Mapping[str, Any]) -> str
     parts += [f"--help {group} explains {' '.join(_flags(types[group]))}" for group in groups]
     if methods:
         parts.append(f"--help METHOD explains the options of a method: {', '.join(methods)}")
-    parts.append("--help all explains everything.")
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + "; --help all explains everything."
 
 
 def _flags(kind: type) -> list[str]:

@@ -56,9 +56,9 @@ def test_a_run_carries_out(tmp_path):
 
 
 def results(accuracy):
-    scored = Scored(correct=0, total=10_000, loss=0.1, accuracy=accuracy)
-    fields = {"best_step": 1, "steps": 1, "seconds": 1.0, "kept": 20, "prunable": 100, "bytes": 5_800}
-    return [JobResult(config={}, validation=scored, test=scored, **fields)]
+    score = Scored(correct=0, total=100, loss=1.0, accuracy=accuracy)
+    counts = {"best_step": 1, "steps": 1, "seconds": 1.0, "kept": 1, "prunable": 2, "bytes": 8}
+    return [JobResult(validation=score, test=score, **counts)]
 
 
 @pytest.mark.parametrize("rows", [[], ["wide, density 0.5"], [group.label for group in EXPERIMENT.groups]])

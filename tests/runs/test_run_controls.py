@@ -13,6 +13,7 @@ from supermask.baselines.dense import Dense
 from supermask.baselines.sparse import Sparse
 from supermask.data import load
 from supermask.judge import CONTROLS, judge
+from supermask.judge.result import ControlResult
 from supermask.runs import Job, SearchOptions, run
 from supermask.runs import run_controls as module
 from supermask.runs.run_controls import run_controls
@@ -46,12 +47,12 @@ def test_every_control_has_a_result_and_a_folder(whole):
     assert list(results) == ["ticket", *CONTROLS, "dense", "small_dense"]
     assert {path.name for path in out.iterdir()} == {f"{name}-seed1" for name in results}
     for name, result in results.items():
-        assert result == json.loads((out / f"{name}-seed1/result.json").read_text())
+        assert result == ControlResult.from_json(json.loads((out / f"{name}-seed1/result.json").read_text()))
         assert result.config["control"] == name
         assert result.test.total == result.untrained.test.total == 200
         assert (result.strong, result.steps, result.history[-1].step) == (True, 18, 18)
-        assert ("moved" in result) == (name in CONTROLS)
-        assert ("kept" in result) == (name not in ("dense", "small_dense"))
+        assert (result.moved is not None) == (name in CONTROLS)
+        assert (result.kept is not None) == (name not in ("dense", "small_dense"))
 
 
 def test_the_ticket_untrained_is_as_accurate_as_its_search_said(strong, whole):
@@ -140,8 +141,8 @@ def test_what_was_stopped_goes_on_to_the_same_end(strong, whole, monkeypatch, tm
     again = run_controls(strong[0], **options)
     assert steps == list(range(6, 19))
     for name in ("ticket", *FEW, "dense"):
-        for key in ("history", "test", "untrained"):
-            assert again[name][key] == whole[0][name][key]
+        for field in ("history", "test", "untrained"):
+            assert getattr(again[name], field) == getattr(whole[0][name], field)
 
 
 def test_another_seed_has_folders_of_its_own_and_both_are_judged(strong, whole):
