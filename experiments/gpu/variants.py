@@ -93,7 +93,7 @@ class _Compiled:
     """The loss of the compiled model, which is compiled once."""
 
     def __init__(self) -> None:
-        self._compiled: torch.nn.Module | None = None
+        self._compiled: Callable[..., Tensor] | None = None
 
     def __call__(self, model: torch.nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         if self._compiled is None:  # not by its truth: a module may have a length
