@@ -229,4 +229,5 @@ def test_a_baked_network_is_plain_and_gives_the_same_outputs(make, shape):
             parameter.mul_(torch.rand_like(parameter))
         search.step()
         assert torch.equal(network(inputs), expected)
-    assert torch.equal(copy.deepcopy(network)(inputs), expected)
+        # in one mode of autograd: with gradients recurrent layers may take other loops, which round otherwise
+        assert torch.equal(copy.deepcopy(network)(inputs), expected)
