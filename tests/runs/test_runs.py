@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from supermask import RunError, SupermaskError, Ticket, models
-from supermask.runs import METHODS, Job, RunFolder, SearchOptions, run
+from supermask.runs import METHODS, Job, JobResult, RunFolder, SearchOptions, run
 from supermask.runs import run_job as module
 from supermask.training import Recipe, Stopped
 
@@ -59,7 +59,7 @@ def test_the_mask_is_the_largest_of_the_scores_that_are_kept_beside_it(tmp_path)
 def test_a_finished_run_is_read_and_not_repeated(tmp_path, monkeypatch):
     first = run(JOB, tmp_path)
     monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained again"))
-    assert run(JOB, tmp_path) == json.loads(json.dumps(first))
+    assert run(JOB, tmp_path) == JobResult.from_json(json.loads(json.dumps(first.to_json())))
 
 
 def test_packed_weights_find_the_same_ticket(tmp_path):
