@@ -15,7 +15,7 @@ from supermask.training import Recipe
 
 SEEDS = (0, 1, 2)
 STAGES = {"dense": "o", "pruned": "s", "quantised": "D", "huffman": "*"}
-"""Stage to its marker."""
+"""CompressionStage to its marker."""
 
 _CODED = ("quantised", "huffman")  # whose bytes depend on the seed
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.framework.experiment import Experiment, Task
 from supermask.runs.planned import Planned
-from supermask.runs.runner import Ended, Pool, run_all
+from supermask.runs.runner import Ended, ProcessPool, run_all
 
 
 def planned(experiment: Experiment[Any], runs: Path) -> list[Planned[Task]]:
@@ -25,7 +25,7 @@ def run_experiment(
     """Carry out what is left of an experiment; return a line for each run that failed."""
     plans = planned(experiment, runs)
     left = [plan for plan in plans if not plan.finished]
-    pool = Pool(partial(run_task, device=device, data_folder=data_folder), workers, device)
+    pool = ProcessPool(partial(run_task, device=device, data_folder=data_folder), workers, device)
     return [told(end) or "" for end in run_all(pool, left, total=len(plans), title=experiment.name, told=told)]
 
 

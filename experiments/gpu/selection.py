@@ -15,7 +15,7 @@ _REPEATS = 3  # a race seldom gives the same wrong mask three times
 
 
 @dataclass(frozen=True)
-class Case:
+class SelectionCase:
     """Scores, and how many of them are kept."""
 
     name: str
@@ -37,7 +37,7 @@ def run(bench: Bench) -> None:
             bench.note(name, wrong, "wrong entries", right=wrong == 0)
 
 
-def _wrong(case: Case, signed: bool, selector: object, oracle: PlainSelector) -> int:
+def _wrong(case: SelectionCase, signed: bool, selector: object, oracle: PlainSelector) -> int:
     expected = _masks(case, value=False)
     oracle.select([TopK(case.scores, case.kept, expected)])
     wrong = 0
@@ -48,11 +48,11 @@ def _wrong(case: Case, signed: bool, selector: object, oracle: PlainSelector) ->
     return wrong
 
 
-def _masks(case: Case, *, value: bool) -> tuple[Tensor, ...]:
+def _masks(case: SelectionCase, *, value: bool) -> tuple[Tensor, ...]:
     return tuple(torch.full_like(scores, value, dtype=torch.bool) for scores in case.scores)
 
 
-def _cases(bench: Bench) -> Iterator[Case]:
+def _cases(bench: Bench) -> Iterator[SelectionCase]:
     generator = torch.Generator(device=bench.device).manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -60,23 +60,23 @@ def _cases(bench: Bench) -> Iterator[Case]:
 
     block = bench.size(4096, 64)
     for size in (1, block - 1, block, block + 1, bench.size(1_000_000, 3000)):
-        yield from (Case(f"{size:,} normal", (normal(size),), kept) for kept in {0, 1, size // 2, size})
+        yield from (SelectionCase(f"{size:,} normal", (normal(size),), kept) for kept in {0, 1, size // 2, size})
     many = bench.size(25_000_000, 5000)
-    yield Case(f"{many:,} normal", (normal(many),), many // 2)
+    yield SelectionCase(f"{many:,} normal", (normal(many),), many // 2)
     size = bench.size(3_000_000, 2000)
-    yield Case("all equal", (torch.full((size,), 0.25, device=bench.device),), size // 3)
-    yield Case("ties across blocks", (torch.round(normal(size) * 2) / 2,), size // 2)
+    yield SelectionCase("all equal", (torch.full((size,), 0.25, device=bench.device),), size // 3)
+    yield SelectionCase("ties across blocks", (torch.round(normal(size) * 2) / 2,), size // 2)
     zeros = torch.where(normal(size) > 0, 0.0, -0.0)
-    yield Case("zeros of both signs", (zeros,), size // 2)
+    yield SelectionCase("zeros of both signs", (zeros,), size // 2)
     extreme = normal(size)
     extreme[::7], extreme[3::11] = math.inf, -math.inf
-    yield Case("infinities", (extreme,), size // 10)
+    yield SelectionCase("infinities", (extreme,), size // 10)
     for dtype in (torch.bfloat16, torch.float16):
-        yield Case(str(dtype).removeprefix("torch."), (normal(size).to(dtype),), size // 2)
+        yield SelectionCase(str(dtype).removeprefix("torch."), (normal(size).to(dtype),), size // 2)
     side = bench.size(64, 4)
     images = normal(side, side, 3, 3).to(memory_format=torch.channels_last)
-    yield Case("channels last", (torch.round(images * 4),), images.numel() // 2)
-    yield Case("transposed", (torch.round(normal(side * 4, side).mT * 4),), side * side * 2)
-    yield Case("strided", (normal(side * side, 2)[:, 0],), side * side // 2)
+    yield SelectionCase("channels last", (torch.round(images * 4),), images.numel() // 2)
+    yield SelectionCase("transposed", (torch.round(normal(side * 4, side).mT * 4),), side * side * 2)
+    yield SelectionCase("strided", (normal(side * side, 2)[:, 0],), side * side // 2)
     tensors = (normal(side, side), normal(7), torch.round(normal(side * side, 3)), normal(1))
-    yield Case("several tensors", tensors, sum(tensor.numel() for tensor in tensors) // 2)
+    yield SelectionCase("several tensors", tensors, sum(tensor.numel() for tensor in tensors) // 2)

@@ -13,7 +13,7 @@ from experiments.measuring.training_step import StepSetting, TrainingStep
 _MNIST, _CIFAR, _IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
 
-class Row(NamedTuple):
+class StepRow(NamedTuple):
     """A network with its batch, how many rounds are timed, and the seconds that it takes at most."""
 
     label: str
@@ -24,15 +24,15 @@ class Row(NamedTuple):
 
 # what decides comes first: the largest network, then those that are bound by launches
 ROWS = (
-    Row("resnet50, 128, bf16", StepSetting("torchvision:resnet50", _IMAGENET, 128, 1000, True, True), 20, 30),
-    Row("resnet18, 512, bf16", StepSetting("torchvision:resnet18", _CIFAR, 512, 10, True, True), 40, 12),
-    Row("conv4, 128", StepSetting("conv4", _CIFAR, 128), 60, 8),
-    Row("lenet_300_100, 128", StepSetting("lenet_300_100", _MNIST, 128), 100, 5),
-    Row("lenet_300_100, 60", StepSetting("lenet_300_100", _MNIST, 60), 100, 5),
-    Row("lenet_300_100, 512", StepSetting("lenet_300_100", _MNIST, 512), 100, 5),
-    Row("conv6, 128", StepSetting("conv6", _CIFAR, 128), 60, 8),
+    StepRow("resnet50, 128, bf16", StepSetting("torchvision:resnet50", _IMAGENET, 128, 1000, True, True), 20, 30),
+    StepRow("resnet18, 512, bf16", StepSetting("torchvision:resnet18", _CIFAR, 512, 10, True, True), 40, 12),
+    StepRow("conv4, 128", StepSetting("conv4", _CIFAR, 128), 60, 8),
+    StepRow("lenet_300_100, 128", StepSetting("lenet_300_100", _MNIST, 128), 100, 5),
+    StepRow("lenet_300_100, 60", StepSetting("lenet_300_100", _MNIST, 60), 100, 5),
+    StepRow("lenet_300_100, 512", StepSetting("lenet_300_100", _MNIST, 512), 100, 5),
+    StepRow("conv6, 128", StepSetting("conv6", _CIFAR, 128), 60, 8),
 )
-_TINY = (Row("lenet_300_100, 4", StepSetting("lenet_300_100", _MNIST, 4), 2, 1),)
+_TINY = (StepRow("lenet_300_100, 4", StepSetting("lenet_300_100", _MNIST, 4), 2, 1),)
 
 
 def run(bench: Bench) -> None:
@@ -47,7 +47,7 @@ def run(bench: Bench) -> None:
         torch.cuda.empty_cache()
 
 
-def _measure(bench: Bench, row: Row) -> None:
+def _measure(bench: Bench, row: StepRow) -> None:
     peaks, steps = {}, {}
     for way in ("dense", "ours"):
         gc.collect()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.parameters.parameters import survey
 from supermask.random.distributions import Distribution, named
 from supermask.random.weights import RandomWeight
@@ -60,13 +60,13 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Trained(Method):
+class DenseTraining(Method):
     """The dense network, trained as usual."""
 
     name: ClassVar[str] = Dense.name
     by_density: ClassVar[bool] = False
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Train the dense network."""
-        network = Dense(work.build(), seed=work.seed, weights=work.weights)
-        return Found(network, work.train(network))
+        network = Dense(context.build(), seed=context.seed, weights=context.weights)
+        return MethodResult(network, context.train(network))

@@ -31,7 +31,7 @@ class Loop(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
+class RunContext:
     """One network, one data set, one seed and one density, and a folder that remembers the stages of the training.
 
     Attributes:
@@ -107,13 +107,13 @@ class Work:
         assert self.start_search is not None
         return self.start_search(rule)
 
-    def carry_out(self, way: Algorithm) -> "Found":
+    def carry_out(self, way: Algorithm) -> "MethodResult":
         """Find a network by a method, or search for one by a rule, and train it."""
         if isinstance(way, Method):
-            return way.find(self)
+            return way.run(self)
         assert isinstance(way, Rule)
         search = self.search(way)
-        return Found(search, self.train(search, recipe=way.recipe(self.recipe)), search.ranking())
+        return MethodResult(search, self.train(search, recipe=way.recipe(self.recipe)), search.ranking())
 
     def train(
         self, subject: Subject, *, stage: str | None = None, recipe: Recipe | None = None, start: int = 0
@@ -121,7 +121,7 @@ class Work:
         """Train a subject, and leave it in the state of its best step.
 
         Args:
-            subject: of this work's network.
+            subject: of this run's network.
             stage: of a training that others follow: a name that tells it from all other stages of this method, network
                 and seed, at other densities too. It is not repeated by a run that finds it finished. None is the last
                 training, or the only one.
@@ -138,7 +138,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Found:
+class MethodResult:
     """What a method found.
 
     Attributes:
@@ -165,5 +165,5 @@ class Method(Algorithm):
     """
 
     @abstractmethod
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Find a network of the density that is asked for, and train it."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.search.edge_popup import EdgePopupRule
 
 
@@ -26,10 +26,10 @@ class SearchedThenTrained(Method):
         """The rule of the search."""
         return EdgePopupRule()
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Search for a mask, and train what it keeps."""
-        search = work.search(self.rule)
-        untrained = work.train(search, stage=f"search-density{work.density:g}")
-        network = work.sparse(ticket=search.ticket())
+        search = context.search(self.rule)
+        untrained = context.train(search, stage=f"search-density{context.density:g}")
+        network = context.sparse(ticket=search.ticket())
         details = SearchDetails(untrained.test.accuracy)
-        return Found(network, work.train(network), search.ranking(), details)
+        return MethodResult(network, context.train(network), search.ranking(), details)

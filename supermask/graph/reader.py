@@ -35,12 +35,12 @@ def channel_graph(model: nn.Module, example: Tensor) -> ChannelGraph:
         if any(map(_mutates, program.graph.nodes)):
             with without_warnings():
                 program = program.run_decompositions({})
-        reader = _Reader(program, model)
+        reader = _GraphReader(program, model)
         reader.run(*_inputs(program, model, example))
     return reader.found
 
 
-class _Reader(fx.Interpreter):
+class _GraphReader(fx.Interpreter):
     """Runs a graph, and keeps for each node what is known of its units and whether it depends on the input."""
 
     def __init__(self, program: ExportedProgram, model: nn.Module) -> None:

@@ -14,7 +14,7 @@ from supermask.baselines.at_initialisation import (
 from supermask.baselines.channel_pruning.early_bird import EarlyBird
 from supermask.baselines.channel_pruning.filter_pruning import FilterPruning
 from supermask.baselines.deep_compression import DeepCompression
-from supermask.baselines.dense import Trained
+from supermask.baselines.dense import DenseTraining
 from supermask.baselines.during_training import ADMM, SET, Gradual, RigL
 from supermask.baselines.heuristic import Heuristic, HeuristicTrained
 from supermask.baselines.random_mask import RandomMaskRule
@@ -36,7 +36,7 @@ from supermask.search.rule import Algorithm
 
 _ALL: tuple[Algorithm, ...] = (
     EdgePopupRule(),
-    Trained(),
+    DenseTraining(),
     RandomMaskRule(),
     SearchedThenTrained(),
     *(rule() for rule in RULES if rule is not EdgePopupRule),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask import data, models
-from supermask.baselines.method import Found, Loop, Work
+from supermask.baselines.method import Loop, MethodResult, RunContext
 from supermask.data import DataSet
 from supermask.errors import SupermaskError, first_line
 from supermask.files import locked, tensor_bytes, write_whole
@@ -94,9 +94,9 @@ def run(
 
 def _work(
     job: Job, data_set: DataSet, device: torch.device, loop: Loop, folder: Path, stages: Path, resume: bool
-) -> Work:
+) -> RunContext:
     steps = job.training.steps(len(data_set.train))
-    return Work(
+    return RunContext(
         data=data_set,
         recipe=job.training,
         seed=job.seed,
@@ -159,7 +159,7 @@ def check_network(job: Job, data_set: DataSet) -> None:
         raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
 
 
-def _keep(found: Found, folder: Path, job: Job, data_set: DataSet, *, clear: bool) -> dict[str, Any]:
+def _keep(found: MethodResult, folder: Path, job: Job, data_set: DataSet, *, clear: bool) -> dict[str, Any]:
     """Write what was found; return the size of the network's file and its counts of weights, by fields of a result.
 
     With `clear` the trainings that led to it are dropped.

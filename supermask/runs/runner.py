@@ -113,7 +113,7 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Pool:
+class ProcessPool:
     """Processes of this machine, a run in each at a time.
 
     On the CPU each takes one thread, so that results do not depend on the number of cores.

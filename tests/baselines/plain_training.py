@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from supermask import data
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.training import Recipe, train
 from supermask.training.batches import Batches
 
@@ -29,7 +29,9 @@ def work(recipe=SGD, *, density=0.3, seed=0, data_set=None, build=lenet, **optio
     def loop(subject, recipe, **more):
         return train(subject, data_set, recipe, seed=seed, progress=False, **more)
 
-    return Work(data=data_set, recipe=recipe, seed=seed, density=density, device=CPU, build=build, loop=loop, **options)
+    return RunContext(
+        data=data_set, recipe=recipe, seed=seed, density=density, device=CPU, build=build, loop=loop, **options
+    )
 
 
 def flat(tensor):

@@ -118,7 +118,7 @@ def test_the_state_holds_z_and_u():
 
 def test_a_run_without_a_step_is_refused():
     with pytest.raises(SupermaskError, match="as sparse as was asked; give it more steps"):
-        METHOD.find(work(replace(SGD, epochs=0)))
+        METHOD.run(work(replace(SGD, epochs=0)))
 
 
 @pytest.mark.parametrize(

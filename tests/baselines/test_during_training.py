@@ -56,7 +56,7 @@ def test_a_run_that_died_and_resumed_ends_bit_identical(method, recipe, at, tmp_
     network.step = stopping
     with pytest.raises(Stopped, match=f"stopped after step {at} of 56"):
         task.train(network)
-    found, whole = method.find(task), method.find(work(recipe, density=0.2))
+    found, whole = method.run(task), method.run(work(recipe, density=0.2))
     assert found.outcome.history == whole.outcome.history
     assert (found.outcome.test, found.outcome.best_step) == (whole.outcome.test, whole.outcome.best_step)
     mine, other = found.outcome.last, whole.outcome.last
@@ -70,7 +70,7 @@ def test_a_run_that_died_and_resumed_ends_bit_identical(method, recipe, at, tmp_
 def test_the_best_step_is_none_before_the_density_is_reached(method):
     recipe = replace(SGD, evaluate_every=1, learning_rate=0.3)
     task = work(recipe, density=0.05)
-    found = method.find(task)
+    found = method.run(task)
     accuracy = {record["step"]: record["validation_accuracy"] for record in found.outcome.history}
     begins = FULL.get(method.name, 0)
     best = max(value for step, value in accuracy.items() if step >= begins)

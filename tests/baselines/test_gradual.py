@@ -94,7 +94,7 @@ def test_what_was_pruned_does_not_come_back_where_weights_are_equal():
 
 def test_the_layers_of_a_global_scope_compete():
     task = work(density=FINAL)
-    found = replace(METHOD, scope="global").find(task)
+    found = replace(METHOD, scope="global").run(task)
     assert sum(counts(found.subject.masks()).values()) == round(FINAL * 1776)
     assert counts(found.subject.masks()) != {"1.weight": 154, "3.weight": 24}
 
@@ -112,7 +112,7 @@ def test_a_network_is_as_complete_as_the_state_that_it_takes_up():
 
 def test_a_run_that_ends_before_the_ramp_is_refused():
     with pytest.raises(SupermaskError, match="as sparse as was asked; give it more steps"):
-        METHOD.find(work(replace(SGD, epochs=0)))
+        METHOD.run(work(replace(SGD, epochs=0)))
 
 
 @pytest.mark.parametrize(

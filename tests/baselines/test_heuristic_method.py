@@ -36,7 +36,7 @@ def with_norm():
     ids=str,
 )
 def test_the_ticket_saved_and_read_is_the_network_that_was_run_bit_for_bit(options, tmp_path):
-    found = Heuristic(**options).find(work(RECIPE, build=with_norm))
+    found = Heuristic(**options).run(work(RECIPE, build=with_norm))
     found.subject.ticket().save(tmp_path / "network.ticket")
     ticket, images = Ticket.load(tmp_path / "network.ticket"), _test_images()
     network = ticket.apply(with_norm()).eval()
@@ -58,7 +58,7 @@ def test_kept_weights_are_those_that_the_dense_training_left_largest_and_of_thei
     dense = begun.sparse()
     initial = {name: weight.clone() for name, weight in dense.weights().items()}
     final = begun.train(dense).last["model"]
-    found = Heuristic(mask_1="rewind").find(begun)
+    found = Heuristic(mask_1="rewind").run(begun)
     shapes = {name: tuple(weight.shape) for name, weight in initial.items()}
     ladder = Ladder(0.2, output_rate=0.1)
     counts = ladder.kept(shapes, ladder.rounds_to(shapes, 0.2))
@@ -75,12 +75,12 @@ def test_kept_weights_are_those_that_the_dense_training_left_largest_and_of_thei
 
 
 def test_one_rate_for_all_layers_gives_one_density():
-    masks = Heuristic(output_rate=0.2).find(work(RECIPE, density=0.25)).subject.masks()
+    masks = Heuristic(output_rate=0.2).run(work(RECIPE, density=0.25)).subject.masks()
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"1.weight": 384, "3.weight": 60}
 
 
 def test_frozen_weights_count_in_the_network_and_not_for_the_criterion():
-    found = HeuristicTrained(mask_0="variant_1").find(work(RECIPE, density=0.2))
+    found = HeuristicTrained(mask_0="variant_1").run(work(RECIPE, density=0.2))
     ticket, total = found.subject.ticket(), 1536 + 240
     assert found.details.chosen == round(0.2 * total)
     assert ticket.kept == found.details.chosen + found.details.frozen
@@ -129,7 +129,7 @@ def test_frozen_weights_stay_and_the_others_are_trained_as_an_open_loop_trains_t
 
 def test_with_zeros_it_is_trained_as_any_sparse_network():
     begun = work(RECIPE, density=0.3)
-    found = HeuristicTrained().find(begun)
+    found = HeuristicTrained().run(begun)
     sparse = begun.sparse(found.subject.ticket().masks)
     assert begun.train(sparse).history == found.outcome.history
     assert all(torch.equal(w, found.subject.weights()[name]) for name, w in sparse.weights().items())
@@ -222,10 +222,10 @@ def test_options_that_make_no_sense_are_refused_before_any_training(kind, option
 @pytest.mark.parametrize("density", [0.0, 1e-9])
 def test_a_density_that_leaves_no_weight_is_refused(density):
     with pytest.raises(SupermaskError, match="cannot reach density"):
-        Heuristic().find(work(RECIPE, density=density))
+        Heuristic().run(work(RECIPE, density=density))
 
 
 def test_all_of_a_network_can_be_kept():
-    found = Heuristic(mask_1="rewind").find(work(RECIPE, density=1.0))
+    found = Heuristic(mask_1="rewind").run(work(RECIPE, density=1.0))
     assert found.subject.ticket().density == 1.0
     assert found.details.chosen > found.details.same_sign

@@ -10,7 +10,7 @@ from torch import nn
 
 from supermask import SupermaskError, data
 from supermask.baselines import rounds as ways
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.baselines.rounds import engine
 from supermask.training import Recipe, Stopped, train
 
@@ -56,7 +56,7 @@ class Trainings:
 
 
 def work(trainings, density, folder=None):
-    return Work(
+    return RunContext(
         data=trainings.synthetic,
         recipe=RECIPE,
         seed=0,
@@ -71,7 +71,7 @@ def work(trainings, density, folder=None):
 
 def test_resetting_layer_by_layer_is_what_a_slow_loop_finds(synthetic):
     trainings = Trainings(synthetic)
-    found = ways.IMP().find(work(trainings, density=0.45))
+    found = ways.IMP().run(work(trainings, density=0.45))
     initial = trainings.calls[0][0]
     sizes, rates = {"1.weight": 768, "3.weight": 120}, {"1.weight": 0.2, "3.weight": 0.1}
     left = {name: torch.ones(initial[name].shape, dtype=torch.bool) for name in sizes}
@@ -102,7 +102,7 @@ def test_resetting_layer_by_layer_is_what_a_slow_loop_finds(synthetic):
 @pytest.mark.parametrize("density", [0.3, 0.64])
 def test_every_way_ends_exact_and_monotone_with_its_weights_at_zero(synthetic, method, density):
     trainings = Trainings(synthetic)
-    found = method.find(work(trainings, density))
+    found = method.run(work(trainings, density))
     ticket = found.subject.ticket()
     assert ticket.kept == round(density * 888)
     before = None
@@ -120,7 +120,7 @@ def test_every_way_ends_exact_and_monotone_with_its_weights_at_zero(synthetic, m
 
 def last_two(synthetic, method, density=0.6):
     trainings = Trainings(synthetic)
-    method.find(work(trainings, density))
+    method.run(work(trainings, density))
     return trainings.calls[0], trainings.calls[-2], trainings.calls[-1]
 
 
@@ -170,7 +170,7 @@ def test_fine_tuning_keeps_the_weights_at_a_small_constant_rate(synthetic):
 def test_han_ranks_by_deviations_of_a_layer_and_lessens_dropout(synthetic):
     trainings = Trainings(synthetic)
     asked = replace(work(trainings, 0.5), recipe=replace(RECIPE, dropout=0.4))
-    ways.Han().find(asked)
+    ways.Han().run(asked)
     dense, (begun, masks, recipe, _, _) = trainings.calls
     final = dense[4].last["model"]
     quality = {name: final[name].abs() / final[name].std(correction=0) for name in masks}
@@ -192,39 +192,39 @@ def test_scratch_draws_other_weights_for_the_same_masks(synthetic, method, steps
 
 def test_scratch_b_takes_twice_the_steps_at_most(synthetic):
     trainings = Trainings(synthetic)
-    ways.ScratchB().find(work(trainings, 0.1))
+    ways.ScratchB().run(work(trainings, 0.1))
     assert trainings.calls[-1][4].steps == 24
 
 
 def test_a_stopped_ladder_goes_on_to_the_same_end(synthetic, tmp_path):
     whole = Trainings(synthetic)
-    expected = ways.IMPRewind(rewind_to=5).find(work(whole, 0.5))
+    expected = ways.IMPRewind(rewind_to=5).run(work(whole, 0.5))
     with pytest.raises(Stopped):
-        ways.IMPRewind(rewind_to=5).find(work(Trainings(synthetic, stop_at=2), 0.5, tmp_path))
-    found = ways.IMPRewind(rewind_to=5).find(work(Trainings(synthetic), 0.5, tmp_path))
+        ways.IMPRewind(rewind_to=5).run(work(Trainings(synthetic, stop_at=2), 0.5, tmp_path))
+    found = ways.IMPRewind(rewind_to=5).run(work(Trainings(synthetic), 0.5, tmp_path))
     assert same(found.subject.model.state_dict(), expected.subject.model.state_dict())
     assert found.subject.masks()["1.weight"].equal(expected.subject.masks()["1.weight"])
     assert found.outcome.test == expected.outcome.test
 
 
 def test_whole_rounds_are_trained_once_for_all_densities(synthetic, tmp_path):
-    ways.IMP().find(work(Trainings(synthetic), 0.5, tmp_path))
+    ways.IMP().run(work(Trainings(synthetic), 0.5, tmp_path))
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("round-0?/metrics.jsonl")}
-    ways.IMP().find(work(Trainings(synthetic), 0.3, tmp_path))
+    ways.IMP().run(work(Trainings(synthetic), 0.3, tmp_path))
     assert len(stamps) == 4
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
 def test_all_weights_kept_is_the_dense_network(synthetic):
     trainings = Trainings(synthetic)
-    found = ways.IMP().find(work(trainings, 1.0))
+    found = ways.IMP().run(work(trainings, 1.0))
     assert len(trainings.calls) == 1
     assert found.subject.ticket().density == 1.0
 
 
 def test_a_step_beyond_the_training_cannot_be_rewound_to(synthetic):
     with pytest.raises(SupermaskError, match="rewind to step 13: the training has 12 steps"):
-        ways.IMPRewind(rewind_to=13).find(work(Trainings(synthetic), 0.5))
+        ways.IMPRewind(rewind_to=13).run(work(Trainings(synthetic), 0.5))
 
 
 class Reviving(Trainings):
@@ -239,7 +239,7 @@ class Reviving(Trainings):
 
 def test_what_was_pruned_does_not_come_back_whatever_its_weight(synthetic):
     trainings = Reviving(synthetic)
-    ways.IMP().find(work(trainings, 0.5))
+    ways.IMP().run(work(trainings, 0.5))
     for before, after in pairwise(masks for _, masks, *_ in trainings.calls):
         assert not any(bool((after[name] & ~before[name]).any()) for name in after)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from supermask import SupermaskError
-from supermask.baselines.method import Found, Method
+from supermask.baselines.method import Method, MethodResult
 from supermask.masking.budget import PerLayer
 from supermask.masking.pruning import prune
 
@@ -29,14 +29,14 @@ class Toy(Method):
     smallest: bool = False
     scale: tuple[float, ...] = (1.0,)
 
-    def find(self, work):
-        if work.density in self.refused:
-            raise SupermaskError(f"The toy refuses density {work.density:g}; give another one.")
-        network = work.sparse()
+    def find(self, context):
+        if context.density in self.refused:
+            raise SupermaskError(f"The toy refuses density {context.density:g}; give another one.")
+        network = context.sparse()
         for number in range(self.rounds):
-            work.train(network, stage=f"round{number}")
+            context.train(network, stage=f"round{number}")
         weights = {name: weight.abs() for name, weight in network.weights().items()}
         scores = {name: -weight if self.smallest else weight for name, weight in weights.items()}
-        pools = PerLayer().pools({name: tuple(score.shape) for name, score in scores.items()}, work.density)
-        pruned = work.sparse(prune(scores, pools))
-        return Found(pruned, work.train(pruned), scores)
+        pools = PerLayer().pools({name: tuple(score.shape) for name, score in scores.items()}, context.density)
+        pruned = context.sparse(prune(scores, pools))
+        return MethodResult(pruned, context.train(pruned), scores)

@@ -2,7 +2,7 @@
 
 from supermask.baselines.at_initialisation.at_random import RandomERK, RandomSmartRatio, RandomUniform
 from supermask.baselines.at_initialisation.base import AtInitialisation
-from supermask.baselines.at_initialisation.examples import Examples
+from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.at_initialisation.grasp import GraSP
 from supermask.baselines.at_initialisation.magnitude import MagnitudeAtInitialisation
 from supermask.baselines.at_initialisation.snip import SNIP
@@ -11,7 +11,7 @@ from supermask.baselines.at_initialisation.synflow import SynFlow
 __all__ = [
     "SNIP",
     "AtInitialisation",
-    "Examples",
+    "ExampleSource",
     "GraSP",
     "MagnitudeAtInitialisation",
     "RandomERK",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from supermask.baselines.at_initialisation.base import AtInitialisation
-from supermask.baselines.at_initialisation.examples import Examples
+from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.sparse import Sparse
 from supermask.masking.budget import ERK, PerLayer, Scope, SmartRatio
 from supermask.random.keyed import keyed_permutation
@@ -16,7 +16,7 @@ from supermask.random.keyed import keyed_permutation
 
 @dataclass(frozen=True)
 class _Random(AtInitialisation):
-    def scores(self, network: Sparse, sample: Examples) -> Mapping[str, Tensor]:
+    def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return a random order of each layer's weights, float64, by (seed, name) alone."""
         return {name: _order(sample.seed, name, weight) for name, weight in network.weights().items()}
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from supermask.baselines.at_initialisation.examples import Examples, Given
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.at_initialisation.examples import ExampleSource, Given
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.masking.budget import Global, Scope, checked_density
 from supermask.masking.pruning import prune
@@ -27,7 +27,7 @@ class AtInitialisation(Method):
     scope: ClassVar[Scope] = Global(floor=0)  # a layer may be emptied: that is what the collapse of a layer is
 
     @abstractmethod
-    def scores(self, network: Sparse, sample: Examples) -> Mapping[str, Tensor]:
+    def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return a score for each prunable weight, by parameter name; the largest are kept.
 
         Args:
@@ -37,7 +37,7 @@ class AtInitialisation(Method):
         """
 
     def choose(
-        self, network: Sparse, sample: Examples, density: float
+        self, network: Sparse, sample: ExampleSource, density: float
     ) -> tuple[dict[str, Tensor], Mapping[str, Tensor]]:
         """Return the masks of this density and the scores that they were chosen by.
 
@@ -55,11 +55,11 @@ class AtInitialisation(Method):
         shapes = {name: tuple(score.shape) for name, score in scores.items()}
         return prune(scores, self.scope.pools(shapes, density))
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Prune the network at its initialisation, and train it."""
-        masks, scores = self.choose(work.sparse(), work.sample, work.density)
-        network = work.sparse(masks)
-        return Found(network, work.train(network), scores)
+        masks, scores = self.choose(context.sparse(), context.sample, context.density)
+        network = context.sparse(masks)
+        return MethodResult(network, context.train(network), scores)
 
     def ticket(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor
 from supermask.errors import SupermaskError
 
 
-class Examples(Protocol):
+class ExampleSource(Protocol):
     """Gives training examples; `supermask.baselines.sample.Sample` draws them from a data set."""
 
     @property

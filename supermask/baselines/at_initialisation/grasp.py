@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from supermask.baselines.at_initialisation.base import AtInitialisation
-from supermask.baselines.at_initialisation.examples import Examples
+from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.at_initialisation.probe import gradients, leaves, loss
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
@@ -42,7 +42,7 @@ class GraSP(AtInitialisation):
         if not self.temperature > 0:
             raise SupermaskError(f"temperature={self.temperature} is out of range; it must be above 0.")
 
-    def scores(self, network: Sparse, sample: Examples) -> Mapping[str, Tensor]:
+    def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return theta * (H g): what S(-theta) is for the paper, with the other sign."""
         weights = leaves(network)
         with sdpa_kernel(SDPBackend.MATH):  # the faster kinds of attention cannot be differentiated twice

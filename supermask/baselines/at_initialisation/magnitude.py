@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from supermask.baselines.at_initialisation.base import AtInitialisation
-from supermask.baselines.at_initialisation.examples import Examples
+from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.sparse import Sparse
 
 
@@ -20,6 +20,6 @@ class MagnitudeAtInitialisation(AtInitialisation):
 
     name: ClassVar[str] = "magnitude_init"
 
-    def scores(self, network: Sparse, sample: Examples) -> Mapping[str, Tensor]:
+    def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return the magnitudes."""
         return {name: weight.abs() for name, weight in network.weights().items()}

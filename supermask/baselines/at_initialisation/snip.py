@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from supermask.baselines.at_initialisation.base import AtInitialisation
-from supermask.baselines.at_initialisation.examples import Examples
+from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.at_initialisation.probe import gradients, leaves, loss
 from supermask.baselines.sparse import Sparse
 
@@ -28,7 +28,7 @@ class SNIP(AtInitialisation):
     name: ClassVar[str] = "snip"
     batch: int = 100
 
-    def scores(self, network: Sparse, sample: Examples) -> Mapping[str, Tensor]:
+    def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return the sensitivities."""
         weights = leaves(network)
         slopes = gradients(loss(network, weights, sample.batch(self.batch)), weights)

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from tqdm import tqdm
 
 from supermask.baselines.at_initialisation.base import AtInitialisation
-from supermask.baselines.at_initialisation.examples import Examples
+from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.at_initialisation.probe import evaluating, gradients
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
@@ -53,12 +53,12 @@ class SynFlow(AtInitialisation):
         if self.floor < 0:
             raise SupermaskError(f"floor={self.floor} is negative; give 0 or a positive number.")
 
-    def scores(self, network: Sparse, sample: Examples) -> Mapping[str, Tensor]:
+    def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return the scores of the whole network, float64: those of the first step."""
         return flow(network, _ones(sample), network.masks())
 
     def choose(
-        self, network: Sparse, sample: Examples, density: float
+        self, network: Sparse, sample: ExampleSource, density: float
     ) -> tuple[dict[str, Tensor], Mapping[str, Tensor]]:
         """Return the masks after the last step, and an order of all weights in place of scores, float64.
 
@@ -104,7 +104,7 @@ def flow(network: Sparse, ones: Tensor, masks: Mapping[str, Tensor]) -> dict[str
     return scores
 
 
-def _ones(sample: Examples) -> Tensor:
+def _ones(sample: ExampleSource) -> Tensor:
     """Return one image of ones; of the examples it takes the shape and the device."""
     images, _ = sample.batch(1)
     return torch.ones_like(images[:1], dtype=torch.float64)

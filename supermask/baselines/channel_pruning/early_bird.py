@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supermask.baselines.channel_pruning.mask_convergence import MaskConvergence
 from supermask.baselines.channel_pruning.norm_feeders import feeders, scaled_norms
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global
@@ -224,21 +224,21 @@ class EarlyBird(Method):
                 " not negative, the last is above 0 and at most 1."
             )
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Train, and draw the channels on the way."""
-        model = work.build()
-        per_epoch = work.recipe.steps_per_epoch(len(work.data.train))
+        model = context.build()
+        per_epoch = context.recipe.steps_per_epoch(len(context.data.train))
         network = EarlyBirdNetwork(
             model,
-            work.whole,
-            work.sample.batch(2)[0].cpu(),
-            density=work.density,
+            context.whole,
+            context.sample.batch(2)[0].cpu(),
+            density=context.density,
             epsilon=self.epsilon,
             penalty=self.penalty,
             epoch=per_epoch,
-            latest=max(1, math.ceil(self.latest * work.steps)),
+            latest=max(1, math.ceil(self.latest * context.steps)),
         )
-        outcome = work.train(network)
+        outcome = context.train(network)
         channels = torch.cat(list(network.channels().values()))
         details = EarlyBirdDetails(
             channels=(int(channels.sum()), channels.numel()),
@@ -247,4 +247,4 @@ class EarlyBird(Method):
             settled=network.convergence.converged,
             distances=tuple(network.convergence.distances),
         )
-        return Found(network, outcome, details=details)
+        return MethodResult(network, outcome, details=details)

@@ -13,7 +13,7 @@ from supermask.baselines.channel_pruning.removable import (
     remove_channels,
 )
 from supermask.baselines.dense import Dense
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.errors import SupermaskError
 from supermask.graph import Cost, cost_of
 from supermask.masking.budget import Pool
@@ -110,25 +110,25 @@ class FilterPruning(Method):
                 f"retrain={self.retrain}, rate={self.rate} do not fit: the first is not negative, the second positive."
             )
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Train, remove filters, and retrain."""
-        example = work.sample.batch(2)[0].cpu()
-        removable = removable_channels(work.build(), example)
-        layers = prunable_layers(removable, work.whole.masks)
-        dense = Dense(work.build(), seed=work.seed, weights=work.weights)
-        trained = work.train(dense, stage="dense")
+        example = context.sample.batch(2)[0].cpu()
+        removable = removable_channels(context.build(), example)
+        layers = prunable_layers(removable, context.whole.masks)
+        dense = Dense(context.build(), seed=context.seed, weights=context.weights)
+        trained = context.train(dense, stage="dense")
         before = cost_of(dense.model, example)
-        kept = largest_filters(dense.model, layers, work.density)
-        masks = cut_masks(removable.cuts(kept), work.whole.masks)
-        small = Narrow(remove_channels(dense.model, kept, removable), replace(work.whole, masks=masks))
-        outcome = work.train(small, recipe=self.retraining(work.recipe, work.steps))
+        kept = largest_filters(dense.model, layers, context.density)
+        masks = cut_masks(removable.cuts(kept), context.whole.masks)
+        small = Narrow(remove_channels(dense.model, kept, removable), replace(context.whole, masks=masks))
+        outcome = context.train(small, recipe=self.retraining(context.recipe, context.steps))
         details = FilterDetails(
             filters={name: (int(mask.sum()), len(mask)) for name, mask in kept.items()},
             whole_layers=dict(removable.refused),
             before=DenseCost(**asdict(before), test_accuracy=trained.test.accuracy, steps=trained.steps),
             after=cost_of(small.model, example),
         )
-        return Found(small, outcome, details=details)
+        return MethodResult(small, outcome, details=details)
 
     def retraining(self, recipe: Recipe, steps: int) -> Recipe:
         """Return the recipe of the retraining: the other one's, but shorter and at a small constant rate."""

@@ -18,7 +18,7 @@ from supermask.baselines.deep_compression.file import Compressed, decode, encode
 from supermask.baselines.deep_compression.layer import MOST_BITS, to_gaps
 from supermask.baselines.deep_compression.pruning import Pruning
 from supermask.baselines.deep_compression.shared import Shared
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.baselines.rounds.engine import Round, RoundsDetails
 from supermask.baselines.sparse import Sparse
 from supermask.data import Examples
@@ -33,7 +33,7 @@ FILE = "network.compressed"
 
 
 @dataclass(frozen=True)
-class Stage:
+class CompressionStage:
     """The size of the network after a stage, in bytes, and its test accuracy, a fraction."""
 
     bytes: int
@@ -54,7 +54,7 @@ class CompressionDetails:
     """
 
     parts: Mapping[str, int]
-    stages: Mapping[str, Stage]
+    stages: Mapping[str, CompressionStage]
     validation_before_centroids_were_trained: float
     layers: Mapping[str, LayerFacts]
     rounds: tuple[Round, ...]
@@ -130,23 +130,23 @@ class DeepCompression(Method):
         """Return the method with the options that its rounds do not depend on at their defaults."""
         return DeepCompression(self.rate, self.layers, self.slower, self.retraining)
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Prune, cluster, train and code."""
-        pruned = self.pruning.find(work)
+        pruned = self.pruning.run(context)
         assert isinstance(pruned.subject, Sparse)
-        network = self.clustered(work, pruned.subject)
-        outcome = work.train(network, recipe=self.recipe(work, pruned.subject.ticket().density))
+        network = self.clustered(context, pruned.subject)
+        outcome = context.train(network, recipe=self.recipe(context, pruned.subject.ticket().density))
         contents = Compressed.of(network, self._per_layer(network, self.conv_gap_bits, self.fc_gap_bits))
-        read_back = _written(contents, work)
+        read_back = _written(contents, context)
         measured = replace(
             outcome,
-            validation=_score(read_back, work.data.validation, work),
-            test=_score(read_back, work.data.test(), work),
+            validation=_score(read_back, context.data.validation, context),
+            test=_score(read_back, context.data.test(), context),
         )
         details = self._details(network, contents, pruned, outcome, measured)
-        return Found(network, measured, pruned.scores, details, file=FILE)
+        return MethodResult(network, measured, pruned.scores, details, file=FILE)
 
-    def clustered(self, work: Work, pruned: Sparse) -> Shared:
+    def clustered(self, context: RunContext, pruned: Sparse) -> Shared:
         """Return the pruned network with its weights clustered."""
         bits = self._per_layer(pruned, self.conv_bits, self.fc_bits)
         gap_bits = self._per_layer(pruned, self.conv_gap_bits, self.fc_gap_bits)
@@ -154,25 +154,25 @@ class DeepCompression(Method):
         for name, mask in pruned.masks().items():
             places = mask.reshape(-1).nonzero().reshape(-1).cpu().numpy()
             clusters[name] = (1 << bits[name]) - bool(to_gaps(places, gap_bits[name]).fillers.any())
-        return Shared(work.build().to(work.device), pruned.ticket(), pruned.model.state_dict(), clusters)
+        return Shared(context.build().to(context.device), pruned.ticket(), pruned.model.state_dict(), clusters)
 
-    def recipe(self, work: Work, density: float) -> Recipe:
+    def recipe(self, context: RunContext, density: float) -> Recipe:
         """Return how the centroids are trained."""
         return replace(
-            work.recipe,
-            iterations=self.pruning.steps(work),
+            context.recipe,
+            iterations=self.pruning.steps(context),
             optimizer="sgd",
             learning_rate=self.centroid_rate,
             decay="constant",
             warm_up=0,
-            dropout=work.recipe.dropout * math.sqrt(density),
+            dropout=context.recipe.dropout * math.sqrt(density),
         )
 
     def _per_layer(self, network: Sparse, conv: int, other: int) -> dict[str, int]:
         return {name: conv if len(slot.shape) > 2 else other for name, slot in network.prunable.items()}
 
     def _details(
-        self, network: Shared, contents: Compressed, pruned: Found, trained: Outcome, read_back: Outcome
+        self, network: Shared, contents: Compressed, pruned: MethodResult, trained: Outcome, read_back: Outcome
     ) -> CompressionDetails:
         """Return the parts of the file, and bytes and accuracies of each stage."""
         assert isinstance(pruned.details, RoundsDetails)
@@ -182,10 +182,10 @@ class DeepCompression(Method):
         return CompressionDetails(
             parts=sizes,
             stages={
-                "dense": Stage(dense_bytes(network.model), pruned.details.rounds[0].test_accuracy),
-                "pruned": Stage(pruned_bytes(contents, kept), pruned.outcome.test.accuracy),
-                "quantised": Stage(quantised_bytes(contents, bits), trained.test.accuracy),
-                "huffman": Stage(sum(sizes.values()), read_back.test.accuracy),
+                "dense": CompressionStage(dense_bytes(network.model), pruned.details.rounds[0].test_accuracy),
+                "pruned": CompressionStage(pruned_bytes(contents, kept), pruned.outcome.test.accuracy),
+                "quantised": CompressionStage(quantised_bytes(contents, bits), trained.test.accuracy),
+                "huffman": CompressionStage(sum(sizes.values()), read_back.test.accuracy),
             },
             validation_before_centroids_were_trained=trained.history[0]["validation_accuracy"],
             layers={name: layer_facts(layer, kept[name], bits[name]) for name, layer in contents.layers.items()},
@@ -193,15 +193,15 @@ class DeepCompression(Method):
         )
 
 
-def _written(contents: Compressed, work: Work) -> nn.Module:
+def _written(contents: Compressed, context: RunContext) -> nn.Module:
     """Write the file, where there is a folder for it, and return a network read from it."""
-    data, model = encode(contents), work.build()
-    if work.folder is None:
-        return restored(decode(data), model).to(work.device)
-    path = work.folder / FILE
+    data, model = encode(contents), context.build()
+    if context.folder is None:
+        return restored(decode(data), model).to(context.device)
+    path = context.folder / FILE
     write_whole(path, data)
-    return load(path, model).to(work.device)
+    return load(path, model).to(context.device)
 
 
-def _score(model: nn.Module, examples: Examples, work: Work) -> Score:
-    return evaluate(model, Prepared(work.data, on_device(examples, work.device), work.recipe))
+def _score(model: nn.Module, examples: Examples, context: RunContext) -> Score:
+    return evaluate(model, Prepared(context.data, on_device(examples, context.device), context.recipe))

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.baselines.rounds import Han
-from supermask.baselines.rounds.engine import Again, Tensors, Trained
+from supermask.baselines.rounds.engine import Again, Tensors, TrainedNetwork
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Shapes
 from supermask.masking.ladder import Ladder
@@ -85,12 +85,12 @@ class Pruning(Han):
         """How many weights each round leaves."""
         return PublishedLadder(self.rate) if self.published else super().ladder
 
-    def steps(self, work: Work) -> int:
+    def steps(self, context: RunContext) -> int:
         """Return the optimizer steps of each retraining."""
-        return round(self.retraining * work.steps)
+        return round(self.retraining * context.steps)
 
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from where the weights are, at a smaller learning rate and with less dropout."""
-        again = super().again(work, ticket, dense, final)
+        again = super().again(context, ticket, dense, final)
         assert again.recipe is not None
-        return replace(again, recipe=replace(again.recipe, iterations=self.steps(work)))
+        return replace(again, recipe=replace(again.recipe, iterations=self.steps(context)))

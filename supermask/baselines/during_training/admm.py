@@ -14,7 +14,7 @@ from supermask.baselines.during_training.base import (
     interval_of,
     shapes_of,
 )
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
 from supermask.masking.budget import PerLayer, Pool
@@ -126,9 +126,9 @@ class ADMM(DuringTraining):
         if self.rho < 0.0:
             raise SupermaskError(f"{self.name}: rho={self.rho} is negative; give a positive weight of the penalty.")
 
-    def network(self, work: Work) -> Constrained:
+    def network(self, context: RunContext) -> Constrained:
         """Return the whole network."""
-        warm, end = round(self.warm * work.steps), round((self.warm + self.penalised) * work.steps)
-        updates = range(warm, end, interval_of(work, self.interval))
-        pools = PerLayer().pools(shapes_of(work), work.density)
-        return Constrained(work.build(), work.whole, pools=pools, rho=self.rho, updates=updates)
+        warm, end = round(self.warm * context.steps), round((self.warm + self.penalised) * context.steps)
+        updates = range(warm, end, interval_of(context, self.interval))
+        pools = PerLayer().pools(shapes_of(context), context.density)
+        return Constrained(context.build(), context.whole, pools=pools, rho=self.rho, updates=updates)

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Shapes
@@ -18,23 +18,23 @@ class DuringTraining(Method):
     """
 
     @abstractmethod
-    def network(self, work: Work) -> Sparse:
+    def network(self, context: RunContext) -> Sparse:
         """Return the network at its initialisation, with the masks that it starts from."""
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Train the network."""
-        network = self.network(work)
-        return Found(network, work.train(network))
+        network = self.network(context)
+        return MethodResult(network, context.train(network))
 
 
-def shapes_of(work: Work) -> Shapes:
+def shapes_of(context: RunContext) -> Shapes:
     """Return the shapes of the prunable weights by parameter name, in the model's order."""
-    return {name: tuple(mask.shape) for name, mask in work.whole.masks.items()}
+    return {name: tuple(mask.shape) for name, mask in context.whole.masks.items()}
 
 
-def interval_of(work: Work, interval: int) -> int:
+def interval_of(context: RunContext, interval: int) -> int:
     """Return an interval in optimizer steps, where 0 stands for an epoch."""
-    return interval or work.recipe.steps_per_epoch(len(work.data.train))
+    return interval or context.recipe.steps_per_epoch(len(context.data.train))
 
 
 def check_at_least(least: int, method: str, **options: int) -> None:

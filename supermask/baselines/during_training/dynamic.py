@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.baselines.at_initialisation import RandomERK, RandomUniform
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.masking.budget import Pool
 from supermask.masking.pruning import prune
@@ -76,17 +76,17 @@ def _forget(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, grown: Te
             value.masked_fill_(grown, 0.0)
 
 
-def randomly_pruned(work: Work, scope: str) -> Ticket:
-    """Return the network at its initialisation, with masks drawn at random by the work's seed.
+def randomly_pruned(context: RunContext, scope: str) -> Ticket:
+    """Return the network at its initialisation, with masks drawn at random by the run's seed.
 
     Args:
-        work: names the network and the density.
+        context: names the network and the density.
         scope: how the layers share it: "erk" or "layer".
 
     """
     method = RandomERK() if scope == "erk" else RandomUniform()  # the mask that static sparse training starts from
-    masks, _ = method.choose(work.sparse(), work.sample, work.density)
-    return replace(work.whole, masks={name: mask.cpu() for name, mask in masks.items()})
+    masks, _ = method.choose(context.sparse(), context.sample, context.density)
+    return replace(context.whole, masks={name: mask.cpu() for name, mask in masks.items()})
 
 
 def drawn(candidates: Tensor, count: int, seed: int, *purpose: str | int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from supermask.baselines.during_training.base import DuringTraining, check_at_least, check_fractions, check_scope
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, PerLayer, Scope
@@ -91,14 +91,14 @@ class Gradual(DuringTraining):
             raise SupermaskError(f"{self.name}: begin={self.begin} must be smaller than end={self.end}.")
         check_scope(self.name, self.scope, ("layer", "global"))
 
-    def network(self, work: Work) -> GraduallySparse:
+    def network(self, context: RunContext) -> GraduallySparse:
         """Return the whole network."""
         return GraduallySparse(
-            work.build(),
-            work.whole,
-            density=work.density,
+            context.build(),
+            context.whole,
+            density=context.density,
             scope=Global(floor=0) if self.scope == "global" else PerLayer(),
-            begin=round(self.begin * work.steps),
-            end=round(self.end * work.steps),
+            begin=round(self.begin * context.steps),
+            end=round(self.end * context.steps),
             interval=self.interval,
         )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from supermask.baselines.during_training.base import DuringTraining, check_at_least, check_fractions, check_scope
 from supermask.baselines.during_training.dynamic import Rewired, largest, randomly_pruned
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.ticket import Ticket
 
 
@@ -80,7 +80,7 @@ class RigL(DuringTraining):
         check_scope(self.name, self.scope, ("erk", "layer"))
         check_fractions(self.name, alpha=self.alpha, end=self.end)
 
-    def network(self, work: Work) -> Rigged:
+    def network(self, context: RunContext) -> Rigged:
         """Return a network with a random mask."""
-        ticket = randomly_pruned(work, self.scope)
-        return Rigged(work.build(), ticket, range(0, round(self.end * work.steps), self.interval), self.alpha)
+        ticket = randomly_pruned(context, self.scope)
+        return Rigged(context.build(), ticket, range(0, round(self.end * context.steps), self.interval), self.alpha)

@@ -13,7 +13,7 @@ from supermask.baselines.during_training.base import (
     interval_of,
 )
 from supermask.baselines.during_training.dynamic import Rewired, drawn, largest, randomly_pruned
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.ticket import Ticket
 
 
@@ -80,8 +80,8 @@ class SET(DuringTraining):
         check_scope(self.name, self.scope, ("erk", "layer"))
         check_fractions(self.name, zeta=self.zeta)
 
-    def network(self, work: Work) -> Evolving:
+    def network(self, context: RunContext) -> Evolving:
         """Return a network with a random mask."""
-        ticket = randomly_pruned(work, self.scope)
-        interval = interval_of(work, self.interval)
-        return Evolving(work.build(), ticket, range(interval, work.steps, interval), self.zeta)
+        ticket = randomly_pruned(context, self.scope)
+        interval = interval_of(context, self.interval)
+        return Evolving(context.build(), ticket, range(interval, context.steps, interval), self.zeta)

@@ -27,7 +27,7 @@ CriterionName = Literal[
 ]
 
 
-class Layer(NamedTuple):
+class ScoredLayer(NamedTuple):
     """The weights of one layer, float64 and of one shape.
 
     Attributes:
@@ -52,10 +52,10 @@ class Criterion:
 
     """
 
-    formula: Callable[[Layer], Tensor]
+    formula: Callable[[ScoredLayer], Tensor]
     excluded: float = -1e-300  # below zero, and above every other negative score of float32 weights
 
-    def scores(self, layer: Layer, sign: Sign) -> Tensor:
+    def scores(self, layer: ScoredLayer, sign: Sign) -> Tensor:
         """Return the scores of a layer, float64 of its shape.
 
         With a sign asked for, weights that training left with another one than it ("same") or with the one that they
@@ -113,7 +113,7 @@ def layer_scores(criterion: CriterionName, sign: Sign, initial: Tensor, final: T
     """
     order = torch.from_numpy(keyed_permutation(initial.numel(), seed, "heuristic", name))
     lot = order.double().reshape(initial.shape).to(initial.device)
-    return CRITERIA[criterion].scores(Layer(initial.double(), final.double(), lot), sign)
+    return CRITERIA[criterion].scores(ScoredLayer(initial.double(), final.double(), lot), sign)
 
 
 def _standing(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from supermask.baselines.heuristic.actions import Actions, KeptAction, PrunedAction, check_choice
 from supermask.baselines.heuristic.criteria import CRITERIA, CriterionName, Sign, layer_scores
 from supermask.baselines.heuristic.networks import PartlyFrozen, Untrained
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.masking.ladder import Ladder
 from supermask.masking.pruning import prune
 from supermask.ticket import Ticket
@@ -141,17 +141,17 @@ class Heuristic(Method):
         details = HeuristicDetails(_count(chosen.values()), same_sign)
         return Choice(ticket, chosen, scores if self.mask_0 == "zero" else None, details)
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Train the dense network, and run what is kept of it untrained."""
-        choice = self._chosen(work)
-        network = Untrained(work.build().to(work.device), choice.ticket)
-        outcome = work.train(network, recipe=replace(work.recipe, epochs=0, iterations=None))
-        return Found(network, outcome, choice.scores, choice.details)
+        choice = self._chosen(context)
+        network = Untrained(context.build().to(context.device), choice.ticket)
+        outcome = context.train(network, recipe=replace(context.recipe, epochs=0, iterations=None))
+        return MethodResult(network, outcome, choice.scores, choice.details)
 
-    def _chosen(self, work: Work) -> Choice:
-        dense = work.train(work.sparse(), stage="dense")
-        final = {name: dense.last["model"][name].cpu() for name in work.whole.masks}
-        choice = self.choose(work.whole, final, work.density)
+    def _chosen(self, context: RunContext) -> Choice:
+        dense = context.train(context.sparse(), stage="dense")
+        final = {name: dense.last["model"][name].cpu() for name in context.whole.masks}
+        choice = self.choose(context.whole, final, context.density)
         return choice._replace(details=replace(choice.details, dense_accuracy=dense.test.accuracy))
 
 
@@ -171,12 +171,12 @@ class HeuristicTrained(Heuristic):
     sign: Sign = "any"
     mask_1: KeptAction = "rewind"
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Train the dense network, and then what is kept of it."""
-        choice = self._chosen(work)
-        network = PartlyFrozen(work.build().to(work.device), choice.ticket, choice.chosen)
+        choice = self._chosen(context)
+        network = PartlyFrozen(context.build().to(context.device), choice.ticket, choice.chosen)
         frozen = _count(mask & ~choice.chosen[name] for name, mask in choice.ticket.masks.items())
-        return Found(network, work.train(network), choice.scores, replace(choice.details, frozen=frozen))
+        return MethodResult(network, context.train(network), choice.scores, replace(choice.details, frozen=frozen))
 
 
 def _count(masks: Iterable[Tensor]) -> int:

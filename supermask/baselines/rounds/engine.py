@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from supermask.baselines.method import Found, Method, Work
+from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
 from supermask.masking.ladder import Ladder
@@ -76,7 +76,7 @@ class Again:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """A finished training: the weights that it began with (after an early step, if one was kept) and ended with."""
 
     early: Tensors
@@ -136,16 +136,16 @@ class Rounds(Method):
         """Whether all is pruned in one round."""
         return False
 
-    def keeps_step(self, work: Work) -> int:
+    def keeps_step(self, context: RunContext) -> int:
         """Return the optimizer step of the dense training whose weights are rewound to; 0 are the initial ones."""
         return 0
 
     @abstractmethod
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Return how a network that was just pruned is trained.
 
         Args:
-            work: the run.
+            context: the run.
             ticket: the network, pruned, at its initialisation.
             dense: the training of the dense network.
             final: the weights that the last round ended with, in which those that were just pruned are not yet zero.
@@ -156,40 +156,40 @@ class Rounds(Method):
         """Return what the weights are ranked by: their magnitudes."""
         return {name: weight.abs() for name, weight in weights.items()}
 
-    def find(self, work: Work) -> Found:
+    def run(self, context: RunContext) -> MethodResult:
         """Go down the ladder."""
-        shapes = {name: weight.shape for name, weight in work.whole.weights.items() if name in work.whole.masks}
-        rounds = self.ladder.rounds_to(shapes, work.density)
+        shapes = {name: weight.shape for name, weight in context.whole.weights.items() if name in context.whole.masks}
+        rounds = self.ladder.rounds_to(shapes, context.density)
         last = min(math.ceil(rounds), 1) if self.one_shot else math.ceil(rounds)
-        network, outcome, dense = self._train_dense(work)
+        network, outcome, dense = self._train_dense(context)
         records, scores = [_record(0, network, outcome)], self.scores(_of(dense.final, shapes))
         masks, final = network.masks(), dense.final
         for place in range(1, last + 1):
             scores, down = self.scores(_of(final, shapes)), rounds if place == last else place
             masks = prune(scores, self.ladder.pools(shapes, down), masks)
-            network, outcome = self._train_pruned(work, masks, dense, final, _stage(down))
+            network, outcome = self._train_pruned(context, masks, dense, final, _stage(down))
             final = outcome.last["model"]
             records.append(_record(place, network, outcome))
-        return Found(network, outcome, scores, RoundsDetails(tuple(records)))
+        return MethodResult(network, outcome, scores, RoundsDetails(tuple(records)))
 
-    def _train_dense(self, work: Work) -> tuple[Sparse, Outcome, Trained]:
-        keep_at = self.keeps_step(work)
-        if keep_at > work.steps:
-            raise SupermaskError(f"Cannot rewind to step {keep_at}: the training has {work.steps} steps.")
-        network = Rewindable(work.build(), work.whole, keep_at=keep_at) if keep_at else work.sparse()
+    def _train_dense(self, context: RunContext) -> tuple[Sparse, Outcome, TrainedNetwork]:
+        keep_at = self.keeps_step(context)
+        if keep_at > context.steps:
+            raise SupermaskError(f"Cannot rewind to step {keep_at}: the training has {context.steps} steps.")
+        network = Rewindable(context.build(), context.whole, keep_at=keep_at) if keep_at else context.sparse()
         initial = deepcopy(network.model.state_dict())
-        outcome = work.train(network, stage=_stage(0))
-        return network, outcome, Trained(outcome.last.get("early") or initial, outcome.last["model"])
+        outcome = context.train(network, stage=_stage(0))
+        return network, outcome, TrainedNetwork(outcome.last.get("early") or initial, outcome.last["model"])
 
     def _train_pruned(
-        self, work: Work, masks: Tensors, dense: Trained, final: Tensors, stage: str
+        self, context: RunContext, masks: Tensors, dense: TrainedNetwork, final: Tensors, stage: str
     ) -> tuple[Sparse, Outcome]:
-        ticket = replace(work.whole, masks={name: mask.cpu() for name, mask in masks.items()})
-        again = self.again(work, ticket, dense, final)
-        network = work.sparse(ticket=again.ticket)
+        ticket = replace(context.whole, masks={name: mask.cpu() for name, mask in masks.items()})
+        again = self.again(context, ticket, dense, final)
+        network = context.sparse(ticket=again.ticket)
         if again.weights is not None:
             network.load_weights(again.weights)
-        return network, work.train(network, stage=stage, recipe=again.recipe, start=again.start)
+        return network, context.train(network, stage=stage, recipe=again.recipe, start=again.start)
 
 
 @dataclass(frozen=True)

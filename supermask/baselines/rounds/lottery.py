@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from supermask.baselines.method import Work
-from supermask.baselines.rounds.engine import Again, GlobalRounds, Rounds, Tensors, Trained
+from supermask.baselines.method import RunContext
+from supermask.baselines.rounds.engine import Again, GlobalRounds, Rounds, Tensors, TrainedNetwork
 from supermask.errors import SupermaskError
 from supermask.masking.ladder import Ladder
 from supermask.ticket import Ticket
@@ -40,7 +40,7 @@ class IMP(Rounds):
         output = self.rate / 2 if self.output_rate is None else self.output_rate
         return Ladder(self.rate, self.conv_rate, output)
 
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from the initial weights."""
         return Again(ticket)
 
@@ -79,10 +79,10 @@ class IMPRewind(GlobalRounds):
         if self.rewind_to is not None and self.rewind_to < 0:
             raise SupermaskError(f"rewind_to={self.rewind_to} is negative; give an optimizer step.")
 
-    def keeps_step(self, work: Work) -> int:
+    def keeps_step(self, context: RunContext) -> int:
         """Return the step that is rewound to."""
-        return round(0.02 * work.steps) if self.rewind_to is None else self.rewind_to
+        return round(0.02 * context.steps) if self.rewind_to is None else self.rewind_to
 
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from the weights of the early step, with what is left of the recipe."""
-        return Again(ticket, dense.early, start=self.keeps_step(work))
+        return Again(ticket, dense.early, start=self.keeps_step(context))

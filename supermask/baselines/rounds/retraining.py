@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from supermask.baselines.method import Work
-from supermask.baselines.rounds.engine import Again, GlobalRounds, Rounds, Tensors, Trained
+from supermask.baselines.method import RunContext
+from supermask.baselines.rounds.engine import Again, GlobalRounds, Rounds, Tensors, TrainedNetwork
 from supermask.masking.ladder import Ladder
 from supermask.ticket import Ticket
 from supermask.training import Recipe
@@ -29,7 +29,7 @@ class LearningRateRewind(GlobalRounds):
 
     rewind_to: int = 0
 
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from where the weights are, with the recipe from that step on."""
         return Again(ticket, final, start=self.rewind_to)
 
@@ -51,9 +51,9 @@ class FineTune(GlobalRounds):
 
     slower: float = 0.01
 
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from where the weights are, at a small constant learning rate."""
-        return Again(ticket, final, _slowed(work.recipe, self.slower))
+        return Again(ticket, final, _slowed(context.recipe, self.slower))
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Han(Rounds):
             return super().scores(weights)
         return {name: weight.abs() / _deviation(weight) for name, weight in weights.items()}
 
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from where the weights are, at a smaller learning rate and with less dropout."""
-        slowed = _slowed(work.recipe, self.slower)
+        slowed = _slowed(context.recipe, self.slower)
         return Again(ticket, final, replace(slowed, dropout=slowed.dropout * math.sqrt(ticket.density)))
 
 

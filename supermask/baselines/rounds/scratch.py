@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from supermask.baselines.method import Work
-from supermask.baselines.rounds.engine import Again, Rounds, Tensors, Trained
+from supermask.baselines.method import RunContext
+from supermask.baselines.rounds.engine import Again, Rounds, Tensors, TrainedNetwork
 from supermask.masking.ladder import Ladder
 from supermask.ticket import Ticket
 from supermask.training import Recipe
@@ -35,13 +35,13 @@ class ScratchE(Rounds):
         """All is pruned in one round."""
         return True
 
-    def again(self, work: Work, ticket: Ticket, dense: Trained, final: Tensors) -> Again:
+    def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from weights of another seed."""
-        return Again(work.drawn_anew(ticket), recipe=self.budget(work, ticket))
+        return Again(context.drawn_anew(ticket), recipe=self.budget(context, ticket))
 
-    def budget(self, work: Work, ticket: Ticket) -> Recipe:
+    def budget(self, context: RunContext, ticket: Ticket) -> Recipe:
         """Return the recipe: the same number of steps."""
-        return work.recipe
+        return context.recipe
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,6 @@ class ScratchB(ScratchE):
 
     name: ClassVar[str] = "scratch_b"
 
-    def budget(self, work: Work, ticket: Ticket) -> Recipe:
+    def budget(self, context: RunContext, ticket: Ticket) -> Recipe:
         """Return the recipe with more steps."""
-        return replace(work.recipe, iterations=round(work.steps * min(2.0, 1.0 / ticket.density)))
+        return replace(context.recipe, iterations=round(context.steps * min(2.0, 1.0 / ticket.density)))

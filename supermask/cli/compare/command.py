@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from supermask.cli.compare.comparison import Comparison, refuse_failures
+from supermask.cli.compare.comparison import ComparisonRun, refuse_failures
 from supermask.cli.compare.judging import Suspect, judge_all, suspects_in, suspects_of, write_judged
 from supermask.cli.compare.preset import asked_protocol, departures, preset
 from supermask.cli.grid import GridOptions, check
@@ -95,11 +95,11 @@ class Compare(Common, GridOptions):
             if self.controls:
                 self._judge(suspects_of(plans, out), out, device)
 
-    def _begun(self, plans: Sequence[Planned[Job]], out: Path, title: str) -> Comparison:
+    def _begun(self, plans: Sequence[Planned[Job]], out: Path, title: str) -> ComparisonRun:
         """Check every run and say what there is to do; a dry run ends here."""
         if self.protocol:
             print(f"{self._described(plans)}\n")
-        comparison = Comparison(plans, out, title)
+        comparison = ComparisonRun(plans, out, title)
         check(plans, comparison.left, self.data_folder)
         if self.dry_run:
             print("\n\n".join([comparison.outlook, *comparison.tables()]))
@@ -139,7 +139,7 @@ class Compare(Common, GridOptions):
 _FILES = "controls.md, controls.json, a plot of each group, and below controls a folder per run."
 
 
-def _show(comparison: Comparison, out: Path) -> None:
+def _show(comparison: ComparisonRun, out: Path) -> None:
     comparison.tidy()
     for shown in comparison.tables():
         print(f"\n{shown}\n")

@@ -14,7 +14,7 @@ from supermask.runs.report import GridReport
 from supermask.runs.runner import Ended
 
 
-class Comparison:
+class ComparisonRun:
     """The runs of a comparison; its methods read and write files, so that one process calls them.
 
     Args:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting, plain
-from supermask.masking.kernels.cpu_plan import Plan, plan
+from supermask.masking.kernels.cpu_plan import CpuPlan, plan
 from supermask.masking.kernels.layout import in_memory_order, lie_alike
 from supermask.masking.kernels.top_k import TopK
 
@@ -52,7 +52,7 @@ class CpuSelector:
         for i in _where(outcomes, counting.HAS_NAN):
             self.nans[i] = sum(int(scores.isnan().sum().item()) for scores in problems[i].scores)
 
-    def _run(self, plan: Plan, problems: Sequence[TopK], memories: Integers, outcomes: Integers) -> bool:
+    def _run(self, plan: CpuPlan, problems: Sequence[TopK], memories: Integers, outcomes: Integers) -> bool:
         """Write what the plan says; return whether every problem is done."""
         for copy, tensor in plan.before:
             copy.copy_(tensor)

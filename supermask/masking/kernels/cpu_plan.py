@@ -17,7 +17,7 @@ Copy = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Plan:
+class CpuPlan:
     """The table of tensors, and the copies that stand for tensors which the loops cannot read or write in place.
 
     Attributes:
@@ -63,7 +63,7 @@ def _tensors(problems: Sequence[TopK]) -> list[Tensor]:
     return tensors
 
 
-def plan(problems: Sequence[TopK], *, row_major: bool = False) -> Plan:
+def plan(problems: Sequence[TopK], *, row_major: bool = False) -> CpuPlan:
     """Return the plan of some problems.
 
     Args:
@@ -81,7 +81,7 @@ def plan(problems: Sequence[TopK], *, row_major: bool = False) -> Plan:
     identities, addresses = [*map(id, tensors)], [*map(Tensor.data_ptr, tensors)]
     sizes = [len(problem.scores) for problem in problems]
     values = [pair.value for problem in problems for pair in problem.weights]
-    return Plan(
+    return CpuPlan(
         tensors,
         identities,
         addresses,

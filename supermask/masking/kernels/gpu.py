@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from supermask.masking.kernels import gpu_kernels, plain
-from supermask.masking.kernels.gpu_plan import DTYPES, Plan, digits, have_equal_strides, plan_for, signature_of
+from supermask.masking.kernels.gpu_plan import DTYPES, GpuPlan, digits, have_equal_strides, plan_for, signature_of
 from supermask.masking.kernels.top_k import TopK
 
 _BLOCK = 4096
@@ -55,7 +55,7 @@ class GpuSelector:
     def __init__(self, signed: bool, *, block: int = _BLOCK, window: int = _WINDOW, large: int = _LARGE) -> None:
         self._signed = signed
         self._block, self._window, self._large = block, window, large
-        self._plan: Plan | None = None
+        self._plan: GpuPlan | None = None
 
     @torch.no_grad()
     def select(self, problems: Sequence[TopK]) -> None:
@@ -91,7 +91,7 @@ class GpuSelector:
             weights = problems[problem].weights[index]
             mask_weights(weights.frozen, problems[problem].masks[index], weights.value)
 
-    def _launch(self, plan: Plan) -> None:
+    def _launch(self, plan: GpuPlan) -> None:
         constants = {"SIGNED": self._signed, "DTYPE": plan.dtype, "BLOCK": self._block, **_SELECT_OPTIONS}
         window = {"WINDOW": self._window}
         known = (plan.kept, plan.states, plan.histograms, plan.ties)

@@ -27,7 +27,7 @@ class Staged:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GpuPlan:
     """Everything on the device that a selection among certain tensors needs; the kernels' file says what is what."""
 
     signature: tuple[Any, ...]
@@ -83,7 +83,7 @@ def _tensors(problem: TopK) -> list[Tensor]:
     return [*problem.scores, *problem.masks, *followers]
 
 
-def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *, window: int, large: int) -> Plan:
+def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *, window: int, large: int) -> GpuPlan:
     """Return the plan of problems whose `signature_of` is given.
 
     Args:
@@ -112,7 +112,7 @@ def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *
     for row, number in enumerate(place for place, total in enumerate(totals) if total >= large):
         rows[number] = row
     blocks = torch.cat([torch.empty(0, gpu_kernels.COLUMNS.value, dtype=torch.int64), *tables.blocks])
-    return Plan(
+    return GpuPlan(
         signature=signature,
         dtype=DTYPES[dtype],
         totals=totals,

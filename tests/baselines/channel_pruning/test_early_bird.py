@@ -204,7 +204,7 @@ def test_filters_that_arrive_in_another_order():
 
 
 def test_the_ticket_is_the_network_of_the_channels_before_any_training(tmp_path):
-    found = EarlyBird().find(work_on(_small, Recipe(epochs=2, batch_size=100)))
+    found = EarlyBird().run(work_on(_small, Recipe(epochs=2, batch_size=100)))
     found.subject.ticket().save(tmp_path / "ticket")
     ticket = Ticket.load(tmp_path / "ticket")
     network = ticket.apply(_small())
@@ -216,12 +216,12 @@ def test_the_ticket_is_the_network_of_the_channels_before_any_training(tmp_path)
 
 def test_a_run_says_when_it_drew():
     recipe = Recipe(epochs=8, batch_size=100, learning_rate=0.01)
-    early = EarlyBird(epsilon=1.1, latest=1.0).find(work_on(_small, recipe, density=0.3))
+    early = EarlyBird(epsilon=1.1, latest=1.0).run(work_on(_small, recipe, density=0.3))
     assert early.details.channels == (round(0.3 * 14), 14)
     assert (early.details.settled, early.details.drawn_step, early.details.drawn_epoch) == (True, 54, 6)
     assert len(early.details.distances) == 5
     assert early.outcome.best_step >= 54
-    late = EarlyBird(epsilon=0.0, latest=0.3).find(work_on(_small, recipe, density=0.3))
+    late = EarlyBird(epsilon=0.0, latest=0.3).run(work_on(_small, recipe, density=0.3))
     assert (late.details.settled, late.details.drawn_step) == (False, math.ceil(0.3 * 72))
     assert late.details.drawn_epoch == pytest.approx(22 / 9)
     assert len(late.details.distances) == 1
@@ -232,7 +232,7 @@ def test_a_run_says_when_it_drew():
 def test_killed_and_resumed_it_ends_the_same(tmp_path, monkeypatch, killed):
     recipe = Recipe(epochs=6, batch_size=100)
     method = EarlyBird(epsilon=0.0)
-    whole = method.find(work_on(_small, recipe))
+    whole = method.run(work_on(_small, recipe))
     real = EarlyBirdNetwork.step
 
     def step(self):
@@ -242,9 +242,9 @@ def test_killed_and_resumed_it_ends_the_same(tmp_path, monkeypatch, killed):
 
     monkeypatch.setattr(EarlyBirdNetwork, "step", step)
     with pytest.raises(KeyboardInterrupt):
-        method.find(work_on(_small, recipe, folder=tmp_path))
+        method.run(work_on(_small, recipe, folder=tmp_path))
     monkeypatch.undo()
-    again = method.find(work_on(_small, recipe, folder=tmp_path, resume=True))
+    again = method.run(work_on(_small, recipe, folder=tmp_path, resume=True))
     assert again.details == whole.details
     assert whole.details.drawn_step == 27
     assert again.outcome.history == whole.outcome.history
@@ -256,7 +256,7 @@ def test_killed_and_resumed_it_ends_the_same(tmp_path, monkeypatch, killed):
 
 def test_a_network_without_batch_norm_is_refused():
     with pytest.raises(SupermaskError, match=r"^The network has no batch norm with scales, .* another method\.$"):
-        EarlyBird().find(work_on(lambda: models.build("lenet_300_100", input_shape=(1, 8, 8)), Recipe()))
+        EarlyBird().run(work_on(lambda: models.build("lenet_300_100", input_shape=(1, 8, 8)), Recipe()))
 
 
 def test_too_few_channels_for_every_batch_norm_are_refused_before_any_training():

@@ -89,7 +89,7 @@ def test_a_run_leaves_a_small_network_that_can_be_built_again(tmp_path):
 
 def test_the_ticket_is_the_small_network_before_any_training():
     work = work_on(_lenet, Recipe(epochs=1))
-    ticket = FilterPruning().find(work).subject.ticket()
+    ticket = FilterPruning().run(work).subject.ticket()
     images = torch.randn(3, 1, 8, 8)
     large = ticket.apply(work.build())
     small = narrow(large, images).network
@@ -106,10 +106,10 @@ def test_the_ticket_is_the_small_network_before_any_training():
 def test_the_retraining_starts_from_the_trained_weights_at_a_small_constant_rate():
     recipe = Recipe(epochs=2, batch_size=100, warm_up=3)
     work = work_on(_lenet, recipe)
-    found = FilterPruning(retrain=0.5).find(work)
+    found = FilterPruning(retrain=0.5).run(work)
     assert found.outcome.steps == 9
     assert {record["learning_rate"] for record in found.outcome.history} == {0.001}
-    still = FilterPruning(retrain=0.0).find(work)
+    still = FilterPruning(retrain=0.0).run(work)
     assert still.outcome.history[0] == found.outcome.history[0]
     dense = Dense(work.build(), seed=work.seed, weights=work.weights)
     trained = work.train(dense)
@@ -145,16 +145,16 @@ def test_the_dense_training_is_shared_and_a_killed_run_ends_the_same(tmp_path, m
 
 
 def test_layers_that_are_not_to_be_pruned_keep_their_shape():
-    found = FilterPruning(retrain=0.0).find(work_on(_lenet, Recipe(epochs=0), dense=("fc3.weight",)))
+    found = FilterPruning(retrain=0.0).run(work_on(_lenet, Recipe(epochs=0), dense=("fc3.weight",)))
     assert found.details.filters == {"fc1": (15, 30)}
     with pytest.raises(SupermaskError, match=r"no layer whose filters can be removed .*; choose a network"):
-        FilterPruning().find(work_on(_lenet, Recipe(epochs=0), dense=("fc2.weight",)))
+        FilterPruning().run(work_on(_lenet, Recipe(epochs=0), dense=("fc2.weight",)))
 
 
 def test_a_network_without_such_a_layer_is_refused_before_any_training():
     work = work_on(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), Recipe(epochs=10**6))
     with pytest.raises(SupermaskError, match=r"no layer .* \(1: they reach the network's output\); choose"):
-        FilterPruning().find(work)
+        FilterPruning().run(work)
 
 
 @pytest.mark.parametrize("options", [{"retrain": -0.1}, {"rate": 0.0}])

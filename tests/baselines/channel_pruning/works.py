@@ -3,7 +3,7 @@
 import torch
 
 from supermask import data
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.training import train
 
 
@@ -18,7 +18,7 @@ def work_on(build, recipe, *, density=0.5, seed=0, folder=None, resume=False, de
         torch.manual_seed(seed)
         return build()
 
-    return Work(
+    return RunContext(
         data=data_set,
         recipe=recipe,
         seed=seed,

@@ -12,7 +12,7 @@ from torch import nn
 
 from supermask import SupermaskError, data, models
 from supermask.baselines.deep_compression import FILE, DeepCompression, load
-from supermask.baselines.deep_compression.method import Stage
+from supermask.baselines.deep_compression.method import CompressionStage
 from supermask.baselines.deep_compression.pruning import (
     LENET5_CAFFE,
     LENET_300_100,
@@ -20,7 +20,7 @@ from supermask.baselines.deep_compression.pruning import (
     density_of,
     fractions_of,
 )
-from supermask.baselines.method import Work
+from supermask.baselines.method import RunContext
 from supermask.runs import METHODS, Job, SearchOptions, run
 from supermask.training import Recipe, Stopped, train
 
@@ -56,7 +56,7 @@ class Trainings:
 
 
 def work(trainings, density=0.2, folder=None, **more):
-    return Work(
+    return RunContext(
         data=trainings.synthetic,
         recipe=replace(RECIPE, dropout=0.4),
         seed=0,
@@ -74,7 +74,7 @@ def work(trainings, density=0.2, folder=None, **more):
 def test_the_stages_follow_each_other(synthetic, tmp_path):
     trainings = Trainings(synthetic)
     method = DeepCompression(rate=0.6, retraining=0.5, centroid_rate=1e-3, fc_bits=3, fc_gap_bits=2)
-    found = method.find(work(trainings, folder=tmp_path))
+    found = method.run(work(trainings, folder=tmp_path))
     dense, first, second, shared = trainings.calls
     assert [recipe.iterations for _, _, recipe, _ in trainings.calls] == [12, 6, 6, 6]
     assert [recipe.learning_rate for _, _, recipe, _ in trainings.calls] == pytest.approx([3e-3, 3e-4, 3e-4, 1e-3])
@@ -93,7 +93,7 @@ def test_the_stages_follow_each_other(synthetic, tmp_path):
 
 def test_what_is_clustered_is_the_pruned_network_at_its_best_step(synthetic):
     trainings = Trainings(synthetic)
-    DeepCompression(rate=0.8, fc_bits=15).find(work(trainings))
+    DeepCompression(rate=0.8, fc_bits=15).run(work(trainings))
     begun, masks, _, _ = trainings.calls[-1]
     best = trainings.best[-2]
     for name, tensor in best.items():
@@ -127,7 +127,7 @@ def test_the_accuracy_and_the_size_are_those_of_the_file(tmp_path):
     assert correct == result.test.correct
     assert sum(int((model.get_parameter(name) != 0).sum()) for name in result.details.layers) <= result.kept == 10_040
     stages = result.details.stages
-    assert stages["huffman"] == Stage(result.bytes, result.test.accuracy)
+    assert stages["huffman"] == CompressionStage(result.bytes, result.test.accuracy)
     assert stages["quantised"].test_accuracy == result.test.accuracy  # Huffman coding loses nothing
     assert stages["dense"].bytes == 4 * (50_200 + 410)
     assert stages["pruned"].bytes == 4 * (2 * 10_040 + 410 + 3 + 410)
@@ -158,7 +158,7 @@ def test_convolutions_and_other_layers_have_bits_of_their_own(tmp_path):
 
 def test_without_a_folder_nothing_is_written_and_the_result_is_the_same(synthetic, tmp_path):
     method = DeepCompression(rate=0.8)
-    kept, lost = (method.find(work(Trainings(synthetic), folder=folder)) for folder in (tmp_path, None))
+    kept, lost = (method.run(work(Trainings(synthetic), folder=folder)) for folder in (tmp_path, None))
     assert kept.outcome.test == lost.outcome.test
     assert (
         (tmp_path / FILE).stat().st_size == kept.details.stages["huffman"].bytes == lost.details.stages["huffman"].bytes
@@ -171,11 +171,11 @@ def test_without_a_folder_nothing_is_written_and_the_result_is_the_same(syntheti
 def test_a_stopped_run_goes_on_to_the_same_file(synthetic, tmp_path, stop_at):
     method = DeepCompression(rate=0.6)
     (tmp_path / "whole").mkdir()
-    method.find(work(Trainings(synthetic), folder=tmp_path / "whole"))
+    method.run(work(Trainings(synthetic), folder=tmp_path / "whole"))
     (tmp_path / "stopped").mkdir()
     with pytest.raises(Stopped):
-        method.find(work(Trainings(synthetic, stop_at), folder=tmp_path / "stopped"))
-    method.find(work(Trainings(synthetic), folder=tmp_path / "stopped"))
+        method.run(work(Trainings(synthetic, stop_at), folder=tmp_path / "stopped"))
+    method.run(work(Trainings(synthetic), folder=tmp_path / "stopped"))
     files = [(tmp_path / folder / FILE).read_bytes() for folder in ("whole", "stopped")]
     assert files[0] == files[1]
 
@@ -195,11 +195,11 @@ def test_centroids_go_on_in_the_middle_of_their_training(synthetic, tmp_path):
 
     method = DeepCompression(rate=0.8, centroid_rate=0.01)
     (tmp_path / "whole").mkdir()
-    expected = method.find(work(Trainings(synthetic), folder=tmp_path / "whole"))
+    expected = method.run(work(Trainings(synthetic), folder=tmp_path / "whole"))
     (tmp_path / "stopped").mkdir()
     with pytest.raises(Stopped):
-        method.find(work(Interrupted(synthetic), folder=tmp_path / "stopped"))
-    found = method.find(work(Trainings(synthetic), folder=tmp_path / "stopped"))
+        method.run(work(Interrupted(synthetic), folder=tmp_path / "stopped"))
+    found = method.run(work(Trainings(synthetic), folder=tmp_path / "stopped"))
     assert found.outcome.history == expected.outcome.history
     assert (tmp_path / "stopped" / FILE).read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
 
