@@ -3,13 +3,12 @@
 The interpreter runs much that the compiler refuses. Run as a script, in a process that has not met the interpreter.
 """
 
-import importlib.util
-import sys
-
 import triton
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from supermask.masking.kernels import gpu_kernels, gpu_writes
 
 TYPES = {
     **dict.fromkeys(("blocks", "kept", "states", "layouts", "runs", "windows"), "*i64"),
@@ -31,23 +30,19 @@ def compiled(kernel, **constants):
     print(kernel.__name__, "wide" if "ld.global.v4.b32" in result.asm["ptx"] else "narrow")
 
 
-def main(path):
-    spec = importlib.util.spec_from_file_location("gpu_kernels", path)
-    kernels = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_kernels"] = kernels  # where Triton looks for the source
-    spec.loader.exec_module(kernels)
+def main():
     select = {"SIGNED": True, "DTYPE": tl.float32, "BLOCK": 4096}
     window = {"WINDOW": 1 << 16}
     for byte in (0, 1):
-        compiled(kernels.histogram, BYTE=byte, **select)
-    compiled(kernels.count_ties, **select)
-    for kernel in (kernels.count_window, kernels.find_cut):
+        compiled(gpu_kernels.histogram, BYTE=byte, **select)
+    compiled(gpu_kernels.count_ties, **select)
+    for kernel in (gpu_kernels.count_window, gpu_kernels.find_cut):
         compiled(kernel, **select, **window)
-    compiled(kernels.decide, **window)
-    compiled(kernels.write, WEIGHT=tl.int32, **select, **window)
-    compiled(kernels.mask_weights, BLOCK=4096)
-    compiled(kernels.straight_through, SIGNED=False, BLOCK=4096)
+    compiled(gpu_kernels.decide, **window)
+    compiled(gpu_writes.write, WEIGHT=tl.int32, **select, **window)
+    compiled(gpu_writes.mask_weights, BLOCK=4096)
+    compiled(gpu_writes.straight_through, SIGNED=False, BLOCK=4096)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supermask.masking.kernels import gpu_kernels, plain
+from supermask.masking.kernels import gpu_blocks, gpu_kernels, gpu_writes, plain
 from supermask.masking.kernels.gpu_plan import DTYPES, GpuPlan, digits, have_equal_strides, plan_for, signature_of
 from supermask.masking.kernels.top_k import TopK
 
@@ -101,7 +101,7 @@ class GpuSelector:
                 counts = (plan.windows, plan.coarse, plan.fine)
                 gpu_kernels.count_window[all_blocks](plan.blocks, *counts, plan.nan_counts, **constants, **window)
                 gpu_kernels.decide[all_problems](plan.kept, plan.states, *counts, plan.hits, **window, **_OPTIONS)
-            for byte in range(gpu_kernels.BYTES.value):
+            for byte in range(gpu_blocks.BYTES.value):
                 gpu_kernels.histogram[all_blocks](
                     plan.blocks, *known, plan.nan_counts, plan.windows, plan.hits, BYTE=byte, **constants
                 )
@@ -119,7 +119,7 @@ class GpuSelector:
                 **constants,
                 **window,
             )
-            gpu_kernels.write[all_blocks](
+            gpu_writes.write[all_blocks](
                 plan.blocks,
                 plan.runs,
                 plan.states,
@@ -151,7 +151,7 @@ def mask_weights(frozen: Tensor, mask: Tensor, out: Tensor) -> None:
         plain.mask_weights(frozen, mask, out)
         return
     with _on(frozen.device):
-        gpu_kernels.mask_weights[_grid(frozen)](frozen, mask, out, frozen.numel(), BLOCK=_ELEMENTWISE_BLOCK, **_OPTIONS)
+        gpu_writes.mask_weights[_grid(frozen)](frozen, mask, out, frozen.numel(), BLOCK=_ELEMENTWISE_BLOCK, **_OPTIONS)
     torch.autograd.graph.increment_version(out)  # the kernel wrote past autograd, which must still see the change
 
 
@@ -171,7 +171,7 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
         return plain.straight_through(gradient, frozen, scores)
     out = torch.empty_like(gradient)
     with _on(gradient.device):
-        gpu_kernels.straight_through[_grid(gradient)](
+        gpu_writes.straight_through[_grid(gradient)](
             gradient,
             frozen,
             gradient if scores is None else scores,

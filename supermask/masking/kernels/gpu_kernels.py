@@ -1,4 +1,4 @@
-"""The Triton kernels behind `gpu`: a radix select over bit patterns, and the elementwise ones.
+"""The Triton kernels that find the thresholds: a window around the last one, and a radix select over bit patterns.
 
 One grid covers the tensors of all problems: its table has a row for every run of BLOCK neighbours in a tensor's memory.
 
@@ -7,7 +7,7 @@ One grid covers the tensors of all problems: its table has a row for every run o
     histogram x 4   the others: 256 bins of their keys' next byte, among the keys that begin with the bytes known so far
     count_ties      if the threshold's ties must be cut: how many of them each block has, blocks in row-major order
     find_cut        one program per problem: the flat index of the last tie that is kept; leaves the scratch at zero
-    write           the masks where they changed, and the masked weights that follow them
+    write           in `gpu_writes`: the masks where they changed, and the masked weights that follow them
 
 A threshold moves little from one training step to the next, so one reading of a large problem's scores mostly does;
 the launches for its bytes then end at once. No host takes part in this, so a CUDA graph replays it as it is. Every
@@ -18,105 +18,29 @@ block notes it for the next kernel. All of it is exact integer arithmetic, so th
 import triton
 import triton.language as tl
 
-# columns of the table of blocks
-SCORES = tl.constexpr(0)  # address of the block's first score; of the 16-byte alignment that lets loads be wide
-MASK = tl.constexpr(1)  # address of its first mask entry, aligned too
-LIVE = tl.constexpr(2)  # entries in the block, 1 to BLOCK
-PROBLEM = tl.constexpr(3)
-FIRST = tl.constexpr(4)  # the first entry's place in its tensor's memory, a multiple of BLOCK
-BASE = tl.constexpr(5)  # the tensor's place in its problem's flat index
-LAYOUT = tl.constexpr(6)  # row of the table of layouts, -1 for row-major
-FROZEN = tl.constexpr(7)  # address of the first frozen weight, 0 where no weights follow the mask in this launch
-VALUE = tl.constexpr(8)  # address of the first masked weight
-COLUMNS = tl.constexpr(9)
-
-DIMS = tl.constexpr(5)  # a layout is DIMS sizes, DIMS row-major strides, DIMS strides in memory
-BYTES = tl.constexpr(4)
-BINS = tl.constexpr(256)
-GROUPS = tl.constexpr(256)  # of neighbouring keys in a window, so that its bins are found in two short steps
-CROWD = tl.constexpr(16)  # a block with more than one key of so many in the window would queue for the same bins
-UNCUT = tl.constexpr(0x7FFFFFFF)  # more than any flat index
-CHUNK = tl.constexpr(1024)
-PART = tl.constexpr(1024)  # a block goes in parts where its places are divided up, which takes many registers
-
-
-@triton.jit
-def _load(pointer: tl.tensor, live: tl.tensor, BLOCK: tl.constexpr) -> tl.tensor:
-    """Load a block; without a mask where it is full, since only then are the loads wide."""
-    lanes = tl.arange(0, BLOCK)
-    if live >= BLOCK:  # noqa: SIM108 the compiler would take a ternary for a choice between values
-        values = tl.load(pointer + lanes)
-    else:
-        values = tl.load(pointer + lanes, mask=lanes < live, other=0)
-    return values
-
-
-@triton.jit
-def _store(pointer: tl.tensor, values: tl.tensor, live: tl.tensor, BLOCK: tl.constexpr) -> None:
-    lanes = tl.arange(0, BLOCK)
-    if live >= BLOCK:
-        tl.store(pointer + lanes, values)
-    else:
-        tl.store(pointer + lanes, values, mask=lanes < live)
-
-
-@triton.jit
-def _bits(scores: tl.tensor) -> tl.tensor:
-    """Return the bits of the equal float32."""
-    if scores.dtype == tl.bfloat16:  # shifted, not converted: no subnormal can be lost
-        bits = scores.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
-    else:
-        bits = scores.to(tl.float32).to(tl.uint32, bitcast=True)
-    return bits
-
-
-@triton.jit
-def _block_bits(row: tl.tensor, DTYPE: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr) -> tl.tensor:
-    """Load a block of scores."""
-    pointer = tl.load(row + SCORES).to(tl.pointer_type(DTYPE))
-    if WIDE:  # behind the cast, since the compiler forgets what it knew of an integer that becomes a pointer
-        pointer = tl.multiple_of(pointer, 16)
-    return _bits(_load(pointer, tl.load(row + LIVE), BLOCK))
-
-
-@triton.jit
-def _keys(bits: tl.tensor, SIGNED: tl.constexpr) -> tl.tensor:
-    """Map the bits so that unsigned order is that of the scores or of their magnitudes; -0 becomes +0."""
-    if SIGNED:
-        bits = tl.where(bits == 0x80000000, 0, bits)
-        keys = tl.where(bits >= 0x80000000, bits ^ 0xFFFFFFFF, bits | 0x80000000)
-    else:
-        keys = bits & 0x7FFFFFFF
-    return keys
-
-
-@triton.jit
-def _reindex(places: tl.tensor, layout: tl.tensor, FROM: tl.constexpr, TO: tl.constexpr) -> tl.tensor:
-    """Turn places along one set of a layout's strides into places along another: 1 is row-major, 2 is memory."""
-    result = tl.zeros_like(places)
-    for dim in tl.static_range(DIMS):
-        size = tl.load(layout + dim).to(tl.int32)
-        source = tl.load(layout + FROM * DIMS + dim).to(tl.int32)
-        target = tl.load(layout + TO * DIMS + dim).to(tl.int32)
-        result += places // source % size * target
-    return result
-
-
-@triton.jit
-def _part(
-    row: tl.tensor, start: tl.tensor, DTYPE: tl.constexpr, SIGNED: tl.constexpr, BLOCK: tl.constexpr
-) -> tl.tensor:
-    """Load the part of a block that begins at `start`: its keys, and its lanes in the block."""
-    lanes = start + tl.arange(0, min(PART, BLOCK))
-    pointer = tl.load(row + SCORES).to(tl.pointer_type(DTYPE))
-    scores = tl.load(pointer + lanes, mask=lanes < tl.load(row + LIVE), other=0)
-    return _keys(_bits(scores), SIGNED), lanes
-
-
-@triton.jit
-def _state(states: tl.tensor, problem: tl.tensor, BYTE: tl.constexpr) -> tl.tensor:
-    """Point at what is known behind one byte: the key so far, the rank of the sought entry among its equals, these."""
-    return states + (problem * BYTES + BYTE) * 3
+from supermask.masking.kernels.gpu_blocks import (
+    BASE,
+    BINS,
+    BYTES,
+    CHUNK,
+    COLUMNS,
+    CROWD,
+    DIMS,
+    FIRST,
+    GROUPS,
+    LAYOUT,
+    LIVE,
+    PART,
+    PROBLEM,
+    SCORES,
+    UNCUT,
+    bits_of,
+    block_bits,
+    keys_of,
+    part_of,
+    reindex,
+    state_of,
+)
 
 
 @triton.jit
@@ -128,7 +52,7 @@ def _pick(
         prefix = tl.full((), 0, tl.int64)
         rank = tl.load(kept + problem).to(tl.int32)
     else:
-        before = _state(states, problem, BYTE - 1)
+        before = state_of(states, problem, BYTE - 1)
         prefix = tl.load(before)
         rank = tl.load(before + 1).to(tl.int32)
     bins = tl.arange(0, BINS)
@@ -148,7 +72,7 @@ def _note(
 ) -> None:
     """Store a state, if this is the first block of its problem."""
     if tl.load(row + BASE) + tl.load(row + FIRST) == 0:
-        state = _state(states, tl.load(row + PROBLEM), BYTE)
+        state = state_of(states, tl.load(row + PROBLEM), BYTE)
         tl.store(state, prefix)
         tl.store(state + 1, rank.to(tl.int64))
         tl.store(state + 2, equal.to(tl.int64))
@@ -175,8 +99,8 @@ def count_window(
     problem = tl.load(row + PROBLEM)
     low = tl.load(windows + problem * 2)
     if low >= 0:
-        bits = _block_bits(row, DTYPE, BLOCK, False)
-        keys = _keys(bits, SIGNED)
+        bits = block_bits(row, DTYPE, BLOCK, False)
+        keys = keys_of(bits, SIGNED)
         live = tl.arange(0, BLOCK) < tl.load(row + LIVE)
         strange = tl.sum((live & ((bits & 0x7FFFFFFF) > 0x7F800000)).to(tl.int32))
         if strange > 0:
@@ -237,7 +161,7 @@ def decide(
             bins = fine + tl.load(windows + problem * 2 + 1) * WINDOW + group * span
             within = tl.load(bins + places, mask=places < span, other=0)
             place, rank, equal, _ = _rank_in(within, 0, rank)
-            state = _state(states, problem, BYTES - 1)
+            state = state_of(states, problem, BYTES - 1)
             tl.store(state, low + group * span + place)
             tl.store(state + 1, rank.to(tl.int64))
             tl.store(state + 2, equal.to(tl.int64))
@@ -288,8 +212,8 @@ def _count_byte(
     BLOCK: tl.constexpr,
 ) -> None:
     # entries counted straight into memory must lie in the registers as narrow loads leave them, else all are moved
-    bits = _block_bits(row, DTYPE, BLOCK, BYTE == 0)
-    keys = _keys(bits, SIGNED)
+    bits = block_bits(row, DTYPE, BLOCK, BYTE == 0)
+    keys = keys_of(bits, SIGNED)
     counted = tl.arange(0, BLOCK) < tl.load(row + LIVE)
     bins = histograms + (problem * BYTES + BYTE) * BINS
     bytes_ = ((keys >> (24 - 8 * BYTE)) & 0xFF).to(tl.int32)
@@ -333,14 +257,14 @@ def count_ties(
         key, rank, equal = _pick(histograms, states, kept, problem, BYTES - 1)
         _note(states, row, key, rank, equal, BYTES - 1)
     else:
-        state = _state(states, problem, BYTES - 1)
+        state = state_of(states, problem, BYTES - 1)
         key = tl.load(state)
         rank = tl.load(state + 1).to(tl.int32)
         equal = tl.load(state + 2).to(tl.int32)
     if rank < equal:
         threshold = key.to(tl.uint32)
         live = tl.load(row + LIVE)
-        tied = (_keys(_block_bits(row, DTYPE, BLOCK, True), SIGNED) == threshold) & (tl.arange(0, BLOCK) < live)
+        tied = (keys_of(block_bits(row, DTYPE, BLOCK, True), SIGNED) == threshold) & (tl.arange(0, BLOCK) < live)
         found = tl.sum(tied.to(tl.int32))
         layout = tl.load(row + LAYOUT)
         if (found > 0) & (layout < 0):
@@ -349,8 +273,8 @@ def count_ties(
             first = tl.load(row + FIRST).to(tl.int32)
             home = ties + (block - first // BLOCK)
             for start in range(0, BLOCK, PART):
-                keys, lanes = _part(row, start, DTYPE, SIGNED, BLOCK)
-                places = _reindex(first + lanes, layouts + layout * 3 * DIMS, 2, 1)
+                keys, lanes = part_of(row, start, DTYPE, SIGNED, BLOCK)
+                places = reindex(first + lanes, layouts + layout * 3 * DIMS, 2, 1)
                 tl.atomic_add(home + places // BLOCK, 1, mask=(keys == threshold) & (lanes < live), sem="relaxed")
 
 
@@ -396,7 +320,7 @@ def find_cut(
     That is: zero the counters, and lay the window around the threshold.
     """
     problem = tl.program_id(0).to(tl.int64)
-    state = _state(states, problem, BYTES - 1)
+    state = state_of(states, problem, BYTES - 1)
     rank = tl.load(state + 1).to(tl.int32)
     cut = tl.full((), UNCUT, tl.int32)
     if rank < tl.load(state + 2).to(tl.int32):
@@ -417,9 +341,9 @@ def find_cut(
             places = first + lanes
             memory = places
             if layout >= 0:
-                memory = _reindex(places, layouts + layout * 3 * DIMS, 1, 2)
+                memory = reindex(places, layouts + layout * 3 * DIMS, 1, 2)
             scores = tl.load(tensor + memory, mask=lanes < live, other=0)
-            tied = ((_keys(_bits(scores), SIGNED) == threshold) & (lanes < live)).to(tl.int32)
+            tied = ((keys_of(bits_of(scores), SIGNED) == threshold) & (lanes < live)).to(tl.int32)
             cut += tl.sum(tl.where((tied > 0) & (seen + tl.cumsum(tied) == rank), places, 0))
             seen += tl.sum(tied)
     tl.store(cuts + problem, cut)
@@ -430,108 +354,3 @@ def find_cut(
     if tl.load(windows + problem * 2 + 1) >= 0:
         low = tl.maximum(tl.load(state) - WINDOW // 2, 0)
         tl.store(windows + problem * 2, tl.minimum(low, 0xFFFFFFFF - WINDOW))
-
-
-@triton.jit
-def _follow(row: tl.tensor, lanes: tl.tensor, kept: tl.tensor, changed: tl.tensor, WEIGHT: tl.constexpr) -> None:
-    """Write the masked weights whose mask changed, if weights follow in this launch; their bits are copied."""
-    frozen = tl.load(row + FROZEN)
-    if frozen != 0:
-        weights = tl.load(frozen.to(tl.pointer_type(WEIGHT)) + lanes, mask=changed & kept, other=0)
-        tl.store(tl.load(row + VALUE).to(tl.pointer_type(WEIGHT)) + lanes, weights, mask=changed)
-
-
-@triton.jit
-def write(
-    blocks: tl.tensor,
-    runs: tl.tensor,
-    states: tl.tensor,
-    layouts: tl.tensor,
-    cuts: tl.tensor,
-    windows: tl.tensor,
-    fine: tl.tensor,
-    SIGNED: tl.constexpr,
-    DTYPE: tl.constexpr,
-    WEIGHT: tl.constexpr,
-    BLOCK: tl.constexpr,
-    WINDOW: tl.constexpr,
-) -> None:
-    """Write the masks where they changed and the weights that follow them; empty the window's bins for next time."""
-    block = tl.program_id(0)
-    row = blocks + block.to(tl.int64) * COLUMNS
-    problem = tl.load(row + PROBLEM)
-    live = tl.load(row + LIVE)
-    keys = _keys(_block_bits(row, DTYPE, BLOCK, True), SIGNED)
-    threshold = tl.load(_state(states, problem, BYTES - 1)).to(tl.uint32)
-    cut = tl.load(cuts + problem)
-    # the tensor's own cut, so that no sum of places needs more than 32 bits
-    last = cut - tl.load(row + BASE).to(tl.int32)
-    tied = keys == threshold
-    first = tl.load(row + FIRST).to(tl.int32)
-    layout = tl.load(row + LAYOUT)
-    pointer = tl.load(row + MASK).to(tl.pointer_type(tl.int8))
-    scattered = 0
-    if (layout >= 0) & (cut != UNCUT):
-        scattered = tl.sum(tied.to(tl.int32))
-    if scattered > 0:
-        for start in range(0, BLOCK, PART):
-            keys_, lanes = _part(row, start, DTYPE, SIGNED, BLOCK)
-            places = _reindex(first + lanes, layouts + layout * 3 * DIMS, 2, 1)
-            kept = (keys_ > threshold) | ((keys_ == threshold) & (places <= last))
-            old = tl.load(pointer + lanes, mask=lanes < live, other=0)
-            changed = (kept.to(tl.int8) != old) & (lanes < live)
-            tl.store(pointer + lanes, kept.to(tl.int8), mask=changed)
-            _follow(row, lanes, kept, changed, WEIGHT)
-    else:
-        lanes = tl.arange(0, BLOCK)
-        kept = (keys > threshold) | (tied & (first + lanes <= last))
-        old = _load(tl.multiple_of(pointer, 16), live, BLOCK)
-        changed = (kept.to(tl.int8) != old) & (lanes < live)
-        if tl.sum(changed.to(tl.int32)) > 0:
-            _store(tl.multiple_of(pointer, 16), kept.to(tl.int8), live, BLOCK)
-            _follow(row, lanes, kept, changed, WEIGHT)
-    if tl.load(windows + problem * 2 + 1) >= 0:
-        _empty(runs + problem * 2, block, fine + tl.load(windows + problem * 2 + 1) * WINDOW, WINDOW)
-
-
-@triton.jit
-def _empty(run: tl.tensor, block: tl.tensor, bins: tl.tensor, WINDOW: tl.constexpr) -> None:
-    """Zero this block's share of its problem's bins."""
-    count = tl.load(run + 1).to(tl.int32)
-    share: tl.constexpr = min(CHUNK, WINDOW)
-    start = (block - tl.load(run).to(tl.int32)) * share
-    while start < WINDOW:
-        tl.store(bins + start + tl.arange(0, share), tl.zeros((share,), tl.int32))
-        start += count * share
-
-
-@triton.jit(do_not_specialize=["count"])
-def mask_weights(frozen: tl.tensor, mask: tl.tensor, out: tl.tensor, count: tl.tensor, BLOCK: tl.constexpr) -> None:
-    """Write the frozen weights where the mask is True, and +0 elsewhere."""
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    live = count - start
-    weights = _load(frozen + start, live, BLOCK)
-    kept = _load(mask + start, live, BLOCK)
-    _store(out + start, tl.where(kept, weights, 0.0), live, BLOCK)
-
-
-@triton.jit(do_not_specialize=["count"])
-def straight_through(
-    gradient: tl.tensor,
-    frozen: tl.tensor,
-    scores: tl.tensor,
-    out: tl.tensor,
-    count: tl.tensor,
-    SIGNED: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:
-    """Multiply as torch does: in float32, rounded to the tensors' dtype after each product."""
-    start = tl.program_id(0).to(tl.int64) * BLOCK
-    live = count - start
-    product = _load(gradient + start, live, BLOCK).to(tl.float32) * _load(frozen + start, live, BLOCK).to(tl.float32)
-    product = product.to(out.dtype.element_ty)
-    if not SIGNED:
-        rank = _load(scores + start, live, BLOCK).to(tl.float32)
-        sign = (rank > 0).to(tl.float32) - (rank < 0).to(tl.float32)
-        product = (product.to(tl.float32) * sign).to(out.dtype.element_ty)
-    _store(out + start, product, live, BLOCK)

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from supermask.errors import SupermaskError
-from supermask.masking.kernels import gpu_kernels
+from supermask.masking.kernels import gpu_blocks
 from supermask.masking.kernels.top_k import TopK, Weights
 
 _ALIGNMENT = 16  # bytes; torch's own allocations have it, odd views into them may not
@@ -111,7 +111,7 @@ def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *
     rows = [-1] * count
     for row, number in enumerate(place for place, total in enumerate(totals) if total >= large):
         rows[number] = row
-    blocks = torch.cat([torch.empty(0, gpu_kernels.COLUMNS.value, dtype=torch.int64), *tables.blocks])
+    blocks = torch.cat([torch.empty(0, gpu_blocks.COLUMNS.value, dtype=torch.int64), *tables.blocks])
     return GpuPlan(
         signature=signature,
         dtype=DTYPES[dtype],
@@ -126,14 +126,14 @@ def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *
         runs=_upload(torch.tensor(tables.runs, dtype=torch.int64), device),
         layouts=_upload(torch.tensor(tables.layouts, dtype=torch.int64), device),
         kept=zeros(count, dtype=torch.int64),
-        states=zeros(count, gpu_kernels.BYTES.value, 3, dtype=torch.int64),
-        histograms=zeros(count, gpu_kernels.BYTES.value, gpu_kernels.BINS.value, dtype=torch.int32),
+        states=zeros(count, gpu_blocks.BYTES.value, 3, dtype=torch.int64),
+        histograms=zeros(count, gpu_blocks.BYTES.value, gpu_blocks.BINS.value, dtype=torch.int32),
         ties=zeros(len(blocks), dtype=torch.int32),
         cuts=zeros(count, dtype=torch.int32),
         nan_counts=zeros(count, dtype=torch.int32),
         nans=zeros(count, dtype=torch.int64),
         windows=_upload(torch.tensor([[-1, row] for row in rows], dtype=torch.int64).reshape(-1, 2), device),
-        coarse=zeros(count, gpu_kernels.GROUPS.value + 2, dtype=torch.int32),
+        coarse=zeros(count, gpu_blocks.GROUPS.value + 2, dtype=torch.int32),
         fine=zeros(max(rows, default=-1) + 1, window, dtype=torch.int32),
         hits=zeros(count, dtype=torch.int32),
     )
@@ -217,18 +217,18 @@ class _Tables:
 
     def _rows(self, scores: Tensor, mask: Tensor, weights: Weights | None, number: int, base: int) -> Tensor:
         first = torch.arange(0, scores.numel(), self._block)
-        columns = torch.empty(len(first), gpu_kernels.COLUMNS.value, dtype=torch.int64)
-        columns[:, gpu_kernels.SCORES.value] = scores.data_ptr() + first * scores.element_size()
-        columns[:, gpu_kernels.MASK.value] = mask.data_ptr() + first
-        columns[:, gpu_kernels.LIVE.value] = (scores.numel() - first).clamp(max=self._block)
-        columns[:, gpu_kernels.PROBLEM.value] = number
-        columns[:, gpu_kernels.FIRST.value] = first
-        columns[:, gpu_kernels.BASE.value] = base
-        columns[:, gpu_kernels.LAYOUT.value] = self._layout(scores)
-        for column, tensor in zip((gpu_kernels.FROZEN, gpu_kernels.VALUE), weights or (), strict=False):
+        columns = torch.empty(len(first), gpu_blocks.COLUMNS.value, dtype=torch.int64)
+        columns[:, gpu_blocks.SCORES.value] = scores.data_ptr() + first * scores.element_size()
+        columns[:, gpu_blocks.MASK.value] = mask.data_ptr() + first
+        columns[:, gpu_blocks.LIVE.value] = (scores.numel() - first).clamp(max=self._block)
+        columns[:, gpu_blocks.PROBLEM.value] = number
+        columns[:, gpu_blocks.FIRST.value] = first
+        columns[:, gpu_blocks.BASE.value] = base
+        columns[:, gpu_blocks.LAYOUT.value] = self._layout(scores)
+        for column, tensor in zip((gpu_blocks.FROZEN, gpu_blocks.VALUE), weights or (), strict=False):
             columns[:, column.value] = tensor.data_ptr() + first * tensor.element_size()
         if weights is None:
-            columns[:, gpu_kernels.FROZEN.value :] = 0
+            columns[:, gpu_blocks.FROZEN.value :] = 0
         return columns
 
     def _layout(self, scores: Tensor) -> int:
@@ -236,7 +236,7 @@ class _Tables:
         assert parts is not None
         if len(parts) <= 1:
             return -1
-        padded = parts + [(1, 1, 1)] * (gpu_kernels.DIMS.value - len(parts))
+        padded = parts + [(1, 1, 1)] * (gpu_blocks.DIMS.value - len(parts))
         self.layouts.append([list(column) for column in zip(*padded, strict=True)])
         return len(self.layouts) - 1
 
@@ -259,7 +259,7 @@ def digits(tensor: Tensor) -> list[tuple[int, int, int]] | None:
         if stride != expected:
             return None
         expected *= size
-    return merged if len(merged) <= gpu_kernels.DIMS.value else None
+    return merged if len(merged) <= gpu_blocks.DIMS.value else None
 
 
 def _is_aligned(tensor: Tensor) -> bool:
