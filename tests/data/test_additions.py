@@ -46,8 +46,8 @@ def test_they_are_known_and_made_by_name():
 def test_a_run_takes_them_by_name(tmp_path):
     recipe = Recipe(iterations=4, batch_size=10, evaluate_every=4)
     result = run(Job(model="toy", data="toy", recipe=recipe, search=SearchOptions(density=0.5)), tmp_path)
-    assert result["test"]["total"] == 12
-    assert result["prunable"] == 16 * 8 + 8 * 3
+    assert result.test.total == 12
+    assert result.prunable == 16 * 8 + 8 * 3
 
 
 @pytest.mark.usefixtures("toys")
