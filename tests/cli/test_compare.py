@@ -153,10 +153,10 @@ def test_after_ctrl_c_the_same_command_goes_on_to_the_same_end(tmp_path, toy, st
 
 
 def test_an_interrupt_outside_of_the_loop_says_how_to_go_on(tmp_path, toy, monkeypatch, capsys):
-    def find(self, work):
+    def run(self, context):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Toy, "find", find)
+    monkeypatch.setattr(Toy, "run", run)
     assert status("--methods", "dense,toy_rounds", "--seeds", "1") == 130
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == ("supermask: toy_rounds density 0.3 seed 0 interrupted, 1 of 2 runs left; the same command goes on.")
@@ -243,7 +243,7 @@ def test_help_names_every_method_and_shows_the_options_of_each(command, toy, mon
     monkeypatch.setitem(METHODS, Toy.name, Toy(rounds=3))
     shown = shown_by(capsys, command, "--help", "all")
     assert "Train, prune by magnitude, train what is left." in shown
-    assert "It is no method of the literature." not in shown
+    assert "It is not a method of the literature." not in shown
     assert "--toy-rounds.rounds INT trainings before it prunes. (default: 3)" in shown
     listed = shown.split("Methods, separated by commas: ")[1].split(". ")[0].split(", ")
     assert {*listed, Toy.name} == {*METHODS}

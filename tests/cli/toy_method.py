@@ -14,7 +14,7 @@ class Toy(Method):
     """Train, prune by magnitude,
     train what is left.
 
-    It is no method of the literature.
+    It is not a method of the literature.
 
     Attributes:
         rounds: trainings before it prunes.
@@ -29,7 +29,7 @@ class Toy(Method):
     smallest: bool = False
     scale: tuple[float, ...] = (1.0,)
 
-    def find(self, context):
+    def run(self, context):
         if context.density in self.refused:
             raise SupermaskError(f"The toy refuses density {context.density:g}; give another one.")
         network = context.sparse()
