@@ -23,4 +23,5 @@ class RunError(SupermaskError):
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, without its full stop, to be put into a sentence; else its name."""
+    # an error without a message would have no first line to take
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -31,6 +31,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     try:
+        # in the same folder, because a rename cannot cross from one file system to another
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_HALF)
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -38,12 +39,15 @@ def write_whole(path: str | Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            # before the rename, or a crash of the machine could leave the new name without its bytes
             os.fsync(file.fileno())
+        # mkstemp lets only the owner read; the file gets the rights that a plain open would give it
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
+        # after the rename the temporary name is gone, which is as it should be
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
 
@@ -61,6 +65,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Wait until no other process of this machine is in this context with the folder; the system lifts a dead one's."""
+    # the lock's file stays: were it deleted, two processes could hold locks on two files of one name
     with (folder / _LOCK).open("w") as file:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -70,6 +75,7 @@ def locked(folder: Path) -> Iterator[None]:
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes left in a folder that were killed while they wrote."""
     for half in folder.glob(f".*{_HALF}"):
+        # another process may remove it at the same moment
         half.unlink(missing_ok=True)
 
 
@@ -81,6 +87,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
     """
     try:
+        # NaN and Infinity are no JSON, and other readers refuse them
         text = json.dumps(value, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise SupermaskError(f"Cannot write {path} as JSON: {error}.") from None
@@ -98,6 +105,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise SupermaskError(f"There is no file {path}.") from None
+    # ValueError: broken JSON, and bytes that are no text
     except (OSError, ValueError) as error:
         raise SupermaskError(f"Cannot read {path}: {error}.") from None
 
@@ -112,6 +120,7 @@ def make_folder(path: str | Path) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        # a trial file, because a folder's rights do not tell whether its disk can be written
         descriptor, probe = tempfile.mkstemp(dir=path)
         os.close(descriptor)
         os.unlink(probe)
@@ -129,6 +138,7 @@ def relative(path: Path) -> str:
 
 
 def _umask() -> int:
+    # os has no call that only reads the mask, so it is set and put back
     mask = os.umask(0)
     os.umask(mask)
     return mask

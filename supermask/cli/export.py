@@ -74,6 +74,7 @@ class Export:
             raise SupermaskError(f"{self.ticket} does not say which inputs its network takes; give --input-shape.")
         if min(shape) < 1:
             raise SupermaskError(f"--input-shape {' '.join(map(str, shape))} has a size below 1; give sizes of images.")
+        # two examples, because torch.export takes a size of 1 for fixed; a seed, so that reports can be repeated
         return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 
 

@@ -98,8 +98,10 @@ def check(plans: Sequence[Planned[Job]], waiting: Sequence[Planned[Job]], data_f
     for plan in plans:
         plan.check_folder()
     checks = Checks(data_folder)
+    # one of each row is enough: its runs differ in their seed alone
     jobs = {plan.row: plan.task for plan in waiting}
     bar = tqdm(jobs.values(), desc="checking", unit="job", leave=False, disable=None)
+    # rows often fail for one reason, which is said once
     problems = list(dict.fromkeys(filter(None, map(checks.problem, bar))))
     if len(problems) > 1:
         listed = "; ".join(problem.rstrip(".") for problem in problems)

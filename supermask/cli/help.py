@@ -33,6 +33,7 @@ def help_of(kind: type, default: Any, topic: str) -> tuple[type, Any, str | None
 
     """
     groups, methods = _groups(kind), _methods(kind)
+    # options are typed with dashes, and fields have underscores
     topic = topic.replace("-", "_")
     if topic == ALL:
         return kind, default, None

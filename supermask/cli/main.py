@@ -34,9 +34,12 @@ def guarded(program: str, parse: Callable[[], Command]) -> int:
         return 2
     except KeyboardInterrupt as stop:
         _say(f"{program}: {str(stop) or 'interrupted'}.")
+        # 128 + 2, as a shell reports a process that SIGINT ended
         return 130
     except BrokenPipeError:  # the reader of a pipe, e.g. head, has had enough
+        # else Python would fail once more when it flushes standard output at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # 128 + 13, as a shell reports a process that SIGPIPE ended
         return 141
     return 0
 
@@ -79,6 +82,7 @@ def _parse(arguments: Sequence[str]) -> Command:
     if launched()[1] > 1 and asked not in ("search", "train", "compare"):
         raise SupermaskError("Several processes can search, train and compare; run anything else without torchrun.")
     if asked not in commands:
+        # its own commands last, so that no other package replaces one of them
         commands = {**brought(asked), **commands}
     return parse_command("supermask", DESCRIPTION, commands, arguments)
 

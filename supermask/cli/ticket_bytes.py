@@ -39,6 +39,7 @@ def bytes_values(found: Sizes) -> dict[str, Any]:
 
 
 def _held_against(size: int, bound: float) -> list[str]:
+    # the bound is 0 where a mask keeps all or nothing
     return [f"{bound:,.0f}", f"{size / bound:.3f}" if bound else "-"]
 
 

@@ -38,6 +38,7 @@ class CropAndFlip:
             raise SupermaskError(f"images have the shape {tuple(images.shape)}; it must be (n, C, H, W).")
         rows, columns = (_sent(index, images.device) for index in self._pixels(images.shape, generator))
         image = torch.arange(len(images), device=images.device)[:, None, None]
+        # channels last, so that one index takes a whole pixel
         padded = pad(images, (self.padding,) * 4).permute(0, 2, 3, 1)
         cropped = padded[image, rows[:, :, None], columns[:, None, :]]  # (n, H, W, C)
         return cropped.permute(0, 3, 1, 2).contiguous()
@@ -49,6 +50,7 @@ class CropAndFlip:
         rows, columns = top + np.arange(height), left + np.arange(width)
         if self.flip:
             mirrored = generator.integers(0, 2, size=(n, 1), dtype=np.uint8) == 1
+            # in the index, so that the pixels are moved only once for both changes
             columns = np.where(mirrored, columns[:, ::-1], columns)
         return torch.from_numpy(rows), torch.from_numpy(columns)
 

@@ -35,6 +35,7 @@ def _parts() -> tuple[Examples, Examples]:
     from sklearn.datasets import load_digits  # here: it takes a second to import and only this set needs it
 
     bunch = load_digits()
+    # scikit-learn has them as float64, but all are integers from 0 to 16, so nothing is lost
     images = torch.from_numpy(bunch.images).to(torch.uint8).unsqueeze(1)
     everything = Examples(images, torch.from_numpy(bunch.target).to(torch.int64))
     return divide(everything, TEST_EXAMPLES, 0, "digits test split")

@@ -42,6 +42,7 @@ def fetch(missing: Sequence[str], folder: Path, name: str, torchvision_name: str
 
 def _download(dataset: type, names: Sequence[str], folder: Path) -> None:
     """Fetch into a temporary folder beside the goal, which always vanishes, then move what is needed."""
+    # below an existing parent of the goal: os.replace cannot move from one file system to another
     place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     with TemporaryDirectory(prefix=".download-", dir=place) as temporary:
         with _quiet(), _impatient():

@@ -17,6 +17,7 @@ def data_folder(folder: str | Path | None = None) -> Path:
     if folder is not None:
         return _existing(folder, "was asked for")
     named = os.environ.get(VARIABLE)
+    # an empty variable counts as one that is not set
     if named:
         return _existing(named, f"is named by {VARIABLE}")
     return Path("data")

@@ -29,12 +29,14 @@ class Source:
 
 
 def _vision(facts: VisionSet) -> Source:
+    # as many as Frankle & Carbin 2019 hold out of MNIST (appendix G)
     return Source(lambda folder: facts.read(data_folder(folder)), validation=5000)
 
 
 DATA_SETS: Mapping[str, Source] = MappingProxyType(
     {
         # these two have no files, so a folder that does not exist is not a reason to refuse them
+        # both validate with a tenth of their training examples
         "digits": Source(lambda folder: read_digits(), validation=144),
         "synthetic": Source(lambda folder: read_synthetic(), validation=100),
         "mnist": _vision(MNIST),

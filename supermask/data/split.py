@@ -53,4 +53,5 @@ def _moments(counts: list[int]) -> tuple[float, float]:
     n = sum(counts)
     total = sum(value * count for value, count in enumerate(counts))
     squares = sum(value**2 * count for value, count in enumerate(counts))
+    # integers in Python have no limit, so this difference of two large numbers is exact
     return total / n, math.sqrt(n * squares - total**2) / n

@@ -41,7 +41,9 @@ def read_synthetic(
 
 def _draw(classes: int, shape: tuple[int, int, int], part: str, count: int) -> Examples:
     labels = np.arange(count) % classes
+    # the part is not in this key: training and test must share their prototypes
     prototypes = 64 + keyed_bytes((classes, *shape), 0, "synthetic prototypes").astype(np.int64) // 2
+    # int64 before the subtraction, which would wrap around in uint8
     noise = keyed_bytes((count, *shape), 0, "synthetic noise", part).astype(np.int64) - 128
     pixels = np.clip(prototypes[labels] + noise, 0, 255).astype(np.uint8)
     return Examples(torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64)))

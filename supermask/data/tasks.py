@@ -77,6 +77,7 @@ def split(data: DataSet, group: Sequence[int]) -> DataSet:
         classes=len(group),
         train=chosen(data.train),
         validation=chosen(data.validation),
+        # read_test and not test, which would count one read twice: both sets share their counter
         read_test=lambda: chosen(data.read_test()),
     )
 
@@ -111,6 +112,7 @@ def _changed(data: DataSet, name: str, change: Callable[[Tensor], Tensor]) -> Da
         name=name,
         train=changed(data.train),
         validation=changed(data.validation),
+        # read_test and not test, which would count one read twice: both sets share their counter
         read_test=lambda: changed(data.read_test()),
     )
 
@@ -118,6 +120,7 @@ def _changed(data: DataSet, name: str, change: Callable[[Tensor], Tensor]) -> Da
 def _gathered(images: Tensor, order: Tensor) -> Tensor:
     """Return images whose pixel i is that of place order[i]; -1 is black."""
     flat = images.flatten(2)
+    # the index -1 would be the last pixel; what is read in its place is made black below
     gathered = flat[:, :, order.clamp(min=0).to(images.device)]
     return torch.where(order.to(images.device) < 0, 0, gathered).to(images.dtype).reshape(images.shape)
 
@@ -125,6 +128,7 @@ def _gathered(images: Tensor, order: Tensor) -> Tensor:
 def _turned(height: int, width: int, angle: float) -> Tensor:
     """Return the place that each pixel of a turned image comes from, row by row; -1 from outside."""
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    # about the middle of the image, which lies between two pixels where a side is even
     down, right = rows - (height - 1) / 2, columns - (width - 1) / 2
     # with rows that go down, counterclockwise is from the right up
     from_row = np.rint(math.cos(angle) * down + math.sin(angle) * right + (height - 1) / 2).astype(np.int64)

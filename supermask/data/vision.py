@@ -71,6 +71,7 @@ class VisionSet:
 
     def _part(self, checksums: Mapping[str, str], folder: Path) -> Examples:
         pixels, labels = self.decode(self._files(checksums, folder))
+        # a copy, because np.frombuffer gives a view that cannot be written, which torch warns of
         images = torch.from_numpy(pixels.reshape(-1, *self.input_shape).copy())
         return Examples(images, torch.from_numpy(labels.astype(np.int64)))
 
@@ -85,6 +86,7 @@ def _checked_bytes(path: Path, checksum: str) -> bytes:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); fetch it again.") from None
     kind = "md5" if len(checksum) == 32 else "sha256"
+    # it finds damage and no forgery; without this flag some builds of OpenSSL refuse MD5
     found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
     if found != checksum:
         raise DataError(f"{path} is damaged: its {kind} is {found}, expected {checksum}; fetch it again.")
@@ -99,6 +101,7 @@ def _decode_idx(files: Sequence[bytes]) -> tuple[Pixels, Labels]:
 
 def _decode_batches(files: Sequence[bytes], labels: str) -> tuple[Pixels, Labels]:
     """Read pickled batches (cs.toronto.edu/~kriz/cifar.html), harmless because their checksums are right."""
+    # Python 2 wrote the files, and latin1 keeps every byte of its strings
     batches = [pickle.loads(file, encoding="latin1") for file in files]
     return np.concatenate([batch["data"] for batch in batches]), np.concatenate([batch[labels] for batch in batches])
 
@@ -144,6 +147,7 @@ CIFAR10 = VisionSet(
     decode=partial(_decode_batches, labels="labels"),
     folder="cifar-10-batches-py",
     train={
+        # the order counts: seeds choose validation examples by their places in it
         "data_batch_1": "54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd",
         "data_batch_2": "766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8",
         "data_batch_3": "0f00d98ebfb30b3ec0ad19f9756dc2630b89003e10525f5e148445e82aa6a1f9",

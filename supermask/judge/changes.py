@@ -46,6 +46,7 @@ def changed(before: Ticket, after: Ticket) -> Changed:
     if {name: mask.shape for name, mask in before.masks.items()} != {n: m.shape for n, m in after.masks.items()}:
         raise TicketError("The two tickets have masks of other layers; compare tickets of one network.")
     moved = {name: int((mask ^ after.masks[name]).sum()) for name, mask in before.masks.items()}
+    # digests stand for the weights, which then need not be regrown
     return Changed(moved, before.digest != after.digest)
 
 
@@ -79,6 +80,7 @@ def check_control(name: str, kept: Kept, before: Ticket, after: Ticket) -> Ticke
         _require(not other, name, f"keeps another number of weights in {', '.join(other)}")
         stuck = [layer for layer in _movable(before.masks) if not differs.moved[layer]]
         _require(not stuck, name, f"moved nothing in {', '.join(stuck)}, where it could have")
+    # with all or none of the weights kept there is only one mask
     movable = 0 < before.kept < before.prunable
     _require(not movable or differs.total > 0, name, "moved no mask entry, and could have")
     return after

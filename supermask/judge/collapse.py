@@ -50,9 +50,11 @@ def critical_compression(choose: Callable[[float], Masks], shapes: Shapes) -> fl
 
     """
     total, layers = _counts(shapes)
+    # the largest compression first: a method that passes there needs no search
     if not collapsed_layers(choose(layers / total)):
         return total / layers
     empty, sound = layers, total
+    # with `empty` weights some layer is empty, with `sound` none is; the two close in on the border
     while sound - empty > 1:
         middle = (empty + sound) // 2
         if collapsed_layers(choose(middle / total)):

@@ -63,6 +63,7 @@ class ShuffledGlobally(Control):
     def make(self, ticket: Ticket, seed: int, scores: Scores) -> Ticket:
         """Permute the network's mask."""
         flat = [mask.reshape(-1) for mask in ticket.masks.values()]
+        # torch.cat refuses an empty list, and a ticket may be without masks
         parts = moved(torch.cat([torch.empty(0, dtype=torch.bool), *flat]), seed, self.name).split([*map(len, flat)])
         layers = zip(ticket.masks.items(), parts, strict=True)
         return remasked(ticket, {name: part.reshape(mask.shape) for (name, mask), part in layers})
@@ -93,7 +94,9 @@ class RandomMasks(Control):
         sizes = {name: mask.numel() for name, mask in ticket.masks.items()}
         shapes = {name: tuple(mask.shape) for name, mask in ticket.masks.items()}
         densities = named_scope(self.scope).layer_densities(shapes, ticket.density)
+        # shares are fractions of weights, and the total must be the ticket's to one weight
         counts = round_to_total({name: densities[name] * sizes[name] for name in sizes}, sizes, ticket.kept)
+        # the right count first and the order after, so that no draw changes the density
         first = {name: (torch.arange(sizes[name]) < counts[name]).reshape(shapes[name]) for name in sizes}
         return remasked(ticket, {name: shuffled(mask, seed, self.name, name) for name, mask in first.items()})
 

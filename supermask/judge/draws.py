@@ -44,6 +44,7 @@ def remasked(ticket: Ticket, masks: Mapping[str, Tensor]) -> Ticket:
     scales = {
         name: math.sqrt(mask.numel() / counts[name])
         for name, mask in ticket.masks.items()
+        # an empty layer has no such factor, and one with its old count keeps the one that it has
         if counts[name] not in (0, int(mask.sum())) and _is_scaled(ticket, name)
     }
     weights = {name: replace(weight, scale=scales.get(name, weight.scale)) for name, weight in ticket.weights.items()}
@@ -55,4 +56,5 @@ def _is_scaled(ticket: Ticket, name: str) -> bool:
     """Return whether a layer has the factor 1/sqrt(density), of its own density or the network's, to one weight."""
     own, factor = ticket.masks[name], ticket.weights[name].scale ** 2
     counts = ((int(own.sum()), own.numel()), (ticket.kept, ticket.prunable))
+    # to one weight: the factor may be of the density that was asked for, which a count only rounds
     return factor != 1.0 and any(abs(kept - of / factor) <= 1.0 for kept, of in counts)

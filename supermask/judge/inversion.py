@@ -61,6 +61,7 @@ def _explains(rank: Tensor, mask: Tensor) -> bool:
 
 def _lowest(rank: Tensor, count: int, seed: int, name: str) -> Tensor:
     order = torch.from_numpy(keyed_permutation(rank.numel(), seed, "control", "inverted", name))
+    # a drawn order first, which the stable sort keeps among equal scores
     places = order[torch.argsort(rank.reshape(-1)[order], stable=True)]
     mask = torch.zeros(rank.numel(), dtype=torch.bool)
     mask[places[:count]] = True

@@ -26,6 +26,7 @@ def plot_accuracies(bars: Mapping[str, Mapping[str, Mean]], path: Path, title: s
             [place + (number - (len(states) - 1) / 2) * _WIDTH for place in range(len(bars))],
             [100 * accuracy.value for accuracy in means],
             _WIDTH,
+            # a single run has no interval
             yerr=[100 * (accuracy.half_width or 0.0) for accuracy in means],
             color=COLORS[number],
             capsize=2,

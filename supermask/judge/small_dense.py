@@ -23,11 +23,13 @@ def width_of(model: Mapping[str, Any], parameters: int) -> tuple[float, int]:
 
     """
     low, high = 0.0, float(model["width"])
+    # the whole width is a candidate too, which halving only approaches
     nearest = [_option(model, high, parameters)]
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         nearest.append(_option(model, middle, parameters))
         low, high = (middle, high) if nearest[-1][2] <= parameters else (low, middle)
+    # of all that were tried: counts jump from unit to unit, and the last need not be the nearest
     _, width, count = min(nearest, key=lambda option: option[0])
     return width, count
 

@@ -143,6 +143,7 @@ def against(results: Results, name: str, state: State) -> Paired:
 
 def stops(runs: Runs) -> list[float]:
     """Return the early-stop steps: those of the smallest validation loss of all evaluations (Frankle & Carbin 2019)."""
+    # min takes the first of equal losses, which is the earliest step
     return [min(run.history, key=lambda evaluation: evaluation.validation_loss).step for run in runs]
 
 

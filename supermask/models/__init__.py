@@ -115,6 +115,7 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
     try:
         return _build(name, input_shape, classes, width)
     except SupermaskError as error:
+        # the cause is kept, e.g. why torchvision could not be imported
         raise SupermaskError(f"Cannot build {name}: {error}") from error.__cause__
 
 

@@ -25,6 +25,7 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor) -> Tensor:
         ctx.save_for_backward(inputs)
+        # not torch.sign, which is 0 at zero
         return torch.where(inputs >= 0.0, 1.0, -1.0).to(inputs.dtype)
 
     @staticmethod

@@ -29,6 +29,7 @@ class ConvNet(nn.Module):
         widths = [channels, *(scaled(units, width) for units in STAGES[:pools])]
         self.features = nn.Sequential(*(_stage(before, after) for before, after in pairwise(widths)))
         self.flatten = nn.Flatten()
+        # padding 1 keeps the sides in a convolution, so that only the pooling shrinks them
         pixels = (height // 2**pools) * (columns // 2**pools)
         self.classifier = _fully_connected(widths[-1] * pixels, classes, width)
 

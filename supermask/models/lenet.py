@@ -103,10 +103,12 @@ class LeNet5Caffe(nn.Module):
 
 
 def _side_after_features(side: int) -> int:
+    # padding 2 keeps the side in the first 5x5 convolution; the second takes 4 away
     return (side // 2 - 4) // 2
 
 
 def _side_after_caffe(side: int) -> int:
+    # each unpadded 5x5 convolution takes 4 away
     return ((side - 4) // 2 - 4) // 2
 
 

@@ -18,12 +18,14 @@ class BasicBlock(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
+        # without biases, which the batch norm after them would subtract again
         self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(after)
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(after)
         self.shortcut = _shortcut(before, after, stride)
+        # after the shortcut: modules are registered in the order that they run
         self.relu2 = nn.ReLU()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -46,6 +48,7 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: int, *, input_shape: InputShape, classes: int, width: float = 1.0) -> None:
         super().__init__()
+        # three stages of blocks with two convolutions; the other two layers are the first and the last
         blocks = (depth - 2) // 6
         stem, *stages = (scaled(units, width) for units in (16, 16, 32, 64))
         self.conv = nn.Conv2d(input_shape[0], stem, 3, padding=1, bias=False)

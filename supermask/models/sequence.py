@@ -54,6 +54,7 @@ def from_description(description: Sequence[Any]) -> nn.Sequential:
 
 
 def _describe(name: str, module: nn.Module) -> list[Any]:
+    # not isinstance, because a subclass may compute something else
     if type(module) not in ARGUMENTS:
         known = ", ".join(_KINDS)
         raise SupermaskError(f"{name} is a {type(module).__name__}; only chains of {known} can be described.")
@@ -72,8 +73,10 @@ def _build(part: Any) -> nn.Module:
 
 
 def _plain(value: Any) -> Any:
+    # JSON has no tuples
     return list(value) if isinstance(value, tuple) else value
 
 
 def _tuple(value: Any) -> Any:
+    # JSON gives lists where torch's modules have tuples
     return tuple(value) if isinstance(value, list) else value

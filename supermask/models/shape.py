@@ -45,4 +45,5 @@ def check_size(input_shape: InputShape, *, least: int, stages: str) -> None:
 
 
 def _is_count(value: object) -> bool:
+    # a bool is an int in Python, and True would pass for 1
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

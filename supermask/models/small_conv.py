@@ -51,4 +51,5 @@ def _stage(before: int, after: int, kernel: int, *, pooled: bool) -> list[nn.Mod
 
 
 def _side_after(side: int) -> int:
+    # an unpadded 5x5 convolution takes 4 away, a 3x3 one 2
     return ((side - 4) // 2 - 4) // 2 - 2

@@ -30,6 +30,7 @@ def differences(
         *(
             f"its {name} has shape {there[name]}, not {shape}"
             for name, shape in shapes.items()
+            # a tensor that is missing is named above, and not once more for its shape
             if there.get(name, shape) != shape
         ),
     ]
@@ -37,6 +38,7 @@ def differences(
 
 def _shapes_of(model: nn.Module, bypassed: Collection[str]) -> dict[str, Shape]:
     """Return the shapes of all saved tensors but those of bypassed layers."""
+    # with the dot, so that bypassing bn1 does not hide bn10
     gone = tuple(f"{name}." for name in bypassed)
     return {name: tuple(tensor.shape) for name, tensor in saved_tensors(model).items() if not name.startswith(gone)}
 

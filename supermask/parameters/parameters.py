@@ -14,6 +14,7 @@ from supermask.errors import SupermaskError
 from supermask.random.distributions import Fans
 
 Kind = Literal["weight", "bias", "norm", "other"]
+# batch and instance norm have no public base class in torch
 NORMALIZATIONS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -63,6 +64,7 @@ def survey(model: nn.Module) -> dict[str, Slot]:
 
 def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return the parameters and the buffers that are saved, by name; a tied one under its first name."""
+    # the only public place that tells persistent buffers from the others
     saved = model.state_dict(keep_vars=True)
     return {**dict(model.named_parameters()), **{name: b for name, b in model.named_buffers() if name in saved}}
 
@@ -92,9 +94,11 @@ def bypass(model: nn.Module, names: Iterable[str]) -> None:
 
 
 def _refuse_unsuitable(model: nn.Module) -> None:
+    # torch.compile keeps the module that it wraps under this name
     problems = ["it was compiled (compile it after the search is attached)"] if hasattr(model, "_orig_mod") else []
     busy = [name or "it" for name, module in model.named_modules() if _busy(module)]
     if busy:
+        # a large model may have hundreds of them, and the message should stay one sentence
         more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
         problems.append(f"{', '.join(busy[:3])}{more} {'is' if len(busy) == 1 else 'are'} already parametrized")
     for name, module in model.named_modules():
@@ -114,6 +118,7 @@ def _busy(module: nn.Module) -> bool:
 
 
 def _places(model: nn.Module, parameter: nn.Parameter) -> tuple[Place, ...]:
+    # not named_parameters, which gives only the first place of a tied parameter
     return tuple(
         Place(module, leaf)
         for module in model.modules()
@@ -128,10 +133,13 @@ def _slot(name: str, parameter: nn.Parameter, places: tuple[Place, ...]) -> Slot
 
 def _kind(parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind:
     module, leaf = places[0]
+    # first, because these layers call their parameters weight and bias too
     if isinstance(module, NORMALIZATIONS):
         return "norm"
+    # anywhere in the name, for torch has in_proj_weight and weight_ih_l0
     if "weight" in leaf and parameter.ndim >= 2 and parameter.is_floating_point():
         return "weight"
+    # at either end of the name, for torch has bias_ih_l0 and in_proj_bias
     if (leaf.startswith("bias") or leaf.endswith("bias")) and parameter.squeeze().ndim <= 1:
         return "bias"
     return "other"
@@ -152,7 +160,9 @@ def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
     field = math.prod(parameter.shape[2:])
     named = getattr(module, "groups", 1)
     groups = named if isinstance(named, int) else 1  # one's own module may call anything its groups
+    # a convolution's second size is per group already, so only the first is divided
     out_first, in_first = parameter.shape[0] // groups * field, parameter.shape[1] * field
     if isinstance(module, _ConvTransposeNd):
         return Fans(max(1, out_first), max(1, in_first))
+    # a layer may have a size of 0, and distributions divide by the fans
     return Fans(max(1, in_first), max(1, out_first))

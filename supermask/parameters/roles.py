@@ -42,6 +42,7 @@ class Policy:
         _one_of("bias", self.bias, ("none", "frozen", "learned"))
         _one_of("norm", self.norm, ("none", "affine_off", "frozen", "learned"))
         for option in _CLAIMS:
+            # a string would be taken for a tuple of its letters
             if isinstance(getattr(self, option), str):
                 raise SupermaskError(f"{option}={getattr(self, option)!r} is one string; give a tuple of names.")
 
@@ -58,6 +59,7 @@ class Policy:
                 if claims.setdefault(name, role) != role:
                     raise SupermaskError(f"{name} is asked to be {claims[name]} and {role}; name it once.")
         roles = {name: claims.get(name, self._default(slot)) for name, slot in slots.items()}
+        # a parameter without entries has nothing to prune, whatever its role
         if not any(role == "masked" and slots[name].parameter.numel() for name, role in roles.items()):
             raise SupermaskError(_nothing_to_prune(slots))
         return roles

@@ -75,6 +75,7 @@ class SignedConstant(_Kaiming):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights; each costs one bit of the stream."""
+        # float64 before the subtraction: in uint8 0 - 1 would wrap around to 255
         return (2.0 * stream.bits(count).astype(np.float64) - 1.0) * self.std(fans)
 
 
@@ -97,6 +98,7 @@ class KaimingUniform(_Kaiming):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights."""
+        # a uniform number on +-b has the variance b^2 / 3
         return _centred(stream, count, self.gain * math.sqrt(3.0 / fans.of(self.mode)))
 
 
@@ -131,6 +133,7 @@ class XavierUniform(_Xavier):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights."""
+        # a uniform number on +-b has the variance b^2 / 3, here 2 / (fan_in + fan_out)
         return _centred(stream, count, self.gain * math.sqrt(6.0 / sum(fans)))
 
 
@@ -195,12 +198,14 @@ class SignOf(Distribution):
     name: ClassVar[str] = "sign_of"
 
     def __post_init__(self) -> None:
+        # signs of signs are the same signs, so refusing them loses nothing
         if isinstance(self.of, SignOf) or not isinstance(self.of, Distribution):
             kind = self.of.name if isinstance(self.of, Distribution) else type(self.of).__name__
             raise SupermaskError(f"sign_of has of={kind}; it must be a distribution other than sign_of.")
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights; they cost what those of the other distribution do."""
+        # not np.sign, which makes 0 of a zero
         return np.where(self.of.draw(stream, count, fans) < 0.0, -1.0, 1.0) * self.deviation(fans)
 
     def deviation(self, fans: Fans) -> float:
@@ -241,6 +246,7 @@ def from_description(description: dict[str, Any]) -> Distribution:
     parameters = {key: value for key, value in description.items() if key != "name"}
     kind = type(named(str(description.get("name"))))
     inner = parameters.get("of")
+    # a file could nest sign_of without end; what is left as it is, the constructor refuses
     if kind is SignOf and isinstance(inner, dict) and inner.get("name") != SignOf.name:
         parameters["of"] = from_description(inner)
     try:
@@ -250,6 +256,7 @@ def from_description(description: dict[str, Any]) -> Distribution:
 
 
 def _centred(stream: Stream, count: int, bound: float) -> Floats:
+    # the difference is exact, so the weights are symmetric about 0 to the last bit
     return (stream.uniform(count) - 0.5) * (2.0 * bound)
 
 
@@ -260,6 +267,8 @@ def _mills(x: float) -> float:
     """
     term = total = x
     place = 1
+    # 2^-53 is the last bit of the sum; 2^-60 leaves room for all the terms that are left out.
+    # A large x overflows to infinity, which gives the right limit: nothing is cut.
     while term > total * 2.0**-60 and total < math.inf:
         place += 2
         term *= x * x / place
@@ -268,5 +277,6 @@ def _mills(x: float) -> float:
 
 
 def _require_positive(distribution: Distribution, option: str, value: float) -> None:
+    # a bool is an int in Python, and True would pass for 1
     if isinstance(value, bool) or not (isinstance(value, int | float) and 0.0 < value < math.inf):
         raise SupermaskError(f"{distribution.name} has {option}={value!r}; it must be a positive number.")

@@ -10,6 +10,7 @@ from supermask.random.stream import philox
 
 def keyed_bits(seed: int, *purpose: str | int) -> np.random.Philox:
     """Return the counter-based bit generator of (seed, purpose), the same in every process."""
+    # refuses 1.0, whose text would name another stream than 1
     return philox(operator.index(seed), "data", *purpose)
 
 
@@ -32,4 +33,5 @@ def keyed_bytes(shape: tuple[int, ...], seed: int, *purpose: str | int) -> NDArr
     """Return independent bytes, uniform on 0..255: uint8 of the given shape."""
     count = int(np.prod(shape))
     words: NDArray[np.uint64] = keyed_bits(seed, *purpose).random_raw(-(-count // 8))
+    # little-endian, so that the bytes come in one order on every machine
     return words.astype("<u8").view(np.uint8)[:count].reshape(shape)

@@ -18,7 +18,9 @@ _CHUNK = 1 << 16  # numbers made at a time, so that the temporaries stay in the 
 
 def philox(seed: int, *words: str | int) -> np.random.Philox:
     """Return the generator whose key is a hash of a seed and some words: neighbouring seeds have unrelated streams."""
+    # a separator that no name has, so that ("a", "bc") and ("ab", "c") are two streams
     label = "\0".join(str(word) for word in (seed, *words)).encode()
+    # 16 bytes are the 128 bits of Philox's key; person keeps it apart from other uses of the hash
     digest = hashlib.blake2b(label, digest_size=16, person=b"supermask").digest()
     return np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64))
 
@@ -42,6 +44,7 @@ class Stream:
 
     def bits(self, count: int) -> NDArray[np.uint8]:
         """Return `count` fair bits, uint8 (count,): those of the next words, lowest first; spare bits are dropped."""
+        # little-endian, because the bits are unpacked in the order of the bytes in memory
         words = self.words(-(-count // 64)).astype("<u8")
         return np.unpackbits(words.view(np.uint8), count=count, bitorder="little")
 
@@ -63,6 +66,7 @@ class Stream:
         parts: list[Floats] = []
         missing = count
         while missing > 0:
+            # at a cut of 2, 95 % fall inside, so one draw is mostly enough; 64 keeps the last draws from being tiny
             drawn = self.normal(min(_CHUNK, 2 * missing + 64))
             parts.append(drawn[np.abs(drawn) <= cut][:missing])
             missing -= parts[-1].size
@@ -76,16 +80,19 @@ def exact_log(x: Floats) -> Floats:
     z = (m - 1)/(m + 1), |z| <= 0.172: the terms past z^21 are below 2^-57 of the sum.
     """
     mantissa, exponent = np.frexp(x)
+    # sqrt(1/2); frexp gives mantissas in [1/2, 1)
     low = mantissa < 0.7071067811865476
     mantissa = np.where(low, 2.0 * mantissa, mantissa)
     exponent = exponent - low
     z = (mantissa - 1.0) / (mantissa + 1.0)
     square = z * z
     series = np.zeros_like(z)
+    # Horner's rule, which adds the small terms first
     for odd in range(21, 0, -2):
         series = series * square + 1.0 / odd
     # log 2 in two parts, the first with trailing zeros, so that exponent * high is exact
     high, rest = 0.693147180369123816490, 1.90821492927058770002e-10
+    # the small parts first, so that only the last addition rounds at the size of the result
     return exponent * high + (2.0 * z * series + exponent * rest)
 
 
@@ -97,10 +104,12 @@ def normal_quantile(p: Floats) -> Floats:
     """
     q = p - 0.5
     out = np.empty_like(p)
+    # 0.425, its square 0.180625, 1.6 and 5 are those of AS 241: the borders and centres of its three parts
     centre = np.abs(q) <= 0.425
     inner = q[centre]
     out[centre] = inner * _ratio(0.180625 - inner * inner, _CENTRE)
     outer = q[~centre]
+    # the smaller of p and 1 - p: the logarithm of a number near 1 would lose its digits
     tail = np.where(outer < 0.0, p[~centre], 1.0 - p[~centre])
     r = np.sqrt(-exact_log(tail))
     near = r <= 5.0

@@ -69,16 +69,19 @@ class Treatment:
             name: of the parameter.
 
         """
+        # a copy, because the reshuffle writes into it, and the caller may keep what grow returns
         value = grow(0).clone()
         for draw in [] if self.redraws is None else self.redraws.unique().tolist():
             if draw:
                 value = torch.where(self.redraws == draw, grow(draw), value)
+        # before the factors, which belong to a place and do not move with the values
         if self.reshuffled:
             value[mask] = value[mask][_order(int(mask.sum()), seed, name, "reshuffle")]
         if self.factors is not None:
             value = value * self.factors
         if self.gain != 1.0:
             value = value * self.gain
+        # not value * mask, which makes -0 of a pruned negative weight
         return torch.where(mask, value, 0.0)
 
     def moved_to(self, before: Tensor, after: Tensor) -> "Treatment":
@@ -154,6 +157,7 @@ class Preset:
 
 def _order(count: int, seed: int, name: str, purpose: str) -> Tensor:
     """Return a permutation of `count` places that (seed, name, purpose) draws."""
+    # stable, so that equal words have one order with every version of numpy
     return torch.from_numpy(np.argsort(Stream(seed, name, purpose).words(count), kind="stable"))
 
 
@@ -164,5 +168,6 @@ def _dealt(tensor: Tensor | None, before: Tensor, after: Tensor) -> Tensor | Non
     dealt = torch.zeros(after.shape, dtype=tensor.dtype)
     # a layer that was empty has nothing to hand on: its first weights are single and of the first draw
     values = values if values.size else np.array([int(tensor.dtype is torch.int8)], dtype=values.dtype)
+    # numpy's resize repeats the values from the first; torch's would leave the rest undefined
     dealt[after] = torch.from_numpy(np.resize(values, int(after.sum())))
     return dealt

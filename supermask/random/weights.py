@@ -61,12 +61,14 @@ class RandomWeight:
 
         """
         stream = Stream(checked_seed(seed), name, f"{purpose} {draw}" if draw else purpose)
+        # scaled in float64, so that the only rounding to float32 is the last step
         entries = self.distribution.draw(stream, self.count, self.fans) * self.scale
         return torch.from_numpy(entries.astype("float32")).reshape(self.shape)
 
 
 def checked_seed(seed: int) -> int:
     """Return the seed if it is an integer from 0 to 2**63 - 1."""
+    # a bool is an int in Python, and True would pass for the seed 1
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
         raise SupermaskError(f"seed={seed!r} is out of range; it must be an integer from 0 to 2**63 - 1.")
     return seed
@@ -107,7 +109,9 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of float32 tensors in the order of their names, as 64 hexadecimal digits."""
     total = hashlib.sha256()
     for name in sorted(tensors):
+        # little-endian, so that the digest is the same on every machine
         data = tensors[name].detach().cpu().contiguous().numpy().astype("<f4", copy=False)
+        # names and shapes too, or the same bytes cut up in another way would have the same digest
         total.update(f"{name}\0{data.shape}\0".encode())
         total.update(data.tobytes())
     return total.hexdigest()

@@ -63,6 +63,7 @@ def draw_accuracy_by_density(
         axes.minorticks_off()
     axes.set(xlabel="weights remaining (density)", ylabel="test accuracy (%)")
     low, high = axes.get_ylim()
+    # 101 and not 100, so that a line at 100 % is not cut in half
     axes.set_ylim(max(low, 0.0), min(high, 101.0))  # the interval of two seeds may reach far beyond
     axes.legend(frameon=False, fontsize="small")
 

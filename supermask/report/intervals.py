@@ -34,5 +34,7 @@ def mean(values: Sequence[float], confidence: float = 0.95) -> Mean:
         return Mean(fmean(values), None, len(values))
     from scipy.stats import t as student  # scipy.stats takes a third of a second to import
 
+    # stdev divides by n - 1, as Student's interval needs
     error = stdev(values) / math.sqrt(len(values))
+    # half of what is left out lies on each side
     return Mean(fmean(values), float(student.ppf(0.5 + confidence / 2, len(values) - 1)) * error, len(values))

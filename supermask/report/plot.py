@@ -24,6 +24,7 @@ def new_figure(width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
 
 def new_figures(count: int, width: float, height: float = 4.0) -> tuple[Figure, list[Axes]]:
     """Return an empty figure of this size in inches and its axes, side by side."""
+    # not pyplot, which keeps every figure and may look for a display
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     row: list[Axes] = list(figure.subplots(1, count, squeeze=False)[0])
@@ -54,6 +55,7 @@ def plot_accuracy_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path:
     for number, (method, results) in enumerate(runs.items()):
         color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
         curves = [[evaluation.validation_accuracy for evaluation in result.history] for result in results]
+        # a mean needs a value of every run, and some may have fewer evaluations
         shortest = min(map(len, curves))
         steps = [evaluation.step for evaluation in results[0].history][:shortest]
         values = 100 * np.array([curve[:shortest] for curve in curves])
@@ -62,6 +64,7 @@ def plot_accuracy_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path:
             continue
         axes.plot(steps, values.mean(0), color=color, linestyle=style, label=method)
         axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+    # 101 and not 100, so that a line at 100 % is not cut in half
     axes.set(xlabel="optimizer steps", ylabel="validation accuracy (%)", title=title, ylim=(0, 101))
     axes.legend(frameon=False)
     save_figure(figure, path)
@@ -72,6 +75,7 @@ def plot_bars(bars: Mapping[str, float], path: Path, title: str, x_label: str, y
     figure, axes = new_figure(width=max(4.8, 0.35 * len(bars)))
     axes.bar(list(bars), list(bars.values()), color=COLORS[0])
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    # numbers of classes fit side by side, names of layers would overlap
     if max(map(len, bars), default=0) > 3:
         axes.tick_params(axis="x", labelrotation=60)
     save_figure(figure, path)

@@ -54,6 +54,7 @@ def recorded(
     def end(measured: R) -> R:
         made = Made.here(device, processes.size)
         folder.write_result(replace(measured, config=dict(config), made=made).to_json())
+        # read back, so that a run returns the same values now and when it is read later
         return kind.from_json(folder.read_result())
 
     finished = processes.once(begin)
@@ -118,6 +119,7 @@ class RunFolder:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result, which finishes the run, and drop the checkpoint."""
+        # the result first: killed in between, the run is finished and only its checkpoint is left over
         write_json(self.path / "result.json", result)
         self.checkpoint.unlink(missing_ok=True)
         remove_leftovers(self.path)

@@ -142,6 +142,7 @@ class Job:
     @property
     def training(self) -> Recipe:
         """The recipe as the loop takes it: nothing of a random mask is trained."""
+        # iterations too, because they override the epochs where they are given
         return self.recipe if self.algorithm.trains else replace(self.recipe, epochs=0, iterations=None)
 
     def config(self) -> dict[str, Any]:
@@ -149,6 +150,7 @@ class Job:
 
         What the method does not use is left out, and so are options that older runs did not have, at what they did.
         """
+        # by way of JSON, so that tuples are lists, as in a file that is compared with it
         config: dict[str, Any] = json.loads(
             json.dumps({**asdict(replace(self, options=None)), "options": self.algorithm.own_options()})
         )

@@ -162,7 +162,9 @@ class _Runs:
 
     def _measure(self, name: str, folder: Path) -> ControlResult:
         network = self._network(name)
+        # iterations too, because they override the epochs where they are given
         untrained = self._train(network.start(), replace(self.recipe, epochs=0, iterations=None))
+        # a second network, so that nothing of the first measurement is left in it
         subject = network.start()
         trained = self._train(subject, self.recipe, folder=folder, resume=True, title=name, progress=self.progress)
         if (ticket := network.ticket) is not None:

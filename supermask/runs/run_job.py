@@ -117,6 +117,7 @@ def _work(
 def _stages_of(job: Job) -> str:
     """Return a folder name that two jobs have in common if they differ in what no stage depends on."""
     config = replace(job, options=job.algorithm.shared(), search=replace(job.search, density=1.0)).config()
+    # sorted, so that the order of the options does not count; 12 digits are 48 bits, enough for a folder's jobs
     return f"{job.method}-{hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]}"
 
 

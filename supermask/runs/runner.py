@@ -105,6 +105,7 @@ class Here:
                 self.run(plan)
             except SupermaskError as error:  # the others can go on
                 yield Ended(plan, str(error))
+            # Stopped is one too
             except KeyboardInterrupt as stop:
                 left = f"{len(plans) - place} of {self.total} runs left"
                 raise Stopped(f"{plan.title} {str(stop) or 'interrupted'}, {left}; the same command goes on") from None

@@ -45,6 +45,7 @@ def reestimate(model: nn.Module, batches: Iterable[Tensor], processes: Processes
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
         for module, mode in modes.items():
+            # the attribute, because train() would also set all modules below
             module.training = mode
 
 
@@ -59,6 +60,7 @@ def _average(layers: list[_NormBase], processes: Processes) -> None:
         assert mean is not None
         assert variance is not None
         assert seen is not None
+        # in float64, so that weighting and dividing again cost no digits of float32
         own = torch.cat([mean, variance]).double() * seen
         total = processes.gather(torch.cat([own, seen.double()[None]])).sum(0)
         if total[-1] > 0:  # else no batch has come through here

@@ -43,12 +43,14 @@ class Batches:
         self._augmentation = CropAndFlip(recipe.padding, recipe.flips)
         self._examples = on_device(data.train, device)
         self.per_epoch = recipe.steps_per_epoch(len(data.train))
+        # no epoch has this number, so the first batch draws an order
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return images float32 (share, C, H, W) and labels int64 (share,) of an optimizer step, counted from 0."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
+            # moved to the device once for an epoch and not at every step
             order = epoch_order(len(self._examples), seed=self._seed, epoch=epoch)
             self._epoch, self._order = epoch, order.to(self._examples.labels.device)
         size = self._recipe.batch_size

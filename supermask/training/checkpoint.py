@@ -15,6 +15,7 @@ _DIGEST = hashlib.sha256
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a state of plain values and tensors, followed by its SHA-256, whole or not at all."""
+    # in memory first, because the digest is over all bytes of the state
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
@@ -33,6 +34,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunError(f"Cannot read the checkpoint {path}: {error.strerror}.") from None
     size = _DIGEST().digest_size
+    # before torch reads any of it, so that damage is told as damage and not as some error of the format
     if _DIGEST(data[:-size]).digest() != data[-size:]:
         raise RunError(f"The checkpoint {path} is damaged; delete it to start the run again.")
     # weights_only: tensors and plain values, no code

@@ -26,6 +26,7 @@ def dropping(model: nn.Module, fraction: float) -> Iterator[None]:
 
     layers = [module for module in model.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)]
     chosen = [layer for layer in layers[1:] if isinstance(layer, nn.Linear)] if fraction else []
+    # hooks and not modules of dropout, which would change the names of the parameters
     handles = [layer.register_forward_pre_hook(drop) for layer in chosen]
     try:
         yield

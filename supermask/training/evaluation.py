@@ -40,13 +40,16 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], process
     training = model.training
     model.eval()
     try:
+        # floats, because processes exchange float64, in which counts up to 2^53 are exact
         correct, total, loss = 0.0, 0.0, 0.0
         for inputs, labels in batches:
             logits = model(inputs)
             correct += float((logits.argmax(1) == labels).sum())
+            # a sum and not a mean, because the last batch may be smaller
             loss += float(cross_entropy(logits.float(), labels, reduction="sum"))
             total += len(labels)
         correct, total, loss = processes.sum(correct, total, loss)
+        # a split may be empty
         return Score(int(correct), int(total), loss / max(1, int(total)))
     finally:
         model.train(training)

@@ -42,10 +42,12 @@ class StopRequest:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        # monotonic, because the clock of the day can be set back
         first, now = not self.asked, time.monotonic()
         self.asked = True
         if first:
             self._first = now
+        # the handlers from before are back, so that the next signal ends the process as usual
         if not self._forwarded:
             self._restore()
         elif now - self._first > ECHO:
@@ -70,6 +72,7 @@ class Pace:
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
+        # the first step measures the pace, and all ask each other after it
         self._steps = self._left = 1
         self._since = time.monotonic()
 
@@ -82,7 +85,9 @@ class Pace:
             return False, False
         now = time.monotonic()
         pace = (now - self._since) / self._steps
+        # the slowest sets the pace of all, because all must ask after the same step
         stopping, saving, slowest = self._processes.greatest(stop, save, pace)
+        # 1e-3 s a step at least: no division by 0, and no more than 500 steps without a question
         self._since, self._steps = now, max(1, int(REACTION / max(slowest, 1e-3)))
         self._left = self._steps
         return bool(stopping), bool(saving)

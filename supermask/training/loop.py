@@ -80,6 +80,7 @@ def train(
     cuda = [device] if device.type == "cuda" else []
     with (
         joined(device) as processes,
+        # the caller's own random numbers go on as if nothing had been drawn here
         torch.random.fork_rng(devices=cuda),
         StopRequest(forwarded=not processes.alone) as stop,
     ):
@@ -114,10 +115,12 @@ class _Run:
         self.steps, self.start = recipe.steps(len(data.train)), start
         if not 0 <= start <= self.steps:
             raise SupermaskError(f"start={start} is not one of the recipe's {self.steps} steps.")
+        # without steps there may be no parameters to train, which torch's optimizers refuse
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = recipe.make_optimizer(subject.parameters()) if self.steps else None
         self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start, **asdict(recipe)}
         self.step = start
+        # on the device: reading each loss would make the host wait for the GPU at every step
         self.loss_sum = torch.zeros((), device=device)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {}
@@ -139,11 +142,13 @@ class _Run:
         before = self.seconds
         pace = Pace(self.processes)
         with self._bar(title) as bar:
+            # the start is a candidate for the best step too, and without steps the only one
             if self.step == self.start and not self.history:
                 self._evaluate()
             while self.step < self.steps:
                 self._train_step()
                 bar.update()
+                # before the checkpoint, or a run that goes on from it would miss this evaluation
                 if self._evaluation_due():
                     self._evaluate()
                     bar.set_postfix_str(f"validation {self.history[-1]['validation_accuracy']:.2%}")
@@ -173,6 +178,7 @@ class _Run:
             raise SupermaskError(
                 f"{self.subject.name} was at none of the evaluations as sparse as was asked; give it more steps."
             )
+        # a copy, because the best state is loaded into the same tensors
         last = deepcopy(self.subject.state_dict())
         self.subject.load_state_dict(self.best["subject"])
         reestimate(self.model, self.batches.first(BATCHES), self.processes)
@@ -191,7 +197,9 @@ class _Run:
         """Write the checkpoint, if there is a folder for it."""
         if self.folder is None:
             return
+        # first, so that processes that came apart do not replace a sound checkpoint
         self._refuse_differences()
+        # every process makes the state, which adds up the losses of all; only the first writes it
         path, state = self.folder / CHECKPOINT, self.state()
         self.processes.once(lambda: save_checkpoint(path, state))
 
@@ -245,11 +253,13 @@ class _Run:
     def _train_step(self) -> None:
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
+            # from the step alone, so that there is no scheduler whose state must be saved
             group["lr"] = self.recipe.rate(self.step, self.steps)
         images, labels = self.batches.batch(self.step)
         self.model.train()
         precision = torch.autocast(self.device.type, torch.bfloat16) if self.recipe.bf16 else nullcontext()
         with precision:
+            # the loss in float32: bfloat16 has three decimal digits at most
             loss = cross_entropy(self.forward(images).float(), labels) * self.batches.weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -257,6 +267,7 @@ class _Run:
             self.subject.before_step(self.optimizer)
         self.optimizer.step()
         self.subject.step()
+        # detached, or the graphs of all steps would be kept
         self.loss_sum += loss.detach()
         self.step += 1
 
@@ -277,6 +288,7 @@ class _Run:
         score = evaluate(self.model, self.validation, self.processes)
         since = self.step - (self.history[-1]["step"] if self.history else self.start)
         train_loss = self._loss_sum() / max(1, since)
+        # only at evaluations: a look at every step would make the host wait for the GPU
         if not (math.isfinite(train_loss) and math.isfinite(score.loss)):
             raise SupermaskError(
                 f"The loss is not finite at step {self.step}: the training diverged; lower the learning rate."
@@ -288,6 +300,7 @@ class _Run:
                 "train_loss": train_loss,
                 "validation_accuracy": score.accuracy,
                 "validation_loss": score.loss,
+                # the rate of the last step that was taken
                 "learning_rate": self.recipe.rate(max(0, self.step - 1), self.steps),
             }
         )

@@ -62,6 +62,7 @@ class Processes:
         parts = [values]
         if not self.alone:
             parts = [torch.empty_like(values) for _ in range(self.size)]
+            # not all_reduce, which chooses the order of its additions itself
             dist.all_gather(parts, values, group=self.group)
         return torch.stack(parts)
 
@@ -81,6 +82,7 @@ class Processes:
         if self.leads:
             try:
                 answer = [action()]
+            # these are meant for people; any other error is a bug and keeps its traceback
             except SupermaskError as error:
                 answer = [error]
         dist.broadcast_object_list(answer, src=0, group=self.group)
@@ -107,6 +109,7 @@ class Processes:
         """
         if self.alone:
             return
+        # 32 bytes from each process instead of all parameters
         digests = self.gather(_digest(tensors))
         other = (digests != digests[0]).any(1).nonzero().flatten().tolist()
         if other:
@@ -122,8 +125,10 @@ class Processes:
         cpu = next(model.parameters()).device.type == "cpu"
         together = DistributedDataParallel(
             model,
+            # our group is one of gloo, for the CPU; None is the default group, on GPUs that of nccl
             process_group=self.group if cpu else None,
             init_sync=False,  # all start from the same seed; what differs is refused and not papered over
+            # saves a second copy of all gradients
             gradient_as_bucket_view=True,
             static_graph=True,  # takes parameters that no output depends on
         )
@@ -166,6 +171,7 @@ def joined(device: str | torch.device) -> Iterator[Processes]:
 
 def _make_group(device: torch.device) -> None:
     if device.type == "cuda":
+        # nccl works on the current device
         torch.cuda.set_device(device)
     store, rank, size = next(dist.rendezvous("env://"))
     # a prefix of its own: in the addresses that an earlier group left in the store nobody answers any more
@@ -185,6 +191,7 @@ def _member() -> Iterator[Processes]:
     try:
         yield processes
     except RuntimeError as error:
+        # gloo reports a lost connection by a plain RuntimeError
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             raise RunError("Another process of this run has ended, and this one cannot go on alone.") from error
         raise
@@ -200,6 +207,7 @@ def _grouped() -> bool:
 
 def launched() -> tuple[int, int]:
     """Return (rank, processes in all) as torchrun set them; (0, 1) without it."""
+    # env:// needs all four of them to make a group
     if not all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")):
         return 0, 1
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -228,11 +236,14 @@ def first_to_say(sentence: str) -> bool:
     """Return whether no other process that torchrun started has asked about the same sentence before."""
     if launched()[1] == 1:
         return True
+    # after a restart by torchrun the sentence may be said again
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     key = f"supermask/said/{attempt}/{hashlib.sha256(sentence.encode()).hexdigest()}"
     try:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        # a few seconds only, because the process is about to end and the store may be gone already
         store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+        # add is atomic, so that exactly one process gets 1
         return int(store.add(key, 1)) == 1
     except RuntimeError:  # the store is gone: better twice than never
         return True
@@ -242,5 +253,6 @@ def _digest(tensors: Iterable[Tensor]) -> Tensor:
     """Return the SHA-256 of the tensors' bytes: uint8 (32,)."""
     digest = hashlib.sha256()
     for tensor in tensors:
+        # bytes and not values, so that NaN equals NaN and -0 differs from 0
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)

@@ -67,6 +67,7 @@ class Recipe:
     evaluate_every: int = 0
 
     def __post_init__(self) -> None:
+        # first, because NaN would pass the comparisons below
         self._refuse_non_finite()
         for name, least in (("epochs", 0), ("batch_size", 1), ("warm_up", 0), ("padding", 0), ("evaluate_every", 0)):
             if getattr(self, name) < least:
@@ -93,7 +94,9 @@ class Recipe:
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate of optimizer step `step`, counted from 0, of `steps` in all."""
         if step < self.warm_up:
+            # step + 1, so that the first step is not lost to a rate of 0 and the last of the warm-up has the peak
             return self.learning_rate * (step + 1) / self.warm_up
+        # the warm-up may be as long as the training
         done = (step - self.warm_up) / max(1, steps - self.warm_up)
         if self.decay == "cosine":
             return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
@@ -108,6 +111,7 @@ class Recipe:
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer; the loop sets its learning rate at every step."""
         if self.optimizer == "adam":
+            # not AdamW, whose decay does not go through the gradient
             return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(
             parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay

@@ -85,6 +85,7 @@ class Compare(Common, GridOptions):
             here = Here(lambda plan: self._run(plan, device, out / STAGES), len(plans))
 
             def told(end: Ended) -> str | None:
+                # every process calls once, also those that print nothing: all must call it in the same order
                 line = processes.once(lambda: comparison.told(end))
                 return line if processes.leads else None
 

@@ -15,6 +15,7 @@ from supermask.runs.protocols import Protocol, named_protocol
 
 def asked_protocol(arguments: Sequence[str]) -> str | None:
     """Return the name after --protocol, if it is there."""
+    # by hand, because the protocol sets the defaults that the parser starts from
     for place, argument in enumerate(arguments):
         if argument.startswith("--protocol="):
             return argument.partition("=")[2]

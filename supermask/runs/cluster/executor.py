@@ -85,6 +85,7 @@ class ClusterExecutor:
 
     def _submit(self, batch: Sequence[Planned[Any]]) -> None:
         for plan in batch:
+            # before the job is submitted, so that its folder is taken when another command looks
             plan.claim()
         jobs = self._queue.submit([self._task(plan, self._queue.ends_on_sigterm) for plan in batch])
         self.running += zip(batch, jobs, strict=True)

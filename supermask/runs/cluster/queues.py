@@ -55,6 +55,7 @@ class Slurm:
 
     def stop(self, jobs: Sequence["submitit.Job[Any]"]) -> str:
         """Leave the jobs alone, and return what to say about them."""
+        # a job of an array is called ARRAY_PLACE, and the array's number ends all of them
         ids = " ".join(dict.fromkeys(job.job_id.split("_")[0] for job in jobs))
         return f"{len(jobs)} runs go on in Slurm (scancel {ids} ends them); the same command shows how far they are"
 
@@ -95,6 +96,7 @@ class Local:
         import submitit
 
         self._slots = {slot: job for slot, job in self._slots.items() if not job.done()}
+        # the lowest free place, so that runs under way share the GPUs evenly
         slot = next(number for number in range(len(self._slots) + 1) if number not in self._slots)
         executor = submitit.LocalExecutor(self._logs)
         gpus = (self._gpus[slot % len(self._gpus)],) if self._gpus else ()
@@ -133,6 +135,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
     submitit's controller would answer it by killing its run a second later, which may be in the middle of a save.
     """
+    # a child process inherits which signals are blocked
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -61,12 +61,14 @@ class Resources:
         """Return the parameters of submitit's Slurm executor for an array of so many runs."""
         return {
             "job_name": name,
+            # in minutes, rounded up, so that no run gets less than was asked for
             "time": math.ceil(60 * self.hours),
             "cpus_per_task": self.cpus,
             "gpus_per_node": self.gpus or None,  # none: some clusters refuse a request for 0
             "mem": None if self.memory_gb is None else f"{math.ceil(1024 * self.memory_gb)}MB",
             "partition": self.partition,
             "signal_delay_s": SIGNAL_SECONDS,
+            # as many as the array has jobs is no limit
             "array_parallelism": self.jobs_at_once or runs,
             "setup": list(self.setup) or None,
             "additional_parameters": dict(option.split("=", 1) for option in self.slurm),
