@@ -70,6 +70,7 @@ def searched(kind, options):
         for number, score in enumerate(search.scores().values()):
             draw = np.random.Generator(np.random.Philox(key=[step, number]))
             values = (2 * draw.permutation(score.numel()) + 1) / 512 * draw.choice([-1, 1], score.numel())  # exact
+            values *= 4 if kind is GemMiner else 1  # so that some of each layer are above 1/2
             score.data.copy_(torch.from_numpy(values).reshape(score.shape))
         search.step()
     return search.ticket()

@@ -19,6 +19,7 @@ class SearchedThenTrained(Method):
     """Edge-popup, after which the kept weights of its ticket are trained with the same recipe, biases too."""
 
     name: ClassVar[str] = "edge_popup_trained"
+    settings = EdgePopupRule.settings
     details_kind: ClassVar[type] = SearchDetails
 
     @property

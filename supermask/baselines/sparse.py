@@ -41,9 +41,6 @@ def whole_ticket(
         seed=seed,
         distribution=named(weights),
         policy=Policy(include, dense),
-        budget=Budget(PerLayer()),
-        density=1.0,
-        scaled=False,
     )
     for parameter in trained:
         parameter.requires_grad_(True)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes
 
 from supermask.cli.method_options import MethodNames, MethodOptions, default_options, options_of
-from supermask.cli.options import DIGITS, names_in
+from supermask.cli.options import DIGITS, Setting, names_in
 from supermask.errors import SupermaskError
 from supermask.runs import Job, SearchOptions
 from supermask.runs.grid import Checks, Grid
@@ -46,6 +46,8 @@ class GridOptions:
     initial: str = "kaiming_normal"
     """Distribution of the initial weights of networks that are trained: one of those of --weights."""
 
+    setting: Setting = "short"
+
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
 
     search: OmitArgPrefixes[SearchBesidesDensity] = field(default_factory=SearchBesidesDensity)
@@ -78,6 +80,7 @@ class GridOptions:
                 search=search,
                 initial=self.initial,
             ),
+            setting=self.setting,
             options=options_of(methods, self.options),
         )
         return grid.plans(out)

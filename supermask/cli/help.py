@@ -8,6 +8,7 @@ import tyro
 
 from supermask.cli.method_options import only_options
 from supermask.errors import SupermaskError
+from supermask.runs import METHODS
 
 METHODS_FIELD = "options"
 """The field of a command that holds the options of all methods."""
@@ -40,7 +41,7 @@ def help_of(kind: type, default: Any, topic: str) -> tuple[type, Any, str | None
     if topic and topic not in (*groups, *methods):
         known = ", ".join([*groups, *methods, ALL])
         raise SupermaskError(f"--help {topic}: there is no such group of options; known are {known}.")
-    description = _index(kind, groups, methods) if not topic else f"The options of {topic}."
+    description = _index(kind, groups, methods) if not topic else f"The options of {topic}.{_settings(topic)}"
     shown = {METHODS_FIELD} if topic in methods else {topic}
     hidden = [part for part in fields(kind) if (part.name not in shown if topic else _is_group(part, groups))]
     types = get_type_hints(kind, include_extras=True)
@@ -52,6 +53,12 @@ def help_of(kind: type, default: Any, topic: str) -> tuple[type, Any, str | None
         given[METHODS_FIELD] = chosen
     made = make_dataclass(kind.__name__, parts, bases=(kind,), frozen=True)
     return made, made(**given) if default is not None else None, description
+
+
+def _settings(topic: str) -> str:
+    """Return the settings of a method as text; nothing for a group of options."""
+    known = METHODS[topic].settings if topic in METHODS else {}
+    return "".join(f"\n\n--setting {name}: {setting.describe()}." for name, setting in known.items())
 
 
 def _groups(kind: type) -> list[str]:

@@ -10,6 +10,7 @@ from tyro.conf import arg
 from supermask import data, models
 from supermask.errors import SupermaskError
 from supermask.runs.device import checked_device
+from supermask.search.rule import SettingName
 from supermask.training import Recipe
 from supermask.training.processes import launched, own_device
 
@@ -23,6 +24,15 @@ ModelName = Annotated[
 
 DataName = Annotated[str, arg(help=f"Data set: {DATA_SETS}; digits comes with scikit-learn.")]
 """The type of a command's field that names a data set."""
+
+Setting = Annotated[
+    SettingName,
+    arg(
+        help="How a method is trained where the options leave it open: short, as it works in few epochs, or published,"
+        " as its authors trained it (methods without a published setting: short). --help METHOD shows both."
+    ),
+]
+"""The type of a command's field that says which setting of a method is used."""
 
 DIGITS = Recipe(epochs=40, batch_size=64, best="auto")
 """What all commands start from: on the digits 800 steps."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
-from supermask.cli.options import DIGITS, Common, DataName, ModelName
+from supermask.cli.options import DIGITS, Common, DataName, ModelName, Setting
 from supermask.errors import SupermaskError
 from supermask.files import relative
 from supermask.report import plot_accuracy_over_steps, table
@@ -30,6 +30,8 @@ class Single(Common):
 
     validation: int | None = None
     """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
+
+    setting: Setting = "short"
 
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
 
@@ -55,6 +57,7 @@ class Single(Common):
             recipe=self.recipe,
             search=search,
             options=options,
+            setting=self.setting,
         )
         out = self.out or Path("runs", f"{command}-{job.slug}-seed{self.seed}")
         with joined(device) as processes:
@@ -77,6 +80,7 @@ class Single(Common):
     def _show(self, job: Job, result: JobResult, out: Path) -> None:
         plot_accuracy_over_steps({job.method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
         print(summary(job, result))
+        print(f"Trained with {job.settled().training.describe()}.")
         print(f"In {relative(out)}: {result.file}, result.json, metrics.jsonl, accuracy.png")
 
 

@@ -135,7 +135,7 @@ class Sweep(GridOptions):
         report = GridReport.of(plans, read_results(plans), f"{self.models} on {self.data}, {self.seeds} seeds")
         if report.begun:
             report.write(self.out, "sweep.json")
-            print(f"\n{report.title}\n\n{report.table()}\n")
+            print(f"\n{report.text()}\n")
         finished = sum(len(row.results) for row in report.begun)
         print(f"{finished} of {len(plans)} runs finished, {submitted} submitted, {failed} failed.")
         if report.begun:

@@ -44,7 +44,7 @@ class Scope(ABC):
         """
 
     def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
-        """Return the density that each layer is expected to have, by which its weights are scaled."""
+        """Return the density that each layer is expected to have, before rounding to whole weights."""
         return dict.fromkeys(shapes, density)
 
 
@@ -217,11 +217,17 @@ class Budget:
         alone = [PerLayer().pools({name: shapes[name]}, own[name])[0] for name in own]
         return self.scope.pools(shared, density) + alone
 
-    def layer_densities(self, shapes: Shapes, density: float) -> dict[str, float]:
-        """Return the density that each layer is expected to have."""
-        own = self._resolve(shapes)
-        shared = {name: shape for name, shape in shapes.items() if name not in own}
-        return {**self.scope.layer_densities(shared, density), **own}
+    def fractions(self, shapes: Shapes, density: float) -> dict[str, float]:
+        """Return the fraction of its weights that each layer keeps; where layers compete, that of all of them.
+
+        It is that of the whole weights kept, not the density that they were rounded from.
+        """
+        sizes = _sizes(shapes)
+        return {
+            name: pool.kept / max(1, sum(sizes[other] for other in pool.names))
+            for pool in self.pools(shapes, density)
+            for name in pool.names
+        }
 
     def _resolve(self, shapes: Shapes) -> dict[str, float]:
         own: dict[str, float] = {}

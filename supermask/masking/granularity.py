@@ -101,6 +101,12 @@ class NofM:
         if not 0 <= self.n <= self.m or self.m < 1:
             raise SupermaskError(f"{self} does not fit: keep from 0 to m of every m weights.")
 
+    def fraction(self, shape: Shape) -> float:
+        """Return the fraction of a weight of this shape that is kept."""
+        width = math.prod(shape[1:])
+        groups, left = divmod(width, self.m)
+        return (groups * self.n + min(left, self.n)) / max(1, width)
+
     def mask(self, ranks: Tensor) -> Tensor:
         """Return the bool mask of the largest ranks (which hold no NaN), of their shape."""
         matrix = _matrix(ranks)

@@ -60,12 +60,15 @@ def _whole(stored: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 class Masked(nn.Module):
-    """The parametrization scores -> frozen x mask.
+    """The parametrization scores -> frozen x mask, or frozen x mask x gain where the number of kept weights varies.
 
     Args:
         frozen: the random weights, floating; never changed.
         signed: whether the scores are ranked with their sign or by magnitude.
         packed: keep the frozen weights, which all have one magnitude, as bits; given as the name of their parameter.
+        scaled_for: the number of kept weights at which the frozen weights have the variance that the layer is to keep.
+            Where a selection keeps another number, a gain makes up for it, through which gradients pass as through any
+            constant. None is no gain.
 
     Raises:
         SupermaskError: weights that should be packed have more than one magnitude.
@@ -74,23 +77,30 @@ class Masked(nn.Module):
 
     value: Tensor
     mask: Tensor
+    gain: Tensor
 
-    def __init__(self, frozen: Tensor, *, signed: bool, packed: str | None = None) -> None:
+    def __init__(
+        self, frozen: Tensor, *, signed: bool, packed: str | None = None, scaled_for: float | None = None
+    ) -> None:
         super().__init__()
-        self.signed = signed
+        self.signed, self.scaled_for = signed, scaled_for
         self._stored = ("_frozen",) if packed is None else ("_bits", "_magnitude")
         # regrown from the seed, so not part of the state; the mask is, so that a state dictionary is enough to run
         for name, tensor in zip(self._stored, (frozen,) if packed is None else pack(frozen, packed), strict=True):
             self.register_buffer(name, tensor, persistent=False)
         self.register_buffer("value", frozen.clone(), persistent=False)
         self.register_buffer("mask", torch.ones(frozen.shape, dtype=torch.bool, device=frozen.device))
+        # it follows from the mask, so it is not part of the state either
+        self.register_buffer("gain", None if scaled_for is None else frozen.new_ones(()), persistent=False)
         self.register_load_state_dict_post_hook(_refresh_after_load)
 
     def forward(self, scores: Tensor) -> Tensor:
         """Return the masked weight; its gradient reaches the scores."""
-        if not (torch.is_grad_enabled() and scores.requires_grad):
-            return self.value
-        return straight_through_scores(scores, self.value, self.signed, *self._kept())
+        weight = self.value
+        if torch.is_grad_enabled() and scores.requires_grad:
+            weight = straight_through_scores(scores, weight, self.signed, *self._kept())
+        gain = self._buffers["gain"]
+        return weight if gain is None else weight * gain
 
     @property
     def frozen(self) -> Tensor:
@@ -112,6 +122,18 @@ class Masked(nn.Module):
     def refresh(self) -> None:
         """Make the masked weight from the mask; pruned weights are +0."""
         mask_weights(self.frozen, self.mask, self.value)
+        self.rescale()
+
+    @torch.no_grad()
+    def rescale(self) -> None:
+        """Let the gain follow the number of weights that the mask keeps."""
+        if self.scaled_for is not None:
+            # in float64, because float32 does not count beyond 16.8 million; an empty layer has the gain of one weight
+            self.gain.copy_((self.scaled_for / self._squares().double().clamp(min=1.0)).sqrt())
+
+    def _squares(self) -> Tensor:
+        """Return the sum of the squares of what the frozen weights are multiplied by: how many are kept."""
+        return self.mask.sum()
 
     def restore(self) -> None:
         """Make what a loaded state does not hold."""
@@ -119,7 +141,8 @@ class Masked(nn.Module):
 
     def treatment(self) -> Treatment | None:
         """Return what is done to the kept weights besides keeping them; None where they stay as they are."""
-        return None
+        gain = self._buffers["gain"]
+        return None if gain is None or float(gain) == 1.0 else Treatment(gain=float(gain))
 
     def _kept(self) -> list[Tensor]:
         # past nn.Module's own look-up, which takes as long as all else that a small layer does here
@@ -169,12 +192,13 @@ def baked(model: nn.Module) -> nn.Module:
     made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
     for module in [module for module in copied.modules() if parametrize.is_parametrized(module)]:
         assert isinstance(module.parametrizations, nn.ModuleDict)
-        values = {leaf: getattr(module, leaf) for leaf in module.parametrizations}
+        # by the parametrization, which a tied weight has once; its value may be made anew at every place
+        values = {leaf: (id(steps[0]), getattr(module, leaf)) for leaf, steps in module.parametrizations.items()}
         del module.parametrizations
         # not torch's own removal: that changes the class of the module, which the copy shares with its model
         module.__class__ = type(module).__bases__[0]
-        for leaf, value in values.items():
-            setattr(module, leaf, made.setdefault(id(value), nn.Parameter(value)))
+        for leaf, (source, value) in values.items():
+            setattr(module, leaf, made.setdefault(source, nn.Parameter(value)))
     return copied.requires_grad_(False)
 
 

@@ -15,17 +15,20 @@ class Treated(Masked):
     Args:
         frozen: the random weights, floating; never changed.
         signed: whether the scores are ranked with their sign or by magnitude.
-        slope: what the gradient of a weight is multiplied with on its way to the score (besides the sign of the
-            score, where they are ranked by magnitude); None are the frozen weights.
+        slope: what the gradient of a weight is multiplied with on its way to the score (besides the gain and the sign
+            of the score, where they are ranked by magnitude); None are the frozen weights.
+        scaled_for: the sum of the squares of the factors at which the frozen weights have the variance that the layer
+            is to keep; None is a gain that follows nothing by itself.
 
     """
 
     factors: Tensor
-    gain: Tensor
     slope: Tensor
 
-    def __init__(self, frozen: Tensor, *, signed: bool, slope: Tensor | None = None) -> None:
-        super().__init__(frozen, signed=signed)
+    def __init__(
+        self, frozen: Tensor, *, signed: bool, slope: Tensor | None = None, scaled_for: float | None = None
+    ) -> None:
+        super().__init__(frozen, signed=signed, scaled_for=scaled_for)
         self.register_buffer("factors", torch.ones_like(frozen, dtype=torch.int8))
         self.register_buffer("gain", frozen.new_ones(()))
         self.register_buffer("slope", frozen if slope is None else slope, persistent=False)
@@ -33,8 +36,8 @@ class Treated(Masked):
     def forward(self, scores: Tensor) -> Tensor:
         """Return the masked weight; its gradient reaches the scores."""
         if not (torch.is_grad_enabled() and scores.requires_grad):
-            return self.value
-        return straight_through_scores(scores, self.value, self.signed, self.slope)
+            return self.value * self.gain
+        return straight_through_scores(scores, self.value, self.signed, self.slope) * self.gain
 
     @property
     def weights(self) -> None:
@@ -43,8 +46,10 @@ class Treated(Masked):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Make the masked weight of the mask, the factors and the gain; pruned weights are +0."""
-        self._write(self.mask, self.gain, self.value)
+        """Make the masked weight of the mask and the factors, and the gain; pruned weights are +0."""
+        # the order of the products is that of a ticket, so that its network is the same bit for bit
+        self.value.copy_(torch.where(self.mask, self.frozen * self.factors, 0.0))
+        self.rescale()
 
     def treatment(self) -> Treatment | None:
         """Return by what the kept weights are multiplied."""
@@ -52,9 +57,8 @@ class Treated(Masked):
         plain = torch.equal(factors, self.mask.cpu().to(torch.int8))
         return Treatment(gain=float(self.gain), factors=None if plain else factors)
 
-    def _write(self, mask: Tensor, gain: Tensor, out: Tensor) -> None:
-        # the order of the products is that of a ticket, so that its network is the same bit for bit
-        out.copy_(torch.where(mask, self.frozen * self.factors * gain, 0.0))
+    def _squares(self) -> Tensor:
+        return torch.where(self.mask, self.factors, 0).int().square().sum()
 
 
 class Sampled(Treated):
@@ -65,7 +69,7 @@ class Sampled(Treated):
 
     Args:
         frozen: the random weights, floating; never changed.
-        rescaled: whether the gains are other than 1.
+        rescaled: multiply the weights by n / (number kept), of n weights. The gradient goes through that number too.
 
     """
 
@@ -82,12 +86,15 @@ class Sampled(Treated):
 
     def forward(self, scores: Tensor) -> Tensor:
         """Return the sampled weight in training mode, the fixed one in evaluation mode."""
-        value = self.sampled if self.training else self.value
+        sampled = self.training
+        value, gain = (self.sampled, self.sample_gain) if sampled else (self.value, self.gain)
         if not (torch.is_grad_enabled() and scores.requires_grad):
-            return value
-        gain = self.sample_gain if self.training else self.gain
-        sampled: Tensor = _StraightThroughSigmoid.apply(scores, value, self.frozen, gain)
-        return sampled
+            return value * gain
+        mask = self.sample if sampled else self.mask
+        weight: Tensor = _StraightThroughSigmoid.apply(
+            scores, value * gain, self.frozen * gain, mask if self.rescaled else None
+        )
+        return weight
 
     def treatment(self) -> Treatment | None:
         """Return the gain of the layer; None where weights are not rescaled."""
@@ -97,19 +104,35 @@ class Sampled(Treated):
     def refresh(self) -> None:
         """Make the weights of training and of evaluation."""
         super().refresh()
-        self._write(self.sample, self.sample_gain, self.sampled)
+        self.sampled.copy_(torch.where(self.sample, self.frozen, 0.0))
+        if self.rescaled:
+            self.gain.copy_(_rescaling(self.mask))
+            self.sample_gain.copy_(_rescaling(self.sample))
+
+
+def _rescaling(mask: Tensor) -> Tensor:
+    """Return n / (number kept)."""
+    return mask.numel() / mask.sum().double().clamp(min=1.0)
 
 
 class _StraightThroughSigmoid(torch.autograd.Function):
-    """Forward: the masked weight. Backward: the gradient that the logits would have if the mask were sigmoid(m)."""
+    """Forward: the masked weight. Backward: the gradient that the logits would have if the mask were sigmoid(m).
+
+    With w_i = f_i m_i n / sum(m) the gradient of m_j is that of its own weight, g_j f_j n / sum(m), less what one more
+    kept weight takes from all others, sum(g w) / sum(m) (Zhou et al. 2019, section 5.2, differentiated through).
+    """
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, value: Tensor, frozen: Tensor, gain: Tensor) -> Tensor:
-        ctx.save_for_backward(scores, frozen, gain)
+    def forward(ctx: Any, scores: Tensor, value: Tensor, slope: Tensor, mask: Tensor | None) -> Tensor:
+        ctx.rescaled = mask is not None
+        ctx.save_for_backward(scores, slope, *([] if mask is None else [mask]))
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        scores, frozen, gain = ctx.saved_tensors
+        scores, slope, *masks = ctx.saved_tensors
+        own = gradients[0] * slope
+        for mask in masks:
+            own = own - torch.where(mask, own, 0.0).sum() / mask.sum().clamp(min=1)
         chance = torch.sigmoid(scores)
-        return gradients[0] * frozen * gain * chance * (1.0 - chance), None, None, None
+        return own * chance * (1.0 - chance), None, None, None

@@ -14,7 +14,8 @@ from supermask.runs.job import Job
 from supermask.runs.planned import Planned
 from supermask.runs.result import JobResult
 from supermask.runs.run_job import build_network, check_network, load_data
-from supermask.search.rule import Algorithm
+from supermask.runs.methods import named_method
+from supermask.search.rule import Algorithm, SettingName
 
 
 class Cell(NamedTuple):
@@ -46,6 +47,7 @@ class Grid:
         seeds: of the runs of each combination.
         base: everything else about a job, but the options of its method.
         options: of methods, by name; those that are not named have their defaults.
+        setting: of the methods that have it; the others have the short one.
 
     """
 
@@ -56,6 +58,7 @@ class Grid:
     seeds: Sequence[int]
     base: Job
     options: Mapping[str, Algorithm] = field(default_factory=dict)
+    setting: SettingName = "short"
 
     def jobs(self) -> Mapping[str, Job]:
         """Return the jobs by the names of their folders: one seed of every combination before the next seed of any.
@@ -88,7 +91,8 @@ class Grid:
         for seed, data, model, method, density in product(*axes):
             search = replace(self.base.search, density=density)
             job = replace(self.base, model=model, data=data, seed=seed, search=search)
-            yield replace(job, method=method, options=self.options.get(method))
+            setting = self.setting if self.setting in named_method(method).settings else "short"
+            yield replace(job, method=method, options=self.options.get(method), setting=setting)
 
 
 def _title(job: Job) -> str:
@@ -111,12 +115,13 @@ class Checks:
     def problem(self, job: Job) -> str | None:
         """Return why a job cannot run: its model, data, density or batch size; None where it can."""
         try:
+            job = job.settled()
             data_set = self._data_of(job)
             job.recipe.steps_per_epoch(len(data_set.train))
             check_network(job, data_set)
             model, search = build_network(job, data_set), job.search
             if job.algorithm.rule is not None:
-                search.start(job.algorithm.rule, model, job.seed, job.training.steps(len(data_set.train)))
+                search.start(job.algorithm.rule, model, job.seed, job.training, job.training.steps(len(data_set.train)))
             elif job.algorithm.by_density:
                 whole_ticket(model, seed=job.seed, weights=job.initial, include=search.include, dense=search.dense)
         except SupermaskError as error:

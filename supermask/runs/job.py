@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from supermask.random.distributions import named
 from supermask.random.weights import checked_seed
 from supermask.runs.methods import named_method
 from supermask.search import Search
-from supermask.search.rule import Algorithm, Rule
+from supermask.search.rule import Algorithm, Rule, SettingName
 from supermask.training import Recipe
 
 
@@ -73,20 +73,22 @@ class SearchOptions:
         if self.floor is not None and self.scope != "global":
             raise SupermaskError(f"floor={self.floor} needs scope=global; with scope={self.scope} leave it out.")
 
-    def start(self, rule: Rule, model: nn.Module, seed: int, steps: int) -> Search:
+    def start(self, rule: Rule, model: nn.Module, seed: int, recipe: Recipe, steps: int) -> Search:
         """Return a search by a rule, with those of these options that it has, over a freshly built model.
 
         Args:
             rule: with the options of its own.
             model: freshly built.
             seed: of all that it draws.
+            recipe: of the run.
             steps: optimizer steps of the run.
 
         """
         scope: Scope = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         schedule: Schedule = CubicRamp(self.ramp) if self.ramp else Constant()
         options = {part.name: getattr(self, part.name) for part in fields(self)}
-        asked = {**options, "scope": scope, "schedule": schedule, "steps": max(1, steps)}
+        run = {"steps": max(1, steps), "travel": recipe.travel(steps)}
+        asked = {**options, "scope": scope, "schedule": schedule, **run}
         return Search.of(model, rule.in_run(asked), seed=seed)
 
 
@@ -105,6 +107,8 @@ class Job:
         search: how the mask is searched for; other methods take the density and the prunable weights from it.
         initial: distribution of the initial weights of networks that are trained.
         options: of the method; None are its defaults.
+        setting: how the method is trained where the recipe leaves it open: "short", as it works in few epochs, or
+            "published", as its authors trained it, which replaces what it names; see `Algorithm.settings`.
 
     """
 
@@ -118,9 +122,12 @@ class Job:
     search: SearchOptions = field(default_factory=SearchOptions)
     initial: str = "kaiming_normal"
     options: Algorithm | None = None
+    setting: SettingName = "short"
 
     def __post_init__(self) -> None:
         known = named_method(self.method)
+        if self.setting not in get_args(SettingName):
+            raise SupermaskError(f"setting={self.setting!r} is unknown; known are short, published.")
         if self.options is not None and type(self.options) is not type(known):
             raise SupermaskError(f"The options are of {self.options.name}, not of {self.method}.")
         if self.options is not None and self.options != replace(known, **self.options.own_options()):
@@ -132,6 +139,22 @@ class Job:
     def algorithm(self) -> Algorithm:
         """The method with its options."""
         return self.options or named_method(self.method)
+
+    def settled(self) -> "Job":
+        """Return the job with nothing left open: the recipe and the options that its setting stands for.
+
+        Raises:
+            SupermaskError: no published setting of the method is known.
+
+        """
+        way, search = self.algorithm, self.search
+        if self.setting == "published":
+            own = {part.name for part in way.own_fields()}
+            asked = way.published.options
+            way = replace(way, **{name: value for name, value in asked.items() if name in own})
+            search = replace(search, **{name: value for name, value in asked.items() if name not in own})
+        options = way if self.options is not None or way != self.algorithm else None
+        return replace(self, recipe=way.recipe(self.recipe, self.setting), search=search, options=options)
 
     @property
     def slug(self) -> str:
@@ -150,9 +173,10 @@ class Job:
 
         What the method does not use is left out, and so are options that older runs did not have, at what they did.
         """
+        settled = self.settled()
         # by way of JSON, so that tuples are lists, as in a file that is compared with it
         config: dict[str, Any] = json.loads(
-            json.dumps({**asdict(replace(self, options=None)), "options": self.algorithm.own_options()})
+            json.dumps({**asdict(replace(settled, options=None)), "options": settled.algorithm.own_options()})
         )
         for part, option, older in _LATER:
             section = config[part] if part else config
@@ -180,9 +204,11 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "dropout", 0.0),
     ("recipe", "padding", 4),
     ("recipe", "flips", True),
+    ("recipe", "nesterov", False),
     ("search", "packed", False),
     ("search", "equalised", False),
     ("", "initial", "kaiming_normal"),
     ("", "options", {}),
+    ("", "setting", "short"),
 )
 """Options that runs recorded before do not name, and what those did."""

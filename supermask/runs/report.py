@@ -28,6 +28,7 @@ class Row:
         model: its name.
         data: name of the data set.
         density: fraction of the weights that is kept; None where the method does not depend on one.
+        recipe: how it is trained, as text.
         planned: number of runs, finished or not.
         results: of the finished ones, by the names of their folders.
 
@@ -37,6 +38,7 @@ class Row:
     model: str
     data: str
     density: float | None
+    recipe: str
     planned: int
     results: Mapping[str, JobResult]
 
@@ -53,6 +55,7 @@ class Row:
             "model": self.model,
             "data": self.data,
             "density": self.density,
+            "recipe": self.recipe,
             "test_accuracy": accuracy.value,
             "half_width": accuracy.half_width,
             "n": accuracy.n,
@@ -98,10 +101,17 @@ class GridReport:
 
         """
         cells: dict[Cell, list[str]] = {}
+        recipes: dict[Cell, str] = {}
         for plan in plans:
             cells.setdefault(Cell.of(plan.task), []).append(plan.name)
+            recipes.setdefault(Cell.of(plan.task), _recipe(plan.task))
         rows = [
-            Row(*cell, planned=len(names), results={name: results[name] for name in names if name in results})
+            Row(
+                *cell,
+                recipe=recipes[cell],
+                planned=len(names),
+                results={name: results[name] for name in names if name in results},
+            )
             for cell, names in cells.items()
         ]
         return cls(title, rows)
@@ -115,6 +125,17 @@ class GridReport:
         """Return the table as Markdown; model and data set are columns where there are several."""
         keys = ["method", *self._several, "density"]
         return table([*keys, *COLUMNS], [[*_names(row, keys), *row.texts()] for row in self.begun])
+
+    def recipes(self) -> str:
+        """Return how the methods are trained: a line for each way."""
+        methods: dict[str, dict[str, None]] = {}
+        for row in self.begun:
+            methods.setdefault(row.recipe, {})[row.method] = None
+        return "\n".join(f"- {', '.join(names)}: {recipe}" for recipe, names in methods.items())
+
+    def text(self) -> str:
+        """Return the title, the table and how the methods are trained, as Markdown."""
+        return f"{self.title}\n\n{self.table()}\n\nTrained with:\n\n{self.recipes()}"
 
     def values(self) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -130,7 +151,7 @@ class GridReport:
 
     def write(self, out: Path, values: str) -> None:
         """Write table.md, accuracy.png and the plain values, in a file of that name, to a folder."""
-        write_whole(out / "table.md", f"{self.title}\n\n{self.table()}\n".encode())
+        write_whole(out / "table.md", f"{self.text()}\n".encode())
         write_json(out / values, self.values())
         self.plot(out / "accuracy.png")
 
@@ -150,6 +171,15 @@ class GridReport:
             else:
                 curves.setdefault(self._label(row), {})[row.density] = row.accuracy
         plot_accuracy_by_density(curves, levels, path, self.title)
+
+
+def _recipe(job: Job) -> str:
+    """Return how a job is trained, as text."""
+    settled = job.settled()
+    if not settled.algorithm.trains:
+        return "nothing trained"
+    named = f"{job.setting} setting, " if job.algorithm.settings else ""
+    return f"{named}{settled.training.describe()}"
 
 
 def _names(row: Row, keys: Sequence[str]) -> list[str]:

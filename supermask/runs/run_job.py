@@ -71,7 +71,7 @@ def run(
             another run.
 
     """
-    own = own_device(device)
+    job, own = job.settled(), own_device(device)
     with joined(own) as processes:
         data_set = processes.led(lambda: load_data(job, data_folder))
         check_network(job, data_set)
@@ -110,7 +110,7 @@ def _work(
         weights=job.initial,
         include=job.search.include,
         dense=job.search.dense,
-        start_search=lambda rule: job.search.start(rule, build_network(job, data_set), job.seed, steps),
+        start_search=lambda rule: job.search.start(rule, build_network(job, data_set), job.seed, job.training, steps),
     )
 
 

@@ -16,12 +16,25 @@ from supermask.masking.parametrization import Masked
 from supermask.masking.schedule import Constant, Schedule
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, Fans, KaimingUniform
-from supermask.search.rule import BudgetedRule, common, drawn
+from supermask.search.rule import BudgetedRule, Setting, SettingName, common, drawn
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.versions import describe
 
 Score = Literal["magnitude", "signed"]
+SHORT = Setting({"warm_up": 0.4}, "chosen on the validation split of MNIST, LeNet-300-100, 5 epochs")
+CIFAR10 = {
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "decay": "cosine",
+    "warm_up": 0,
+    "batch_size": 128,
+    "augment": True,
+}
+"""The recipe of the authors for convolutional networks on CIFAR-10, but for its 100 epochs."""
+
 # |score| is then uniform on [0, 1/sqrt(fan_in)], as the authors' code has it
 SCORES = KaimingUniform(gain=3.0**-0.5)
 
@@ -29,6 +42,9 @@ SCORES = KaimingUniform(gain=3.0**-0.5)
 @dataclass(frozen=True, kw_only=True)
 class RankedRule(BudgetedRule):
     """Edge-popup, and what goes by it: each layer, or the whole network, keeps its largest scores.
+
+    Scores need a warm-up: a scaled layer has weights 1/sqrt(density) larger, and so have the gradients of its scores.
+    At low densities the first steps at the full rate throw the mask about while the loss is still steep.
 
     Attributes:
         score: rank by "magnitude", as in the paper, or by the "signed" score.
@@ -42,6 +58,7 @@ class RankedRule(BudgetedRule):
 
     """
 
+    settings: ClassVar[Mapping[SettingName, Setting]] = {"short": SHORT}
     score: Score = common("magnitude")
     scores: Distribution = common(SCORES)
     schedule: Schedule | None = common(Constant())
@@ -95,7 +112,12 @@ class RankedRule(BudgetedRule):
     def layer(self, state: SearchState, slot: Slot) -> Masked:
         """Return the masked weight, with its frozen weights as bits where they are packed."""
         frozen = slot.parameter.detach().clone()
-        return Masked(frozen, signed=self.score == "signed", packed=slot.name if self.packed else None)
+        packed = slot.name if self.packed else None
+        return Masked(frozen, signed=self.score == "signed", packed=packed, scaled_for=self.scaled_for(state, slot))
+
+    def varies(self, state: SearchState) -> bool:
+        """Return whether a layer may keep more or fewer weights than its fraction."""
+        return not self.complete(0) or super().varies(state)
 
     def pools(self, state: SearchState) -> list[Pool]:
         """Return the pools of all layers at the density of the present step."""
@@ -117,6 +139,15 @@ class EdgePopupRule(RankedRule):
     """Edge-popup (Ramanujan et al. 2020): scores are trained, weights are not."""
 
     name: ClassVar[str] = "edge_popup"
+    settings: ClassVar[Mapping[SettingName, Setting]] = {
+        "short": SHORT,
+        "published": Setting(
+            CIFAR10,
+            "the authors' configurations for conv2 to conv8 on CIFAR-10: 100 epochs, signed constants, not scaled",
+            options={"scaled": False, "weights": "signed_constant"},
+            figures="curves alone; 77.7, 85.8, 88.1 % for conv2, conv4, conv6 at 0.5 in Aladago & Torresani 2021",
+        ),
+    }
 
 
 class EdgePopup(Search, rule=EdgePopupRule):

@@ -29,6 +29,9 @@ class PartiallyFrozenRule(RankedRule):
     A layer of n weights has round(frozen x n) fixed entries: the share `locked` of them is kept, the rest pruned. The
     density counts the locked weights too. The file of the ticket holds the mask of the others alone.
 
+    The authors freeze another fraction in each layer (by ERK, or the same number of edges), rank globally, and draw
+    Kaiming normal scores; their weights are not scaled on CIFAR-10, and by what is kept at each step on ImageNet.
+
     Attributes:
         frozen: fraction of each layer that is fixed.
         locked: share of that part which is kept; None is the density.

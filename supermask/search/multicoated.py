@@ -35,6 +35,10 @@ class MulticoatedRule(RankedRule):
     spacing is our reading of the paper; its public configuration has densities of its own, which `coats` takes. The
     straight-through gradient of the sum is that of each coat, N times.
 
+    Scaled weights are divided by the root mean square of the counts too, so that what is kept has the variance of the
+    distribution; the authors' layers are followed by batch norm, which does the same to their outputs. Their first
+    scores are Kaiming normal by fan_out; ours are those of edge-popup.
+
     Attributes:
         coats: their number, or the fraction of the first coat that each of them keeps: 1 ..., falling.
 
@@ -47,22 +51,27 @@ class MulticoatedRule(RankedRule):
     coats: int | tuple[float, ...] = 3
 
     def __post_init__(self) -> None:
-        _ = self.fractions
+        _ = self.shares
         super().__post_init__()
 
     @cached_property
-    def fractions(self) -> tuple[float, ...]:
+    def shares(self) -> tuple[float, ...]:
         """The fraction of the first coat that each coat keeps."""
         return _checked(self.coats)
 
     def described(self) -> dict[str, Any]:
         """Return the options as plain values."""
-        return {**super().described(), "coats": list(self.fractions)}
+        return {**super().described(), "coats": list(self.shares)}
 
     def layer(self, state: SearchState, slot: Slot) -> Treated:
         """Return a weight that is multiplied by a count of coats."""
         frozen = slot.parameter.detach().clone()
-        return Treated(frozen, signed=self.signed, slope=frozen * len(self.fractions))
+        slope = frozen * len(self.shares)
+        return Treated(frozen, signed=self.signed, slope=slope, scaled_for=self.scaled_for(state, slot))
+
+    def varies(self, state: SearchState) -> bool:
+        """Return True: what is kept counts several times."""
+        return True
 
     def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
         """Select the masks of all coats, and count them."""
@@ -82,7 +91,7 @@ class MulticoatedRule(RankedRule):
         """Return the pools of each coat at the present step."""
         density, shapes = self.density_at(state.steps), state.shapes
         return state.at_density(
-            density, lambda: [self.budget.thinned(part).pools(shapes, density * part) for part in self.fractions]
+            density, lambda: [self.budget.thinned(part).pools(shapes, density * part) for part in self.shares]
         )
 
 
@@ -93,7 +102,7 @@ class MulticoatedSupermask(Search, rule=MulticoatedRule):
     def coats(self) -> tuple[float, ...]:
         """The fraction of the first coat that each coat keeps."""
         assert isinstance(self.rule, MulticoatedRule)
-        return self.rule.fractions
+        return self.rule.shares
 
 
 def _checked(coats: int | tuple[float, ...]) -> tuple[float, ...]:

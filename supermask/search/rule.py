@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.budget import Budget, PerLayer, Pool, Scope, checked_density, named_scope
+from supermask.masking.budget import Budget, PerLayer, Pool, Scope, Shapes, checked_density, named_scope
 from supermask.masking.parametrization import Masked
 from supermask.parameters.parameters import Slot
 from supermask.parameters.roles import Policy
@@ -19,6 +20,33 @@ from supermask.random.weights import RandomWeight
 from supermask.search.state import SearchState
 from supermask.training import Recipe
 from supermask.versions import describe
+
+
+SettingName = Literal["short", "published"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a method is trained, and with which options, where a run does not say it.
+
+    Attributes:
+        recipe: fields of a `Recipe`. Of the short setting they are those that a recipe may leave open, and they count
+            where it does; those of the published one count in any case.
+        options: of the method, its own or shared ones; those of the published setting alone.
+        source: where they come from.
+        figures: what they gave there.
+
+    """
+
+    recipe: Mapping[str, Any]
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    figures: str = ""
+
+    def describe(self) -> str:
+        """Return the setting as a line of text."""
+        chosen = ", ".join(f"{name}={value}" for name, value in {**self.recipe, **self.options}.items())
+        return f"{chosen}; {self.source}" + f"; {self.figures}" * bool(self.figures)
 
 
 @dataclass(frozen=True)
@@ -32,6 +60,9 @@ class Algorithm(ABC):
     trains: ClassVar[bool] = True
     """Whether anything is trained."""
 
+    settings: ClassVar[Mapping[SettingName, Setting]] = MappingProxyType({})
+    """How it is trained: "short" in few epochs, "published" as its authors did. A method without one has the run's."""
+
     details_kind: ClassVar[type | None] = None
     """The kind of the details of its results: a frozen dataclass, whose values stand in JSON beside the others."""
 
@@ -39,6 +70,35 @@ class Algorithm(ABC):
     def rule(self) -> "Rule | None":
         """The rule by which a strong ticket is searched for; None where none is."""
         return None
+
+    def recipe(self, recipe: Recipe, setting: SettingName = "short") -> Recipe:
+        """Return how it is trained, given a run's recipe, with nothing left open.
+
+        Args:
+            recipe: of the run; None in it is the method's own.
+            setting: "short" fills in what the recipe leaves open; "published" replaces all that it names, but for the
+                number of epochs, which is the run's.
+
+        Raises:
+            SupermaskError: no published setting of the method is known.
+
+        """
+        if setting == "published":
+            recipe = replace(recipe, **self.published.recipe)
+        own = self.settings.get("short")
+        return recipe.settle(own.recipe if own else {})
+
+    @property
+    def published(self) -> Setting:
+        """The setting of the authors.
+
+        Raises:
+            SupermaskError: none is known.
+
+        """
+        if "published" not in self.settings:
+            raise SupermaskError(f"No published setting of {self.name} is known; give setting=short.")
+        return self.settings["published"]
 
     @classmethod
     def own_fields(cls) -> tuple[Field[Any], ...]:
@@ -118,10 +178,6 @@ class Rule(Algorithm, Policy):
         fixed = {part.name for part in fields(self) if part.metadata.get("fixed")}
         return replace(self, **{name: asked[name] for name in self.common_names() if name in asked.keys() - fixed})
 
-    def recipe(self, recipe: Recipe) -> Recipe:
-        """Return how the scores are trained in a run, given its recipe."""
-        return recipe
-
     @property
     def policy(self) -> dict[str, Any]:
         """What becomes of the parameters, as plain values."""
@@ -147,10 +203,9 @@ class Rule(Algorithm, Policy):
         """How the density is shared out."""
         return Budget(PerLayer())
 
-    @property
-    def scaled(self) -> bool:
-        """Whether the frozen weights of a layer are multiplied by 1/sqrt(its density)."""
-        return False
+    def fractions(self, shapes: Shapes) -> Mapping[str, float]:
+        """Return by name the fraction of a layer that is kept, for which its frozen weights are scaled; or nothing."""
+        return {}
 
     @property
     def signed(self) -> bool:
@@ -181,7 +236,11 @@ class Rule(Algorithm, Policy):
 
     def layer(self, state: SearchState, slot: Slot) -> Masked:
         """Return the masked weight of a parameter that still holds its random weight."""
-        return Masked(slot.parameter.detach().clone(), signed=self.signed)
+        return Masked(slot.parameter.detach().clone(), signed=self.signed, scaled_for=self.scaled_for(state, slot))
+
+    def scaled_for(self, state: SearchState, slot: Slot) -> float | None:
+        """Return the number of kept weights for which a layer is scaled; None where it always keeps that many."""
+        return None
 
     def ranking(self, state: SearchState, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         """Return what ranks each kept weight of a layer above the pruned ones, or None if the mask is not a ranking."""
@@ -213,8 +272,10 @@ class BudgetedRule(Rule):
     Attributes:
         density: fraction of the prunable weights that is kept, in [0, 1].
         scope: what competes for the kept weights: "layer", "global", "erk", "smart_ratio" or a `Scope`.
-        scaled: multiply the frozen weights by 1/sqrt(density) (of their layer, where layers differ), so that the pruned
-            network keeps the variance of the distribution. Ramanujan et al. 2020, section 4.2 ("scaled").
+        scaled: multiply the frozen weights of a layer by 1/sqrt(the fraction of them that is kept), so that the pruned
+            network keeps the variance of the distribution. Ramanujan et al. 2020, section 4.2 ("scaled"); their code
+            divides by sqrt(1 - density) instead, which is the same at 0.5 alone. Where that fraction changes, with a
+            global scope or a schedule, the layer has a gain that follows it.
 
     """
 
@@ -249,6 +310,22 @@ class BudgetedRule(Rule):
         kept = self.kept
         assert kept is not None
         return state.at_density(kept, lambda: self.budget.pools(state.shapes, kept))
+
+    def fractions(self, shapes: Shapes) -> Mapping[str, float]:
+        """Return by name the fraction of a layer that is kept, for which its frozen weights are scaled; or nothing."""
+        return self.budget.fractions(shapes, self.kept) if self.scaled and self.kept is not None else {}
+
+    def varies(self, state: SearchState) -> bool:
+        """Return whether a layer may keep more or fewer weights than its fraction."""
+        assert self.kept is not None
+        return any(len(pool.names) > 1 for pool in self.budget.pools(state.shapes, self.kept))
+
+    def scaled_for(self, state: SearchState, slot: Slot) -> float | None:
+        """Return the number of kept weights for which a layer is scaled; None where it always keeps that many."""
+        if not self.scaled or self.kept is None or not self.varies(state):
+            return None
+        weight = state.network.weights[slot.name]
+        return weight.count / weight.scale**2
 
 
 def drawn(state: SearchState, slot: Slot, distribution: Distribution, fans: Fans | None = None) -> Tensor:

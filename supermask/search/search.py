@@ -17,6 +17,7 @@ from supermask.search.rule import Rule
 from supermask.search.state import SearchState
 from supermask.ticket import Ticket
 from supermask.ticket.random_network import RandomNetwork
+from supermask.training import Recipe
 from supermask.versions import versions
 
 
@@ -64,9 +65,7 @@ class Search:
             seed=seed,
             distribution=self.rule.distribution,
             policy=self.rule,
-            budget=self.rule.budget,
-            density=1.0 if self.rule.kept is None else self.rule.kept,
-            scaled=self.rule.scaled,
+            fractions=self.rule.fractions,
         )
         self._state = SearchState(self.network, signed=self.rule.signed)
         self._layers = self._state.layers
@@ -101,6 +100,10 @@ class Search:
         prunable = sum(score.numel() for score in self.scores().values())
         about = f"{self.rule.about()}{self.steps:,} steps"
         return f"{type(self).__name__}({prunable:,} weights in {len(self._layers)} layers, {about})"
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Return a recipe with what it leaves open as the rule has it for few epochs; `train` asks for it."""
+        return self.rule.recipe(recipe)
 
     @property
     def seed(self) -> int:

@@ -55,8 +55,11 @@ class SearchState:
         pairs = {name: layer.weights for name, layer in self.layers.items()}
         followers = {name: pair for name, pair in pairs.items() if pair is not None}
         self._selection.select(pools, ranks, self.masks, followers)
-        for name in self.layers.keys() - followers.keys():
-            self.layers[name].refresh()
+        for name, layer in self.layers.items():
+            if name in followers:
+                layer.rescale()
+            else:
+                layer.refresh()
 
     def select(self, ranks: Mapping[str, Tensor], pools: Sequence[Pool], masks: Mapping[str, Tensor]) -> None:
         """Write the masks of the largest ranks into other tensors than the layers' own; see `keep_largest`."""

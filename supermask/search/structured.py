@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
+from supermask.masking.budget import Shapes
 from supermask.masking.granularity import Blocks, Channels, Groups, NofM, Structure
 from supermask.masking.parametrization import Masked
 from supermask.parameters.parameters import Slot
-from supermask.search.edge_popup import SCORES
-from supermask.search.rule import BudgetedRule, drawn, refuse_nan
+from supermask.search.edge_popup import SCORES, SHORT
+from supermask.search.rule import BudgetedRule, Setting, SettingName, drawn, refuse_nan
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.versions import describe
@@ -43,6 +44,7 @@ class StructuredRule(BudgetedRule):
     """
 
     name: ClassVar[str] = "structured"
+    settings: ClassVar[Mapping[SettingName, Setting]] = {"short": SHORT}
     structure: Literal["channels", "blocks", "n_of_m"] = "blocks"
     side: Literal["in", "out"] = "in"
     rows: int = 4
@@ -88,7 +90,20 @@ class StructuredRule(BudgetedRule):
         """Return the masked weight; where it has groups, their scores take one gradient."""
         frozen = slot.parameter.detach().clone()
         groups = self.granularity
-        return _Grouped(frozen, groups) if isinstance(groups, Groups) else Masked(frozen, signed=False)
+        if isinstance(groups, Groups):
+            return _Grouped(frozen, groups, self.scaled_for(state, slot))
+        return Masked(frozen, signed=False)
+
+    def fractions(self, shapes: Shapes) -> Mapping[str, float]:
+        """Return by name the fraction of a layer that is kept, for which its frozen weights are scaled; or nothing."""
+        groups = self.granularity
+        if isinstance(groups, NofM):
+            return {name: groups.fraction(shape) for name, shape in shapes.items()} if self.scaled else {}
+        return super().fractions(shapes)
+
+    def varies(self, state: SearchState) -> bool:
+        """Return True: a density of groups is another one of weights, where some groups are smaller."""
+        return True
 
     def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
         """Keep the groups of the largest ranks, or n of every m weights."""
@@ -159,16 +174,16 @@ def _spread(groups: Groups, state: SearchState, values: Mapping[str, Tensor]) ->
 class _Grouped(Masked):
     """The parametrization scores -> frozen x mask, in which all scores of a group take the group's gradient."""
 
-    def __init__(self, frozen: Tensor, groups: Groups) -> None:
-        super().__init__(frozen, signed=False)
+    def __init__(self, frozen: Tensor, groups: Groups, scaled_for: float | None) -> None:
+        super().__init__(frozen, signed=False, scaled_for=scaled_for)
         self.groups = groups
 
     def forward(self, scores: Tensor) -> Tensor:
         """Return the masked weight; its gradient reaches the scores."""
-        if not (torch.is_grad_enabled() and scores.requires_grad):
-            return self.value
-        weight: Tensor = _StraightThroughGroups.apply(scores, self.value, self.frozen, self.groups)
-        return weight
+        weight = self.value
+        if torch.is_grad_enabled() and scores.requires_grad:
+            weight = _StraightThroughGroups.apply(scores, weight, self.frozen, self.groups)
+        return weight if self.scaled_for is None else weight * self.gain
 
 
 class _StraightThroughGroups(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """A model whose weights were replaced by frozen random ones, and the ticket that a set of masks makes of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.budget import Budget
+from supermask.masking.budget import Shapes
 from supermask.parameters.parameters import Slot, bypass, normalizations, saved_tensors, survey
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import RandomWeight, checked_seed, digest
 from supermask.ticket.ticket import Ticket
+
+Fractions = Callable[[Shapes], Mapping[str, float]]
 
 
 class RandomNetwork:
@@ -26,9 +28,8 @@ class RandomNetwork:
         seed: integer from 0 to 2**63 - 1.
         distribution: of the random weights.
         policy: what becomes of each parameter.
-        budget: with `density`, what fraction each layer is expected to keep.
-        density: fraction kept, in [0, 1].
-        scaled: multiply the weights of each masked layer by 1/sqrt(its density).
+        fractions: returns for the shapes of the masked layers, by name, the fraction of its weights that a layer keeps;
+            its weights are multiplied by 1/sqrt of that. Layers that it leaves out, or that keep none, are not.
 
     Attributes:
         masked: the prunable parameters by name, in the model's order; they hold the random weights.
@@ -47,9 +48,7 @@ class RandomNetwork:
         seed: int,
         distribution: Distribution,
         policy: Policy,
-        budget: Budget,
-        density: float,
-        scaled: bool,
+        fractions: Fractions = lambda shapes: {},
     ) -> None:
         self.model = model
         self.seed = checked_seed(seed)
@@ -60,9 +59,9 @@ class RandomNetwork:
         self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
         self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
         self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
-        densities = budget.layer_densities(self.shapes, density)
+        kept = fractions(self.shapes)
         self.weights = {
-            name: RandomWeight(slot.shape, distribution, slot.fans, _scale(densities.get(name, 1.0), scaled))
+            name: RandomWeight(slot.shape, distribution, slot.fans, 1.0 / math.sqrt(kept.get(name) or 1.0))
             for name, slot in slots.items()
             if roles[name] in ("masked", "dense")
         }
@@ -130,7 +129,3 @@ class RandomNetwork:
 
 def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
-
-
-def _scale(density: float, scaled: bool) -> float:
-    return 1.0 / math.sqrt(density) if scaled and density > 0.0 else 1.0

@@ -26,7 +26,7 @@ from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
-from supermask.training.subject import Intervening, Outcome, Subject, equal_tensors, is_complete
+from supermask.training.subject import Advising, Intervening, Outcome, Subject, equal_tensors, is_complete
 
 CHECKPOINT = "run.checkpoint"
 
@@ -56,7 +56,7 @@ def train(
         subject: a search or a baseline over a model that takes the data's images.
         data: its training part is trained on, and its validation part chooses the step. Without validation
             examples the last step is taken.
-        recipe: the optimizer, the schedule and the batches.
+        recipe: the optimizer, the schedule and the batches; what it leaves open is the subject's to say.
         seed: of the order of the examples, the augmentation and dropout.
         device: where to train; the model is moved there. Of several processes each takes "cuda" for a GPU of its own.
         folder: takes metrics.jsonl and the checkpoint; None writes nothing.
@@ -76,6 +76,7 @@ def train(
         Stopped: a signal asked for it; the checkpoint was written.
 
     """
+    recipe = subject.recipe(recipe) if isinstance(subject, Advising) else recipe.settle()
     device = own_device(device)
     cuda = [device] if device.type == "cuda" else []
     with (

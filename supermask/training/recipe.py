@@ -1,15 +1,17 @@
 """How a network is trained: the optimizer, the learning rate over time, the batches."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from supermask.errors import SupermaskError
 
+OPTIMIZERS = ("sgd", "sgdw", "adam")
 SMALL_SPLIT = 1000
 """Validation examples below which an accuracy has a standard error of up to a point and a half or more."""
 
@@ -19,19 +21,24 @@ class Recipe:
     """Everything about training but the network and the data.
 
     The defaults are those of Ramanujan et al. 2020 for CIFAR-10 (SGD 0.1, momentum 0.9, weight decay 1e-4, batch 128,
-    cosine), but for the number of epochs.
+    cosine), but for the number of epochs. A learning rate, a weight decay or a warm-up of None is what the method that
+    is trained has in its `settings`; `settle` fills it in, and `train` calls that.
 
     Attributes:
         epochs: passes over the training examples; the last batch of each, if smaller than the others, is left out.
         iterations: optimizer steps in all, instead of the epochs.
         batch_size: examples per optimizer step, of all processes together; batch norm normalises over each one's share.
-        optimizer: "sgd" or "adam".
-        learning_rate: its peak.
+        optimizer: "sgd", "sgdw" or "adam".
+        learning_rate: its peak; None is the method's own, else 0.1.
         momentum: of SGD.
-        weight_decay: added to the gradient as weight_decay * parameter, in both optimizers.
+        nesterov: look ahead along the momentum of SGD.
+        weight_decay: added to the gradient as weight_decay * parameter in "sgd" and "adam"; in "sgdw" every step takes
+            weight_decay * parameter * (rate / peak) away instead (Loshchilov & Hutter 2019, algorithm 1). None is the
+            method's own, else 1e-4.
         decay: course of the learning rate: "cosine" to zero, "step" (a tenth at each of the drops) or "constant".
         drops: fractions of all steps, warm-up included, at which the learning rate drops with decay "step".
-        warm_up: optimizer steps over which the rate first rises linearly.
+        warm_up: optimizer steps over which the rate first rises linearly; below 1, a fraction of all steps. None is
+            the method's own, else 0.
         dropout: fraction of the inputs of every linear layer but a first one that a training step drops.
         augment: random crops of padded images, and random flips.
         padding: black pixels on each side of an image before a crop: the most by which it may be shifted.
@@ -49,13 +56,14 @@ class Recipe:
     epochs: int = 10
     iterations: int | None = None
     batch_size: int = 128
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 0.1
+    optimizer: Literal["sgd", "sgdw", "adam"] = "sgd"
+    learning_rate: float | None = None
     momentum: float = 0.9
-    weight_decay: float = 1e-4
+    nesterov: bool = False
+    weight_decay: float | None = None
     decay: Literal["cosine", "step", "constant"] = "cosine"
     drops: tuple[float, ...] = (0.5, 0.75)
-    warm_up: int = 0
+    warm_up: int | float | None = None
     dropout: float = 0.0
     augment: bool = False
     padding: int = 4
@@ -70,7 +78,7 @@ class Recipe:
         # first, because NaN would pass the comparisons below
         self._refuse_non_finite()
         for name, least in (("epochs", 0), ("batch_size", 1), ("warm_up", 0), ("padding", 0), ("evaluate_every", 0)):
-            if getattr(self, name) < least:
+            if (getattr(self, name) or 0) < least:
                 raise SupermaskError(f"{name}={getattr(self, name)} is too small; it must be at least {least}.")
         if self.iterations is not None and self.iterations < 0:
             raise SupermaskError(f"iterations={self.iterations} is negative; give a number of optimizer steps.")
@@ -79,30 +87,82 @@ class Recipe:
                 f"dropout={self.dropout}, drops={self.drops} do not fit: the first is in [0, 1), the others between 0"
                 " and 1."
             )
-        if self.learning_rate <= 0.0 or self.weight_decay < 0.0 or not 0.0 <= self.momentum < 1.0:
+        if self.peak <= 0.0 or self.shrinkage < 0.0 or not 0.0 <= self.momentum < 1.0:
             raise SupermaskError(
-                f"learning_rate={self.learning_rate}, weight_decay={self.weight_decay}, momentum={self.momentum} do not"
+                f"learning_rate={self.peak}, weight_decay={self.shrinkage}, momentum={self.momentum} do not"
                 " fit: the rate is positive, the decay not negative, the momentum in [0, 1)."
             )
-        if self.optimizer not in ("sgd", "adam"):
-            raise SupermaskError(f"Unknown optimizer {self.optimizer!r}; known are sgd, adam.")
+        if (self.warm_up or 0) > 1 and self.warm_up != int(self.warm_up or 0):
+            raise SupermaskError(
+                f"warm_up={self.warm_up} is not a whole number of steps; give one, or a fraction of all steps below 1."
+            )
+        if self.optimizer not in OPTIMIZERS:
+            raise SupermaskError(f"Unknown optimizer {self.optimizer!r}; known are {', '.join(OPTIMIZERS)}.")
+        if self.nesterov and (self.optimizer == "adam" or not self.momentum):
+            raise SupermaskError(f"nesterov=True needs SGD with momentum; this is {self.optimizer}, {self.momentum}.")
         if self.best not in ("accuracy", "loss", "auto"):
             raise SupermaskError(f"Unknown best={self.best!r}; known are accuracy, loss, auto.")
         if self.decay not in ("cosine", "step", "constant"):
             raise SupermaskError(f"Unknown decay {self.decay!r}; known are cosine, step, constant.")
 
+    @property
+    def peak(self) -> float:
+        """The peak of the learning rate."""
+        return 0.1 if self.learning_rate is None else self.learning_rate
+
+    @property
+    def shrinkage(self) -> float:
+        """The weight decay."""
+        return 1e-4 if self.weight_decay is None else self.weight_decay
+
+    def settle(self, own: Mapping[str, Any] = MappingProxyType({})) -> "Recipe":
+        """Return the recipe with nothing left open: what is None is the method's own value, or else the default.
+
+        Args:
+            own: values of a method, by the names of the attributes; those that are not None here stay as they are, and
+                so does what cannot be None.
+
+        """
+        general = {"learning_rate": self.peak, "weight_decay": self.shrinkage, "warm_up": self.warm_up or 0}
+        return replace(
+            self, **{name: own.get(name, value) for name, value in general.items() if getattr(self, name) is None}
+        )
+
+    def describe(self) -> str:
+        """Return the optimizer and the rate over time as a line of text."""
+        warm_up = self.warm_up or 0
+        rise = f"{warm_up:.0%} of the steps" if 0 < warm_up < 1 else f"{warm_up:g} steps"
+        length = f"{self.epochs} epochs" if self.iterations is None else f"{self.iterations:,} steps"
+        return (
+            f"{self.optimizer} at {self.peak:g}, {self.decay}, warm-up {rise if warm_up else 'none'}, weight decay"
+            f" {self.shrinkage:g}, batch {self.batch_size}, {length}"
+        )
+
+    def warm_up_steps(self, steps: int) -> int:
+        """Return the optimizer steps of the warm-up, of `steps` in all."""
+        warm_up = self.warm_up or 0
+        return round(warm_up * steps) if warm_up < 1 else int(warm_up)
+
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate of optimizer step `step`, counted from 0, of `steps` in all."""
-        if step < self.warm_up:
+        warm_up = self.warm_up_steps(steps)
+        if step < warm_up:
             # step + 1, so that the first step is not lost to a rate of 0 and the last of the warm-up has the peak
-            return self.learning_rate * (step + 1) / self.warm_up
+            return self.peak * (step + 1) / warm_up
         # the warm-up may be as long as the training
-        done = (step - self.warm_up) / max(1, steps - self.warm_up)
+        done = (step - warm_up) / max(1, steps - warm_up)
         if self.decay == "cosine":
-            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+            return self.peak * 0.5 * (1.0 + math.cos(math.pi * done))
         if self.decay == "step":
-            return self.learning_rate * 0.1 ** sum(step >= drop * steps for drop in self.drops)
-        return self.learning_rate
+            return self.peak * 0.1 ** sum(step >= drop * steps for drop in self.drops)
+        return self.peak
+
+    def travel(self, steps: int) -> float:
+        """Return how far a constant gradient of 1 moves a parameter in so many steps of SGD.
+
+        That is the sum of the rates by 1 - momentum, as if every step's momentum had run out.
+        """
+        return sum(self.rate(step, steps) for step in range(steps)) / (1.0 - self.momentum)
 
     def chooses_by_loss(self, validation: int) -> bool:
         """Return whether the loss chooses the best step, for a validation split of so many examples."""
@@ -112,9 +172,14 @@ class Recipe:
         """Return the optimizer; the loop sets its learning rate at every step."""
         if self.optimizer == "adam":
             # not AdamW, whose decay does not go through the gradient
-            return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-        return torch.optim.SGD(
-            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+            return torch.optim.Adam(parameters, lr=self.peak, weight_decay=self.shrinkage)
+        kind = SGDW if self.optimizer == "sgdw" else torch.optim.SGD
+        return kind(
+            parameters,
+            lr=self.peak,
+            momentum=self.momentum,
+            weight_decay=self.shrinkage,
+            nesterov=self.nesterov,
         )
 
     def steps(self, examples: int) -> int:
@@ -139,3 +204,24 @@ class Recipe:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise SupermaskError(f"{field.name}={value} is not a finite number.")
+
+
+class SGDW(torch.optim.SGD):
+    """SGD whose weight decay is decoupled from the gradient: Loshchilov & Hutter 2019, algorithm 1.
+
+    A step of rate r takes weight_decay * (r / peak) of each parameter away, apart from the momentum; r / peak is the
+    multiplier of the schedule, and `lr` at construction is the peak.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float, **options: Any) -> None:
+        super().__init__(parameters, lr=lr, **options)
+        self.peak, self.shrinkage = lr, weight_decay
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Shrink the parameters that have a gradient, and take a step of SGD."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.mul_(1.0 - self.shrinkage * group["lr"] / self.peak)
+        return super().step(closure)

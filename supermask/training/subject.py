@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.training.evaluation import Score
+from supermask.training.recipe import Recipe
 
 
 class Subject(Protocol):
@@ -27,6 +28,14 @@ class Subject(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
+
+
+@runtime_checkable
+class Advising(Protocol):
+    """A subject that says how it is trained where a recipe leaves it open."""
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with nothing left open."""
 
 
 @runtime_checkable

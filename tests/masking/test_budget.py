@@ -230,7 +230,13 @@ def test_own_densities_apply_by_pattern_and_the_first_that_matches_counts():
     shared, *own = budget.pools(shapes, 0.2)
     assert (shared.names, shared.kept) == (("stem",), 2)
     assert kept_by_layer(own) == {"block.b": 2, "block.a": 5, "head": 30}
-    assert budget.layer_densities(shapes, 0.2) == {"stem": 0.2, "block.b": 0.1, "block.a": 0.5, "head": 1.0}
+    assert budget.fractions(shapes, 0.2) == {"stem": 0.2, "block.b": 0.1, "block.a": 0.5, "head": 1.0}
+
+
+def test_fractions_are_those_of_the_whole_weights_that_are_kept():
+    shapes = {"a": (3,), "b": (30,)}
+    assert Budget(PerLayer()).fractions(shapes, 0.05) == {"a": 0.0, "b": 2 / 30}  # 1.5 is rounded to 2
+    assert Budget(Global()).fractions(shapes, 0.05) == {"a": 2 / 33, "b": 2 / 33}  # they compete for 2 of 33
 
 
 @pytest.mark.parametrize("scope", [kind() for kind in SCOPES.values()])

@@ -20,6 +20,11 @@ def gradients(search):
     return score.grad, weight.grad
 
 
+def gain(search):
+    """Return what the kept weights of the layer are multiplied by, as its ticket has it."""
+    return next((treatment.gain for treatment in search.treatments().values()), 1.0)
+
+
 def only(mapping):
     (value,) = mapping.values()
     return value

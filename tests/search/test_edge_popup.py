@@ -169,7 +169,8 @@ def test_masks_keep_the_budget_and_pruned_weights_are_plus_zero_at_every_step(de
         masks = search.masks()
         assert {names: sum(int(masks[name].sum()) for name in names) for names in expected} == expected
         for name, weight in read_weights(search).items():
-            assert torch.equal(weight[masks[name]], search.frozen_weights()[name][masks[name]])
+            gain = search.treatments()[name].gain if name in search.treatments() else 1.0
+            assert torch.equal(weight[masks[name]], search.frozen_weights()[name][masks[name]] * gain)
             pruned = weight[~masks[name]]
             assert not pruned.any()
             assert not pruned.signbit().any()

@@ -29,6 +29,7 @@ from supermask.search import (
 from supermask.search.biprop import BipropRule
 from supermask.search.gem_miner import GemMinerRule
 from supermask.search.iterand import IteRandRule
+from supermask.training import Recipe
 
 # ---- learned supermasks (Zhou et al. 2019)
 
@@ -55,11 +56,13 @@ def test_the_gradient_of_a_logit_is_that_through_the_sigmoid(rescaled):
     search.step()
     search.model.train()
     score, weight = gradients(search)
-    mask, frozen = only(search.masks()), only(search.frozen_weights())
-    gain = mask.numel() / int(mask.sum()) if rescaled else 1.0
-    chance = torch.sigmoid(only(search.scores()).detach())
-    torch.testing.assert_close(score, weight * frozen * gain * chance * (1 - chance))
-    torch.testing.assert_close(search.model.weight.detach(), frozen * mask * gain)
+    frozen, logits = only(search.frozen_weights()), only(search.scores()).detach().clone().requires_grad_(True)
+    chance = torch.sigmoid(logits)
+    soft = only(search.masks()).float() + chance - chance.detach()  # a sample whose gradient is that of its chance
+    slow = frozen * soft * (soft.numel() / soft.sum() if rescaled else 1.0)
+    slow.backward(weight)
+    torch.testing.assert_close(score, logits.grad)
+    torch.testing.assert_close(search.model.weight.detach(), slow.detach())
 
 
 def test_rounding_keeps_what_has_a_chance_of_a_half_or_more():
@@ -93,8 +96,8 @@ def test_gem_miner_follows_algorithm_one():
         search.step()
         slope = weight.numpy().ravel() * frozen + 2 * penalty * scores
         scores = np.where(live, np.clip(scores - 0.05 * slope, 0, 1), scores)
-        if step % period == 0 or step == steps:
-            left = round(density ** (step / steps) * scores.size)
+        if step in (2, 4, 6):  # not after the fourth period, with which the steps end
+            left = round(density ** (step / 6) * scores.size)
             order = sorted(np.flatnonzero(live), key=lambda place: (-scores[place], place))
             live = np.isin(np.arange(scores.size), order[:left])
         np.testing.assert_allclose(only(search.scores()).detach().numpy().ravel(), scores, atol=1e-6)
@@ -112,6 +115,8 @@ def test_gem_miner_follows_algorithm_one():
         ({"freeze_every": 11}, "freeze_every=11"),
         ({"penalty": -1.0}, "penalty"),
         ({"penalty": math.nan}, "penalty"),
+        ({"pull": -1.0}, "pull"),
+        ({"pull": 2.0, "penalty": 0.1}, "say the same thing twice"),
     ],
 )
 def test_gem_miner_refuses_what_it_cannot_do(options, says):
@@ -125,6 +130,28 @@ def test_gem_miner_wants_to_know_its_steps_before_it_touches_the_model():
     with pytest.raises(SupermaskError, match="give steps="):
         GemMiner(model, density=0.5)
     assert torch.equal(model.weight, before)
+
+
+def test_the_pull_is_the_share_of_a_score_that_the_penalty_takes_away():
+    recipe = Recipe(iterations=4000, learning_rate=2.0, warm_up=0.2)
+    search = GemMiner(linear(), density=1.0, steps=4000, pull=0.3, travel=recipe.travel(4000))
+    scores = only(search.scores())
+    optimizer = recipe.settle({"weight_decay": 0.0}).make_optimizer([scores])
+    scores.data.fill_(0.9)
+    for step in range(4000):
+        optimizer.param_groups[0]["lr"] = recipe.rate(step, 4000)
+        scores.grad = torch.zeros_like(scores)
+        search.before_step(optimizer)
+        optimizer.step()
+    # a small share taken in each step adds up to an exponential
+    torch.testing.assert_close(scores.detach(), torch.full((8, 12), 0.9 * math.exp(-0.3)), rtol=2e-3, atol=0.0)
+
+
+def test_a_mask_that_the_penalty_empties_is_refused():
+    search = GemMiner(linear(), density=0.5, steps=100)
+    only(search.scores()).data.fill_(0.4)
+    with pytest.raises(SupermaskError, match="mask of weight is empty at step 1.*smaller pull"):
+        search.step()
 
 
 # ---- IteRand (Chijiwa et al. 2021)
@@ -170,14 +197,14 @@ def test_without_replacement_iterand_is_edge_popup_by_signed_scores():
 # ---- biprop (Diffenderfer & Kailkhura 2021)
 
 
-def test_biprop_scales_the_signs_by_the_mean_magnitude_of_what_is_kept():
-    search = Biprop(linear(), density=0.4, seed=3)
-    real = RandomWeight((8, 12), KaimingNormal(), only(search.network.masked).fans, 1 / math.sqrt(0.4)).grow(
-        3, "weight"
-    )
+@pytest.mark.parametrize("scaled", [False, True])
+def test_biprop_scales_the_signs_by_the_mean_magnitude_of_what_is_kept(scaled):
+    search = Biprop(linear(), density=0.4, seed=3, scaled=scaled)
+    fans, scale = only(search.network.masked).fans, math.sqrt(96 / 38) if scaled else 1.0
+    real = RandomWeight((8, 12), KaimingNormal(), fans, scale).grow(3, "weight")
     for _ in range(3):
         mask = only(search.masks())
-        alpha = (real.abs() * mask).sum() / mask.sum()
+        alpha = torch.tensor(math.sqrt(2 / 12) * scale) if scaled else real[mask].abs().mean()
         torch.testing.assert_close(search.model.weight.detach(), real.sign() * mask * alpha)
         assert only(search.scales()) == pytest.approx(alpha.item())
         score, weight = gradients(search)
@@ -230,10 +257,11 @@ def test_coats_are_nested_masks_added_up(coats, fractions):
         for fraction in fractions:
             counts[order[: round(0.5 * fraction * 96)]] += 1
         frozen = only(search.frozen_weights())
-        torch.testing.assert_close(search.model.weight.detach(), frozen * counts.reshape(8, 12))
+        rms = math.sqrt(counts.square().sum() / 48)  # the weights are scaled for 48 that are kept
+        torch.testing.assert_close(search.model.weight.detach(), frozen * counts.reshape(8, 12) / rms)
         gradient, weight = gradients(search)
         signs = only(search.scores()).detach().sign()
-        torch.testing.assert_close(gradient, len(fractions) * weight * frozen * signs)
+        torch.testing.assert_close(gradient, len(fractions) * weight * frozen * signs / rms)
         only(search.scores()).data.sub_(gradient)
         search.step()
 

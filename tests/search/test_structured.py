@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from one_layer import gradients, linear, only
+from one_layer import gain, gradients, linear, only
 from torch import nn
 
 from supermask.errors import SupermaskError
@@ -43,7 +43,7 @@ def test_groups_are_kept_whole_by_the_sum_of_their_scores(structure, make):
 def test_all_scores_of_a_group_take_its_gradient(structure):
     search = StructuredPopup(linear(), structure=structure, density=0.4)
     gradient, weight = gradients(search)
-    product = (weight * only(search.frozen_weights())).numpy()
+    product = (weight * only(search.frozen_weights()) * gain(search)).numpy()
     names, signs = groups_of(structure, (8, 12)), only(search.scores()).detach().sign().numpy()
     for name in set(names.ravel().tolist()):
         place = names == name

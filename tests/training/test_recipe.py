@@ -73,10 +73,13 @@ def test_optimizers_take_the_recipe():
         ({"learning_rate": math.nan}, "learning_rate=nan"),
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1"),
-        ({"optimizer": "sdg"}, "'sdg'; known are sgd, adam"),
+        ({"optimizer": "sdg"}, "'sdg'; known are sgd, sgdw, adam"),
         ({"best": "test"}, "'test'; known are accuracy, loss, auto"),
         ({"decay": "linear"}, "'linear'; known are cosine"),
         ({"warm_up": -1}, "warm_up=-1"),
+        ({"warm_up": 1.5}, "warm_up=1.5"),
+        ({"optimizer": "adam", "nesterov": True}, "nesterov=True needs SGD"),
+        ({"momentum": 0.0, "nesterov": True}, "nesterov=True needs SGD"),
         ({"padding": -1}, "padding=-1"),
     ],
 )
@@ -96,3 +99,49 @@ def test_a_batch_larger_than_the_data_is_refused():
 )
 def test_what_chooses_the_best_step(best, validation, by_loss):
     assert Recipe(best=best).chooses_by_loss(validation) is by_loss
+
+
+def test_what_is_left_open_is_the_methods_own_or_the_default():
+    own = {"learning_rate": 400.0, "warm_up": 0.4}
+    assert Recipe().settle() == Recipe(learning_rate=0.1, weight_decay=1e-4, warm_up=0)
+    assert Recipe().settle(own) == Recipe(learning_rate=400.0, weight_decay=1e-4, warm_up=0.4)
+    given = Recipe(learning_rate=0.3, weight_decay=0.0, warm_up=0)
+    assert given.settle(own) == given, "zero is a value"
+    assert Recipe().settle(own).settle() == Recipe().settle(own)
+
+
+@given(share=st.floats(0.0, 0.99), steps=st.integers(1, 500))
+def test_a_warm_up_below_one_is_a_fraction_of_all_steps(share, steps):
+    one, other = Recipe(warm_up=share), Recipe(warm_up=round(share * steps))
+    assert [one.rate(step, steps) for step in range(steps)] == [other.rate(step, steps) for step in range(steps)]
+
+
+def test_the_travel_is_how_far_a_constant_gradient_moves_a_parameter():
+    recipe = Recipe(learning_rate=0.05, warm_up=0.2, weight_decay=0.0, momentum=0.5)
+    place = torch.zeros(1, requires_grad=True)
+    optimizer = recipe.make_optimizer([place])
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = recipe.rate(step, 400)
+        place.grad = torch.ones(1)
+        optimizer.step()
+    assert -place.item() == pytest.approx(recipe.travel(400), rel=0.01)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_decoupled_decay_takes_its_share_whatever_the_momentum(nesterov):
+    # Loshchilov & Hutter 2019, algorithm 1: m = b m + r g; p = p - (r / peak) w p - m
+    recipe = Recipe(optimizer="sgdw", learning_rate=0.2, weight_decay=0.01, warm_up=3, nesterov=nesterov)
+    place = torch.tensor([2.0, -1.0, 5.0], requires_grad=True)
+    still = torch.tensor([1.0], requires_grad=True)
+    optimizer = recipe.make_optimizer([place, still])
+    expected, sums = place.detach().clone(), torch.zeros(3)
+    for step in range(6):
+        rate = optimizer.param_groups[0]["lr"] = recipe.rate(step, 6)
+        gradient = torch.tensor([0.3, -0.7, 0.1]) * (step + 1)
+        place.grad = gradient.clone()
+        optimizer.step()
+        sums = 0.9 * sums + gradient
+        expected = expected - rate / 0.2 * 0.01 * expected
+        expected = expected - rate * (gradient + 0.9 * sums if nesterov else sums)
+        torch.testing.assert_close(place.detach(), expected)
+    assert still.item() == 1.0, "what has no gradient takes no part in a step"

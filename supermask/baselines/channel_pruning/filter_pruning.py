@@ -135,7 +135,7 @@ class FilterPruning(Method):
         return replace(
             recipe,
             iterations=round(self.retrain * steps),
-            learning_rate=self.rate * recipe.learning_rate,
+            learning_rate=self.rate * recipe.peak,
             decay="constant",
             warm_up=0,
         )

@@ -135,7 +135,7 @@ class DeepCompression(Method):
         pruned = self.pruning.run(context)
         assert isinstance(pruned.subject, Sparse)
         network = self.clustered(context, pruned.subject)
-        outcome = context.train(network, recipe=self.recipe(context, pruned.subject.ticket().density))
+        outcome = context.train(network, recipe=self.centroid_training(context, pruned.subject.ticket().density))
         contents = Compressed.of(network, self._per_layer(network, self.conv_gap_bits, self.fc_gap_bits))
         read_back = _written(contents, context)
         measured = replace(
@@ -156,7 +156,7 @@ class DeepCompression(Method):
             clusters[name] = (1 << bits[name]) - bool(to_gaps(places, gap_bits[name]).fillers.any())
         return Shared(context.build().to(context.device), pruned.ticket(), pruned.model.state_dict(), clusters)
 
-    def recipe(self, context: RunContext, density: float) -> Recipe:
+    def centroid_training(self, context: RunContext, density: float) -> Recipe:
         """Return how the centroids are trained."""
         return replace(
             context.recipe,

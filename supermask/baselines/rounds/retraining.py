@@ -96,7 +96,7 @@ class Han(Rounds):
 
 
 def _slowed(recipe: Recipe, factor: float) -> Recipe:
-    return replace(recipe, learning_rate=recipe.learning_rate * factor, decay="constant", warm_up=0)
+    return replace(recipe, learning_rate=recipe.peak * factor, decay="constant", warm_up=0)
 
 
 def _deviation(weight: Tensor) -> Tensor:

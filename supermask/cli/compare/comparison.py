@@ -41,7 +41,7 @@ class ComparisonRun:
     def tables(self) -> list[str]:
         """Return the table under its title; none while nothing is finished."""
         report = self._report()
-        return [f"{report.title}\n\n{report.table()}"] if report.begun else []
+        return [report.text()] if report.begun else []
 
     def write(self) -> None:
         """Write the report of what is finished."""
