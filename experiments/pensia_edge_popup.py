@@ -12,7 +12,7 @@ from supermask.training import Recipe
 
 DENSITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 SEEDS = (0,)
-RECIPE = Recipe(epochs=5, batch_size=64, weight_decay=5e-4)
+RECIPE = Recipe(epochs=5, batch_size=64, weight_decay=5e-4, warm_up=0)
 _LOGS = "the authors' repository, acnagle/optimal-lottery-tickets, pruning/results"
 _NOTE = "test accuracy after the last of E epochs, sparsity S = 1 - density, one seed"
 

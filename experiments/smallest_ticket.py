@@ -19,6 +19,7 @@ RECIPE = Recipe(
     optimizer="adam",
     learning_rate=0.02,
     weight_decay=0.0,
+    warm_up=0,
     augment=True,
     padding=2,
     flips=False,

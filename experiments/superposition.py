@@ -130,6 +130,7 @@ class Permutations:
             optimizer="adam",
             learning_rate=1e-3,
             weight_decay=0.0,
+            warm_up=0,
             evaluate_every=self.iterations,
         )
         for task in range(self.counts[-1]):

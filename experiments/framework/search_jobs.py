@@ -27,7 +27,7 @@ BY_DENSITY: Mapping[str, str | StructuredRule | Mapping[str, object]] = {
 }
 """Searches by the label of their rows: a method with its default options, or others; or edge-popup's own options."""
 
-N_OF_M = {0.5: (2, 4), 0.1: (1, 10), 0.04: (1, 25)}
+N_OF_M = {0.5: (2, 4), 0.1: (1, 10), 0.04: (1, 25), 0.02: (1, 50)}
 """The n and m that make a density."""
 
 HEURISTIC = Heuristic(criterion="large_final", sign="same")

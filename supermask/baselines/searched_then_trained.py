@@ -16,10 +16,12 @@ class SearchDetails:
 
 @dataclass(frozen=True)
 class SearchedThenTrained(Method):
-    """Edge-popup, after which the kept weights of its ticket are trained with the same recipe, biases too."""
+    """Edge-popup, after which the kept weights of its ticket are trained with the same recipe, biases too.
+
+    What the recipe leaves open is of the search's own setting in the search, and the default in the training.
+    """
 
     name: ClassVar[str] = "edge_popup_trained"
-    settings = EdgePopupRule.settings
     details_kind: ClassVar[type] = SearchDetails
 
     @property
@@ -30,7 +32,8 @@ class SearchedThenTrained(Method):
     def run(self, context: RunContext) -> MethodResult:
         """Search for a mask, and train what it keeps."""
         search = context.search(self.rule)
-        untrained = context.train(search, stage=f"search-density{context.density:g}")
+        asked = search.recipe(context.asked or context.recipe)
+        untrained = context.train(search, stage=f"search-density{context.density:g}", recipe=asked)
         network = context.sparse(ticket=search.ticket())
         details = SearchDetails(untrained.test.accuracy)
         return MethodResult(network, context.train(network), search.ranking(), details)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from supermask.masking.budget import Budget, PerLayer
 from supermask.parameters.parameters import Slot, survey
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution, named

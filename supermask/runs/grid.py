@@ -11,10 +11,10 @@ from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.runs.folder import RunFolder
 from supermask.runs.job import Job
+from supermask.runs.methods import named_method
 from supermask.runs.planned import Planned
 from supermask.runs.result import JobResult
 from supermask.runs.run_job import build_network, check_network, load_data
-from supermask.runs.methods import named_method
 from supermask.search.rule import Algorithm, SettingName
 
 

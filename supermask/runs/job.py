@@ -154,7 +154,9 @@ class Job:
             way = replace(way, **{name: value for name, value in asked.items() if name in own})
             search = replace(search, **{name: value for name, value in asked.items() if name not in own})
         options = way if self.options is not None or way != self.algorithm else None
-        return replace(self, recipe=way.recipe(self.recipe, self.setting), search=search, options=options)
+        # the rate of a rule goes with the density, which the run has
+        asked = way.in_run({"density": search.density, "scaled": search.scaled}) if isinstance(way, Rule) else way
+        return replace(self, recipe=asked.recipe(self.recipe, self.setting), search=search, options=options)
 
     @property
     def slug(self) -> str:

@@ -71,7 +71,7 @@ def run(
             another run.
 
     """
-    job, own = job.settled(), own_device(device)
+    asked, job, own = job.recipe, job.settled(), own_device(device)
     with joined(own) as processes:
         data_set = processes.led(lambda: load_data(job, data_folder))
         check_network(job, data_set)
@@ -85,6 +85,7 @@ def run(
 
         def measure(folder: Path) -> JobResult:
             context = _work(job, data_set, own, loop, folder, stages or folder / STAGES, resume)
+            context = replace(context, asked=asked)
             found = context.carry_out(job.algorithm)
             kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
             return JobResult(**measured(found.outcome), **kept, details=found.details)

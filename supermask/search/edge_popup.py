@@ -43,8 +43,8 @@ SCORES = KaimingUniform(gain=3.0**-0.5)
 class RankedRule(BudgetedRule):
     """Edge-popup, and what goes by it: each layer, or the whole network, keeps its largest scores.
 
-    Scores need a warm-up: a scaled layer has weights 1/sqrt(density) larger, and so have the gradients of its scores.
-    At low densities the first steps at the full rate throw the mask about while the loss is still steep.
+    Scores need a warm-up, above all at low densities: the first steps at the full rate throw the mask about while the
+    loss is still steep.
 
     Attributes:
         score: rank by "magnitude", as in the paper, or by the "signed" score.

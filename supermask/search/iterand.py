@@ -100,9 +100,7 @@ class Redrawn(Masked):
     redraws: Tensor
     """Number of the draw that each weight comes from; int32."""
 
-    def __init__(
-        self, slot: Slot, weight: RandomWeight, seed: int, *, signed: bool, scaled_for: float | None
-    ) -> None:
+    def __init__(self, slot: Slot, weight: RandomWeight, seed: int, *, signed: bool, scaled_for: float | None) -> None:
         super().__init__(slot.parameter.detach().clone(), signed=signed, scaled_for=scaled_for)
         self._name, self._weight, self._seed = slot.name, weight, seed
         self.register_buffer("redraws", torch.zeros_like(self.mask, dtype=torch.int32))

@@ -21,7 +21,6 @@ from supermask.search.state import SearchState
 from supermask.training import Recipe
 from supermask.versions import describe
 
-
 SettingName = Literal["short", "published"]
 
 
@@ -85,8 +84,12 @@ class Algorithm(ABC):
         """
         if setting == "published":
             recipe = replace(recipe, **self.published.recipe)
+        return recipe.settle(self.few_epochs())
+
+    def few_epochs(self) -> Mapping[str, Any]:
+        """Return what the short setting says of a recipe that leaves it open."""
         own = self.settings.get("short")
-        return recipe.settle(own.recipe if own else {})
+        return own.recipe if own else {}
 
     @property
     def published(self) -> Setting:
@@ -304,6 +307,18 @@ class BudgetedRule(Rule):
     def described(self) -> dict[str, Any]:
         """Return the options as plain values."""
         return {**super().described(), "density": self.kept, "scope": describe(self.budget.scope)}
+
+    def few_epochs(self) -> Mapping[str, Any]:
+        """Return what the short setting says, with the rate that goes with the density.
+
+        Scaled weights are 1/sqrt(density) larger, and so are the gradients of their scores, while the scores stay on one
+        scale. The rate takes that back below a density of 1/2, for which recipes are published.
+        """
+        own = super().few_epochs()
+        if not self.scaled or self.density is None:
+            return own
+        rate = own.get("learning_rate", Recipe().peak) * min(1.0, (2.0 * self.density) ** 0.5)
+        return {**own, "learning_rate": float(f"{rate:.2g}")}  # a number that a reader can say
 
     def pools(self, state: SearchState) -> list[Pool]:
         """Return the pools of all layers at the density."""

@@ -45,7 +45,7 @@ class SignedRule(BudgetedRule):
         "short": SHORT,
         "published": Setting(
             {"optimizer": "sgdw", "learning_rate": 0.05, "nesterov": True, "weight_decay": 5e-4, "warm_up": 0},
-            "the authors' configuration for MNIST: 100 epochs, and a rate that falls by a tenth an epoch (here: cosine),"
+            "the authors' configuration for MNIST: 100 epochs, a rate that falls by a tenth an epoch (here: cosine),"
             " ELU (here: the model's ReLU)",
             options={"threshold": THRESHOLD},
             figures="97.48 % at 3.77 % kept (README)",

@@ -1,7 +1,7 @@
 """Structured supermasks: edge-popup that keeps whole channels, blocks, or n of every m weights of a random network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, final
 
@@ -71,6 +71,11 @@ class StructuredRule(BudgetedRule):
         if self.density is None:
             raise SupermaskError(f"{self.granularity} has no density of its own; give density=.")
         return float(self.density)
+
+    def few_epochs(self) -> Mapping[str, Any]:
+        """Return what the short setting says, with the rate that goes with the density."""
+        known = isinstance(self.granularity, NofM) and self.density != self.kept
+        return replace(self, density=self.kept).few_epochs() if known else super().few_epochs()
 
     def described(self) -> dict[str, Any]:
         """Return the options as plain values."""

@@ -150,7 +150,7 @@ def test_the_pull_is_the_share_of_a_score_that_the_penalty_takes_away():
 def test_a_mask_that_the_penalty_empties_is_refused():
     search = GemMiner(linear(), density=0.5, steps=100)
     only(search.scores()).data.fill_(0.4)
-    with pytest.raises(SupermaskError, match="mask of weight is empty at step 1.*smaller pull"):
+    with pytest.raises(SupermaskError, match=r"mask of weight is empty at step 1.*smaller pull"):
         search.step()
 
 
