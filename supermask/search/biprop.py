@@ -29,9 +29,11 @@ class BipropRule(RankedRule):
 
     The mask is over sign(W) x alpha, alpha the mean of |W| over the kept weights of the layer (scaled=False), as
     published. Scaled, alpha is instead the standard deviation of W, scaled by the fraction that is kept as in other
-    searches, so that what is kept has the variance of the distribution whatever is kept. The straight-through gradient of a score is that of edge-popup over the real weights, dL/dw x W (x sign(s)): alpha is taken for a
-    constant (the authors' code). With signed constants, alpha is their magnitude and this is edge-popup. The authors
-    ramp the density from 0.5 to its value over 10 epochs, with a global ranking alone.
+    searches, so that what is kept has the variance of the distribution whatever is kept.
+
+    The straight-through gradient of a score is that of edge-popup over the real weights, dL/dw x W (x sign(s)): alpha
+    is taken for a constant (the authors' code). With signed constants, alpha is their magnitude and this is edge-popup.
+    The authors ramp the density from 0.5 to its value over 10 epochs, with a global ranking alone.
 
     Attributes:
         weights: distribution of the real weights, in place of the run's.

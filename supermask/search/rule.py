@@ -311,8 +311,8 @@ class BudgetedRule(Rule):
     def few_epochs(self) -> Mapping[str, Any]:
         """Return what the short setting says, with the rate that goes with the density.
 
-        Scaled weights are 1/sqrt(density) larger, and so are the gradients of their scores, while the scores stay on one
-        scale. The rate takes that back below a density of 1/2, for which recipes are published.
+        Scaled weights are 1/sqrt(density) larger, and so are the gradients of their scores, while the scores stay on
+        one scale. The rate takes that back below a density of 1/2, for which recipes are published.
         """
         own = super().few_epochs()
         if not self.scaled or self.density is None:

@@ -25,10 +25,10 @@ def result(accuracy, best_step=10, kept=300, size=1000):
     )
 
 
-SPARSE = Row("imp", "conv2", "digits", 0.3, 2, {"a": result(0.8, 10, 301), "b": result(0.9, 13, 302, 1200)})
-SPARSER = Row("imp", "conv2", "digits", 0.1, 2, {"c": result(0.5)})
-DENSE = Row("dense", "conv2", "digits", None, 1, {"d": result(0.95)})
-EMPTY = Row("snip", "conv2", "digits", 0.1, 2, {})
+SPARSE = Row("imp", "conv2", "digits", 0.3, "sgd", 2, {"a": result(0.8, 10, 301), "b": result(0.9, 13, 302, 1200)})
+SPARSER = Row("imp", "conv2", "digits", 0.1, "sgd", 2, {"c": result(0.5)})
+DENSE = Row("dense", "conv2", "digits", None, "sgd", 1, {"d": result(0.95)})
+EMPTY = Row("snip", "conv2", "digits", 0.1, "sgd", 2, {})
 
 
 def cells(report):
@@ -47,9 +47,9 @@ def test_a_row_shows_means_and_how_many_of_its_runs_are_finished():
 
 
 def test_model_and_data_set_are_columns_where_the_grid_has_several_even_if_few_are_finished():
-    more = [SPARSE, Row("imp", "conv4", "digits", 0.3, 1, {})]
+    more = [SPARSE, Row("imp", "conv4", "digits", 0.3, "sgd", 1, {})]
     assert cells(GridReport("t", more))[0][:3] == ["method", "model", "density"]
-    more.append(Row("imp", "conv2", "mnist", 0.3, 1, {}))
+    more.append(Row("imp", "conv2", "mnist", 0.3, "sgd", 1, {}))
     assert [row[:4] for row in cells(GridReport("t", more))][::2] == [
         ["method", "model", "data", "density"],
         ["imp", "conv2", "digits", "0.3"],
@@ -89,7 +89,7 @@ def drawn(monkeypatch):
 
 
 def test_several_densities_are_drawn_by_density_and_what_has_none_as_a_level(drawn, tmp_path):
-    nothing = Row("imp", "conv2", "digits", 0.0, 1, {"e": result(0.1)})
+    nothing = Row("imp", "conv2", "digits", 0.0, "sgd", 1, {"e": result(0.1)})
     GridReport("t", [SPARSE, SPARSER, nothing, EMPTY, DENSE]).plot(tmp_path)
     accuracy = {row.density: row.accuracy for row in (SPARSE, SPARSER, nothing)}
     assert drawn == [("plot_accuracy_by_density", {"imp": accuracy}, {"dense": DENSE.accuracy}, tmp_path, "t")]
@@ -103,7 +103,7 @@ def test_the_plot_does_not_change_its_kind_while_the_grid_is_under_way(drawn, tm
 
 
 def test_a_single_density_is_drawn_over_steps(drawn, tmp_path):
-    GridReport("t", [SPARSE, DENSE, Row("imp", "conv4", "digits", 0.3, 1, {"e": result(0.7)})]).plot(tmp_path)
+    GridReport("t", [SPARSE, DENSE, Row("imp", "conv4", "digits", 0.3, "sgd", 1, {"e": result(0.7)})]).plot(tmp_path)
     results = {"imp, conv2": [*SPARSE.results.values()], "dense, conv2": [*DENSE.results.values()]}
     results["imp, conv4"] = [result(0.7)]
     assert drawn == [("plot_accuracy_over_steps", results, tmp_path, "t")]
