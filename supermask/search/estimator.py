@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,28 +131,32 @@ class Estimator:
         """
         whole = passes.calls[layer].output
         output = whole.flatten(1)
-        units = output.shape[1]
+        count, parts = output.shape[1], min(self.noise.directions, output.shape[1])
         size = self.noise.size * share.scale(output)
         signs = self._signs(layer, output, share)
-        # above 0 and not above 0
-        sides = torch.stack([output > 0.0, output <= 0.0]).to(output)
+        # the units part after part, so that what follows reads slices
+        order = torch.from_numpy(keyed_permutation(count, self.seed, "parts", layer, share.step)).to(output.device)
+        signs_of, above = signs[:, order], output[:, order] > 0.0
+        sides = torch.stack([above, ~above]).to(output)
         feedback = self._feedback(layer, output, error)
-        learned = torch.zeros_like(feedback)
-        slope = ((error @ feedback.mT) * sides).sum(0)
-        order = torch.from_numpy(keyed_permutation(units, self.seed, "parts", layer, share.step)).to(output.device)
-        for start in range(min(self.noise.directions, units)):
-            part = order[start :: self.noise.directions]
-            own, marked = signs[:, part], sides[:, :, part] * signs[:, part]
-            noisy = output.clone()
-            noisy[:, part] += size * own
+        expected = feedback[:, order]
+        slope = ((error @ expected.mT) * sides).sum(0)
+        learned = torch.zeros_like(expected)
+        for part in _slices(count, parts):
+            chosen = torch.zeros(count).to(output)
+            chosen[order[part]] = size
+            noisy = torch.addcmul(output, signs, chosen)
             change = (passes.changed(layer, noisy.view_as(whole)) - passes.logits) / size
+            own, marked = signs_of[:, part], sides[:, :, part] * signs_of[:, part]
             # what the feedback did not predict
-            rest = change - torch.einsum("sbu,suc->bc", marked, feedback[:, part])
+            rest = change - torch.einsum("sbu,suc->bc", marked, expected[:, part])
             slope[:, part] += own * (rest * error).sum(1, keepdim=True)
             learned[:, part] = torch.einsum("sbu,bc->suc", marked, rest)
         if self.noise.rate:
-            feedback += self.noise.rate / share.total * share.processes.total(learned)
-        return slope.view_as(whole)
+            feedback[:, order] += self.noise.rate / share.total * share.processes.total(learned)
+        found = torch.empty_like(output)
+        found[:, order] = slope
+        return found.view_as(whole)
 
     def _feedback(self, layer: str, output: Tensor, error: Tensor) -> Tensor:
         shape = (2, output.shape[1], error.shape[1])
@@ -169,6 +174,12 @@ class Estimator:
         drawn = keyed_bytes((math.ceil(count / 8),), self.seed, "signs", layer, share.step)
         signs = np.unpackbits(drawn)[:count].reshape(share.total, -1)[share.processes.share(share.total)]
         return torch.from_numpy(signs).to(output).mul_(2.0).sub_(1.0)
+
+
+def _slices(count: int, parts: int) -> list[slice]:
+    """Return slices of so many parts of `count` things, whose sizes differ by one at most."""
+    ends = [count * part // parts for part in range(parts + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 @dataclass(frozen=True)

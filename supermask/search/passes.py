@@ -24,17 +24,14 @@ class Call:
         module: the layer.
         inputs: (batch, ...).
         output: (batch, ...).
+        multiply_adds: of the layer for one example, those of pruned weights included.
 
     """
 
     module: Layer
     inputs: Tensor
     output: Tensor
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiplications and additions of the layer for one example, pruned weights included."""
-        return self.output[0].numel() * self.module.weight[0].numel()
+    multiply_adds: int
 
     def weight_gradient(self, gradient: Tensor) -> Tensor:
         """Return the local product of the inputs with the gradient of the outputs, summed over the examples.
@@ -113,7 +110,8 @@ class Passes:
                     f"{name} returns {len(output)} rows for {len(self.images)} examples; without a backward pass layers"
                     " keep the examples apart along the first dimension."
                 )
-            self.calls[name] = Call(module, inputs[0], output)
+            multiply_adds = output[0].numel() * module.weight[0].numel()
+            self.calls[name] = Call(module, inputs[0], output, multiply_adds)
 
         return note
 
