@@ -21,6 +21,7 @@ from supermask.search import (
     IteRand,
     LearnedSupermask,
     MulticoatedSupermask,
+    NodePerturbation,
     PartiallyFrozen,
     SignedSupermask,
     StructuredPopup,
@@ -48,6 +49,7 @@ LINES = {
     "channels": (StructuredPopup, {"density": 0.5, "structure": Channels("out")}),
     "blocks": (StructuredPopup, {"density": 0.3, "structure": Blocks(2, 3)}),
     "n of m": (StructuredPopup, {"structure": NofM(1, 3)}),
+    "node_perturbation": (NodePerturbation, {"density": 0.3}),
 }
 
 

@@ -115,7 +115,8 @@ class RunContext:
             return way.run(self)
         assert isinstance(way, Rule)
         search = self.search(way)
-        return MethodResult(search, self.train(search, recipe=way.recipe(self.recipe)), search.ranking())
+        outcome = self.train(search, recipe=way.recipe(self.recipe))
+        return MethodResult(search, outcome, search.ranking(), details=way.details(outcome))
 
     def train(
         self, subject: Subject, *, stage: str | None = None, recipe: Recipe | None = None, start: int = 0

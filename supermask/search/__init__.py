@@ -7,6 +7,7 @@ from supermask.search.gem_miner import GemMiner
 from supermask.search.iterand import IteRand
 from supermask.search.learned import LearnedSupermask
 from supermask.search.multicoated import MulticoatedSupermask
+from supermask.search.node_perturbation import NodePerturbation
 from supermask.search.registry import SEARCHES
 from supermask.search.search import Search
 from supermask.search.signed import SignedSupermask
@@ -20,6 +21,7 @@ __all__ = [
     "IteRand",
     "LearnedSupermask",
     "MulticoatedSupermask",
+    "NodePerturbation",
     "PartiallyFrozen",
     "Search",
     "SignedSupermask",

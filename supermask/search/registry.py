@@ -10,6 +10,7 @@ from supermask.search.gem_miner import GemMinerRule
 from supermask.search.iterand import IteRandRule
 from supermask.search.learned import LearnedRule
 from supermask.search.multicoated import MulticoatedRule
+from supermask.search.node_perturbation import NodePerturbationRule
 from supermask.search.rule import Rule
 from supermask.search.search import Search
 from supermask.search.signed import SignedRule
@@ -25,6 +26,7 @@ RULES: tuple[type[Rule], ...] = (
     MulticoatedRule,
     PartiallyFrozenRule,
     StructuredRule,
+    NodePerturbationRule,
 )
 """The rule of every search."""
 

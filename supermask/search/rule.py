@@ -18,7 +18,7 @@ from supermask.random.distributions import Distribution, Fans, named
 from supermask.random.transform import Preset
 from supermask.random.weights import RandomWeight
 from supermask.search.state import SearchState
-from supermask.training import Recipe
+from supermask.training import Outcome, Recipe
 from supermask.versions import describe
 
 SettingName = Literal["short", "published"]
@@ -262,6 +262,10 @@ class Rule(Algorithm, Policy):
 
     def after_step(self, state: SearchState) -> None:
         """Do what follows the selection of a step."""
+
+    def details(self, outcome: Outcome) -> object:
+        """Return what a result says of a run besides, a record of the kind `details_kind`; None for most rules."""
+        return None
 
     def about(self) -> str:
         """Return what the text of a search says before its steps."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
@@ -26,7 +26,15 @@ from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
-from supermask.training.subject import Advising, Intervening, Outcome, Subject, equal_tensors, is_complete
+from supermask.training.subject import (
+    Advising,
+    Estimating,
+    Intervening,
+    Outcome,
+    Subject,
+    equal_tensors,
+    is_complete,
+)
 
 CHECKPOINT = "run.checkpoint"
 
@@ -107,6 +115,7 @@ class _Run:
         processes: Processes,
         start: int,
     ) -> None:
+        _refuse_unsuitable(subject, recipe)
         self.subject, self.data, self.recipe, self.device, self.folder = subject, data, recipe, device, folder
         self.seed, self.processes = seed, processes
         layout = torch.channels_last if recipe.channels_last else torch.preserve_format
@@ -258,19 +267,26 @@ class _Run:
             group["lr"] = self.recipe.rate(self.step, self.steps)
         images, labels = self.batches.batch(self.step)
         self.model.train()
-        precision = torch.autocast(self.device.type, torch.bfloat16) if self.recipe.bf16 else nullcontext()
-        with precision:
-            # the loss in float32: bfloat16 has three decimal digits at most
-            loss = cross_entropy(self.forward(images).float(), labels) * self.batches.weight
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self._gradients(images, labels)
         if isinstance(self.subject, Intervening):
             self.subject.before_step(self.optimizer)
         self.optimizer.step()
         self.subject.step()
-        # detached, or the graphs of all steps would be kept
-        self.loss_sum += loss.detach()
+        self.loss_sum += loss
         self.step += 1
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Fill the gradients of a batch; return its loss, times the weight of this process's share."""
+        if isinstance(self.subject, Estimating):
+            return self.subject.estimate(images, labels, self.processes) * self.batches.weight
+        precision = torch.autocast(self.device.type, torch.bfloat16) if self.recipe.bf16 else nullcontext()
+        with precision:
+            # the loss in float32: bfloat16 has three decimal digits at most
+            loss = cross_entropy(self.forward(images).float(), labels) * self.batches.weight
+        loss.backward()
+        # detached, or the graphs of all steps would be kept
+        return loss.detach()
 
     def _evaluation_due(self) -> bool:
         every = self.recipe.evaluate_every or self.batches.per_epoch
@@ -319,3 +335,12 @@ class _Run:
         best = Score(**self.best["score"])
         by_loss = self.recipe.chooses_by_loss(len(self.data.validation))
         return score.loss < best.loss if by_loss else score.accuracy > best.accuracy
+
+
+def _refuse_unsuitable(subject: Subject, recipe: Recipe) -> None:
+    asked = [option for option in ("bf16", "compile", "dropout") if getattr(recipe, option)]
+    if isinstance(subject, Estimating) and asked:
+        raise SupermaskError(
+            f"{subject.name} compares forward passes that differ by little, which {asked[0]} would blur; train it"
+            f" without {asked[0]}."
+        )

@@ -70,6 +70,10 @@ class Processes:
         """Return the sums over all processes, the same bits on each: they are added in the order of the ranks."""
         return self.gather(torch.tensor(values, dtype=torch.float64)).sum(0).tolist()
 
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes, on the device of the values; the same bits on each."""
+        return values if self.alone else self.gather(values).sum(0).to(values.device)
+
     def greatest(self, *values: float) -> list[float]:
         """Return the greatest over all processes of each value."""
         return self.gather(torch.tensor(values, dtype=torch.float64)).amax(0).tolist()

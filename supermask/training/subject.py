@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.training.evaluation import Score
+from supermask.training.processes import Processes
 from supermask.training.recipe import Recipe
 
 
@@ -44,6 +45,21 @@ class Intervening(Protocol):
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Do what precedes an optimizer step; the gradients of the batch are there."""
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """A subject that finds the gradients of a batch by itself, without a backward pass through its network."""
+
+    def estimate(self, images: Tensor, labels: Tensor, processes: Processes) -> Tensor:
+        """Fill the gradients of the parameters with those of the whole batch; return the mean loss of this share.
+
+        Args:
+            images: this process's share of a batch.
+            labels: int64, of these images.
+            processes: that share the batch.
+
+        """
 
 
 def is_complete(subject: Subject) -> bool:

@@ -15,6 +15,7 @@ from supermask.search import (
     IteRand,
     LearnedSupermask,
     MulticoatedSupermask,
+    NodePerturbation,
     PartiallyFrozen,
     Search,
     SignedSupermask,
@@ -65,6 +66,7 @@ LINES = {
     "channels": Line(StructuredPopup, {"density": 0.5, "structure": Channels("out")}),
     "blocks": Line(StructuredPopup, {"density": 0.3, "structure": Blocks(2, 3)}),
     "n of m": Line(StructuredPopup, {"structure": NofM(1, 3)}),
+    "node_perturbation": Line(NodePerturbation, {"density": 0.3}, exact=True),
 }
 LINES |= {
     name: Line(search, {"density": 0.3} if issubclass(search.kind, BudgetedRule) else {})
