@@ -170,4 +170,4 @@ def _kernel_gradient(module: nn.Conv2d, inputs: Tensor, gradient: Tensor) -> Ten
     patches = unfold(padded, kernel, dilation=module.dilation, stride=module.stride)
     patches = patches.unflatten(1, (module.groups, -1))  # (batch, groups, entries of a kernel, places)
     by_group = gradient.flatten(2).unflatten(1, (module.groups, -1))  # (batch, groups, kernels of a group, places)
-    return torch.einsum("bgkp,bgep->kge", by_group, patches).reshape(module.weight.shape)
+    return torch.einsum("bgkp,bgep->gke", by_group, patches).reshape(module.weight.shape)
