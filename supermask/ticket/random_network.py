@@ -14,7 +14,7 @@ from supermask.parameters.parameters import Slot, bypass, normalizations, saved_
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution
 from supermask.random.transform import Preset, Treatment
-from supermask.random.weights import RandomWeight, checked_seed, digest
+from supermask.random.weights import RandomWeight, checked_seed, digest, grow_all
 from supermask.ticket.ticket import Ticket
 
 
@@ -33,6 +33,7 @@ class RandomNetwork:
     Attributes:
         masked: the prunable parameters by name, in the model's order; they hold the random weights.
         learned: the parameters that are trained as usual, by name.
+        shapes: of the prunable parameters by name, in the model's order.
         weights: name to what the random tensor is made of.
 
     Raises:
@@ -60,9 +61,11 @@ class RandomNetwork:
         self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
         self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
         self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
+        self.shapes = {name: slot.shape for name, slot in self.masked.items()}
         densities = budget.layer_densities(self.shapes, density)
+        scales = {name: _scale(kept) for name, kept in densities.items()} if scaled else {}
         self.weights = {
-            name: RandomWeight(slot.shape, distribution, slot.fans, _scale(densities.get(name, 1.0), scaled))
+            name: RandomWeight(slot.shape, distribution, slot.fans, scales.get(name, 1.0))
             for name, slot in slots.items()
             if roles[name] in ("masked", "dense")
         }
@@ -71,11 +74,6 @@ class RandomNetwork:
         self._draw(slots)
         # infinite by design, as in an attention mask
         self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the prunable parameters by name, in the model's order."""
-        return {name: slot.shape for name, slot in self.masked.items()}
 
     def ticket(
         self,
@@ -102,7 +100,7 @@ class RandomNetwork:
     @torch.no_grad()
     def _draw(self, slots: Mapping[str, Slot]) -> None:
         """Write the random weights and the constants into the model."""
-        grown = {name: weight.grow(self.seed, name) for name, weight in self.weights.items()}
+        grown = grow_all(self.weights, self.seed)
         self.digest = digest(grown)
         for name, value in self.constants.items():
             slots[name].parameter.fill_(value)
@@ -132,5 +130,5 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
 
 
-def _scale(density: float, scaled: bool) -> float:
-    return 1.0 / math.sqrt(density) if scaled and density > 0.0 else 1.0
+def _scale(density: float) -> float:
+    return 1.0 / math.sqrt(density) if density > 0.0 else 1.0

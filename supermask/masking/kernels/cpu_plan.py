@@ -105,8 +105,10 @@ class _Maker:
         self.followers: list[tuple[Tensor, Weights]] = []
 
     def add(self, scores: Tensor, mask: Tensor, weights: Weights | None) -> None:
-        asked = mask
-        if not self._usable(scores) or not lie_alike(scores, mask):
+        asked, alike = mask, lie_alike(scores, mask)
+        # written in the same loop, which knows float32 and one layout
+        together = weights is not None and mask.numel() > 0 and _are_floats(*weights) and lie_alike(mask, *weights)
+        if not (alike and _are_floats(scores) and (scores.is_contiguous() or not self._row_major)):
             scores = self._copied(scores, torch.float32)
             if not mask.is_contiguous():
                 mask = self._copied(mask, torch.bool)
@@ -114,14 +116,11 @@ class _Maker:
         row = [0] * counting.COLUMNS
         row[counting.SCORES], row[counting.MASK] = scores.data_ptr(), mask.data_ptr()
         row[counting.SIZE], row[counting.ROW_MAJOR] = scores.numel(), scores.is_contiguous()
-        if weights is not None and mask is asked and _follows(mask, weights):
+        if weights is not None and together and mask is asked:
             row[counting.FROZEN], row[counting.VALUE] = weights.frozen.data_ptr(), weights.value.data_ptr()
         elif weights is not None:
             self.followers.append((asked, weights))
         self.rows.append(row)
-
-    def _usable(self, scores: Tensor) -> bool:
-        return scores.dtype is torch.float32 and (scores.is_contiguous() or not self._row_major)
 
     def _copied(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         copy = torch.empty(tensor.shape, dtype=dtype)
@@ -129,6 +128,5 @@ class _Maker:
         return copy
 
 
-def _follows(mask: Tensor, weights: Weights) -> bool:
-    floats = weights.frozen.dtype is weights.value.dtype is torch.float32
-    return floats and mask.numel() > 0 and lie_alike(mask, *weights)
+def _are_floats(*tensors: Tensor) -> bool:
+    return all(tensor.dtype is torch.float32 for tensor in tensors)
