@@ -209,7 +209,8 @@ def with_window(signed=False):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "signed"), crossed(DTYPES, [False, True], lambda *both: both in ((torch.float32, False), (torch.float16, True)))
+    ("dtype", "signed"),
+    crossed(DTYPES, [False, True], lambda *both: both in ((torch.float32, False), (torch.float16, True))),
 )
 def test_a_threshold_is_found_in_its_window_or_elsewhere(dtype, signed):
     """Keys are moved by a few units in the last place, which stays in the window, or by all the bits."""
