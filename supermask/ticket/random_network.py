@@ -14,7 +14,7 @@ from supermask.parameters.parameters import Slot, bypass, normalizations, saved_
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution
 from supermask.random.transform import Preset, Treatment
-from supermask.random.weights import RandomWeight, checked_seed, digest, grow_all
+from supermask.random.weights import RandomWeight, digest, grow_all
 from supermask.ticket.ticket import Ticket
 
 
@@ -53,7 +53,7 @@ class RandomNetwork:
         scaled: bool,
     ) -> None:
         self.model = model
-        self.seed = checked_seed(seed)
+        self.seed = seed
         self.bypassed = normalizations(model) if policy.norm == "none" else ()
         gone = tuple(f"{name}." for name in self.bypassed)
         slots = {name: slot for name, slot in survey(model).items() if not name.startswith(gone)}
@@ -69,9 +69,11 @@ class RandomNetwork:
             for name, slot in slots.items()
             if roles[name] in ("masked", "dense")
         }
+        grown = grow_all(self.weights, seed)  # which refuses a seed that is out of range
+        self.digest = digest(grown)
         # nothing was changed so far: a refusal leaves the model as it was
         bypass(model, self.bypassed)
-        self._draw(slots)
+        self._write(slots, grown)
         # infinite by design, as in an attention mask
         self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
 
@@ -98,10 +100,8 @@ class RandomNetwork:
         )
 
     @torch.no_grad()
-    def _draw(self, slots: Mapping[str, Slot]) -> None:
+    def _write(self, slots: Mapping[str, Slot], grown: Mapping[str, Tensor]) -> None:
         """Write the random weights and the constants into the model."""
-        grown = grow_all(self.weights, self.seed)
-        self.digest = digest(grown)
         for name, value in self.constants.items():
             slots[name].parameter.fill_(value)
         for name, tensor in grown.items():

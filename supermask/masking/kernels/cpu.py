@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting, plain
-from supermask.masking.kernels.cpu_plan import CpuPlan, plan
-from supermask.masking.kernels.layout import in_memory_order, lie_alike
+from supermask.masking.kernels.cpu_plan import CpuPlan, in_memory_order, lie_alike, plan
 from supermask.masking.kernels.top_k import TopK
 
 Integers = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Where the tensors of problems lie on the CPU: the table that the compiled loops read."""
+"""Where tensors lie in the memory of the CPU, and the table of them that the compiled loops read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting
-from supermask.masking.kernels.layout import lie_alike
 from supermask.masking.kernels.top_k import TopK, Weights
 
 Copy = tuple[Tensor, Tensor]
@@ -130,3 +129,23 @@ class _Maker:
 
 def _are_floats(*tensors: Tensor) -> bool:
     return all(tensor.dtype is torch.float32 for tensor in tensors)
+
+
+def in_memory_order(*tensors: Tensor) -> tuple[Tensor, ...] | None:
+    """Return 1-D views of tensors of one shape, entry by entry alike, or None where they do not lie alike and dense.
+
+    Row-major tensors come in row-major order; channels_last and transposed ones in that of their memory.
+    """
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return tuple(tensor.view(-1) for tensor in tensors)
+    strides = tensors[0].stride()
+    order = sorted(range(len(strides)), key=lambda dim: -strides[dim])
+    turned = [tensor.permute(order) for tensor in tensors]
+    if not all(tensor.is_contiguous() for tensor in turned):
+        return None
+    return tuple(tensor.view(-1) for tensor in turned)
+
+
+def lie_alike(*tensors: Tensor) -> bool:
+    """Return whether tensors of one shape lie dense, with each entry at the same place in all of them."""
+    return all(map(Tensor.is_contiguous, tensors)) or in_memory_order(*tensors) is not None
