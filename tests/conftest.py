@@ -1,5 +1,6 @@
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 
 @pytest.fixture(autouse=True)
@@ -9,3 +10,9 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def blank_plots(monkeypatch):
+    """Plots are made and not drawn, which would take longer than the short runs that they are of."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"\x89PNG"))

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
 from supermask.masking.signs import Signs, pack, unpack
-from supermask.parameters.parameters import Place, survey
+from supermask.parameters.parameters import Place, Slot, survey
 from supermask.random.transform import Treatment
 
 
@@ -171,6 +171,13 @@ class Held(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight with its pruned entries at +0."""
         return torch.where(self.mask, weight, 0.0)
+
+
+@torch.no_grad()
+def let_hold_scores(slot: Slot, layer: Masked, scores: Tensor) -> None:
+    """Let a parameter that held a random weight hold its scores, and its modules read the masked weight."""
+    slot.parameter.copy_(scores)
+    attach(slot.places, layer)
 
 
 def attach(places: Iterable[Place], parametrization: nn.Module) -> None:

@@ -133,12 +133,13 @@ class _OnAnyDevice:
 
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems."""
-        kind = selector_class([tensor for problem in problems for tensor in problem.scores])
+        scores = [tensor for problem in problems for tensor in problem.scores]
+        kind = selector_class(scores)
         if type(self._selector) is not kind:
             self._selector = kind(self._signed)
         assert self._selector is not None
         self._selector.select(problems)
-        self._count = sum(problem.size for problem in problems)
+        self._count = sum(tensor.numel() for tensor in scores)
 
     def check(self) -> None:
         """Raise SupermaskError if a score of the last selection was NaN."""

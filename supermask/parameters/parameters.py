@@ -32,6 +32,7 @@ class Slot:
     Attributes:
         name: as in `model.named_parameters()`; of a tied parameter the first.
         parameter: the parameter.
+        shape: of the parameter.
         places: every module that reads it.
         kind: "weight" (so named, of two or more dimensions), "bias", "norm" (affine parameter of a normalisation), or
             "other".
@@ -41,14 +42,10 @@ class Slot:
 
     name: str
     parameter: nn.Parameter
+    shape: tuple[int, ...]
     places: tuple[Place, ...]
     kind: Kind
     fans: Fans
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the parameter."""
-        return tuple(self.parameter.shape)
 
 
 def survey(model: nn.Module) -> dict[str, Slot]:
@@ -128,7 +125,8 @@ def _places(model: nn.Module, parameter: nn.Parameter) -> tuple[Place, ...]:
 
 
 def _slot(name: str, parameter: nn.Parameter, places: tuple[Place, ...]) -> Slot:
-    return Slot(name, parameter, places, _kind(parameter, places), _fans(parameter, places[0].module))
+    kind, fans = _kind(parameter, places), _fans(parameter, places[0].module)
+    return Slot(name, parameter, tuple(parameter.shape), places, kind, fans)
 
 
 def _kind(parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind:

@@ -76,7 +76,7 @@ class SignedConstant(_Kaiming):
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights; each costs one bit of the stream."""
         # float64 before the subtraction: in uint8 0 - 1 would wrap around to 255
-        return (2.0 * stream.bits(count).astype(np.float64) - 1.0) * self.std(fans)
+        return self.std(fans) * (2.0 * stream.bits(count).astype(np.float64) - 1.0)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class KaimingNormal(_Kaiming):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights."""
-        return stream.normal(count) * self.std(fans)
+        return self.std(fans) * stream.normal(count)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class XavierNormal(_Xavier):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights."""
-        return stream.normal(count) * self.deviation(fans)
+        return self.deviation(fans) * stream.normal(count)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class TruncatedNormal(_Kaiming):
 
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
         """Return the weights."""
-        return stream.truncated_normal(count, self.cut) * self.std(fans)
+        return self.std(fans) * stream.truncated_normal(count, self.cut)
 
     def deviation(self, fans: Fans) -> float:
         """Return the standard deviation of what is left between the cuts, which is less than `std`."""

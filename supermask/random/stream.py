@@ -7,6 +7,8 @@ maths library differ in the last bit between platforms, and so would the network
 """
 
 import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +27,24 @@ def philox(seed: int, *words: str | int) -> np.random.Philox:
     return np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64))
 
 
+@dataclass(eq=False)
 class Stream:
-    """An endless sequence of 64-bit words that (seed, name, purpose) fixes.
+    """An endless sequence of 64-bit words that (seed, name, purpose) fixes; each call reads on where the last ended.
 
-    Args:
+    Attributes:
         seed: any integer from 0 to 2**63 - 1.
         name: what the numbers are for, e.g. the name of a parameter.
         purpose: separates streams of one seed and name, e.g. "weights" from "scores".
 
     """
 
-    def __init__(self, seed: int, name: str, purpose: str) -> None:
-        self._philox = philox(seed, purpose, name)
+    seed: int
+    name: str
+    purpose: str
+
+    @cached_property
+    def _philox(self) -> np.random.Philox:
+        return philox(self.seed, self.purpose, self.name)
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """Return the next `count` words, uint64 (count,)."""

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.parametrization import attach, baked
-from supermask.parameters.parameters import Slot
+from supermask.masking.parametrization import baked, let_hold_scores
 from supermask.random.transform import Preset, Treatment
 from supermask.search.rule import Rule
 from supermask.search.state import SearchState
@@ -76,7 +75,7 @@ class Search:
             self._layers[name] = self.rule.layer(self._state, slot)
         self._select(first)
         for name, slot in masked.items():
-            _attach(self._layers[name], slot, first[name])
+            let_hold_scores(slot, self._layers[name], first[name])
 
     @classmethod
     def by(cls, rule: type[Rule]) -> type["Search"]:
@@ -257,10 +256,3 @@ def _signature(rule: type[Rule]) -> Signature:
     ]
     seed = Parameter("seed", Parameter.KEYWORD_ONLY, default=0, annotation=int)
     return Signature([Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, annotation=nn.Module), seed, *options])
-
-
-@torch.no_grad()
-def _attach(layer: nn.Module, slot: Slot, first: Tensor) -> None:
-    """Let a parameter that held a random weight hold its scores, and its modules read the masked weight."""
-    slot.parameter.copy_(first)
-    attach(slot.places, layer)

@@ -14,7 +14,7 @@ from supermask.parameters.parameters import Slot, bypass, normalizations, saved_
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution
 from supermask.random.transform import Preset, Treatment
-from supermask.random.weights import RandomWeight, checked_seed, digest
+from supermask.random.weights import RandomWeight, digest, grow_all
 from supermask.ticket.ticket import Ticket
 
 Fractions = Callable[[Shapes], Mapping[str, float]]
@@ -34,6 +34,7 @@ class RandomNetwork:
     Attributes:
         masked: the prunable parameters by name, in the model's order; they hold the random weights.
         learned: the parameters that are trained as usual, by name.
+        shapes: of the prunable parameters by name, in the model's order.
         weights: name to what the random tensor is made of.
 
     Raises:
@@ -51,7 +52,7 @@ class RandomNetwork:
         fractions: Fractions = lambda shapes: {},
     ) -> None:
         self.model = model
-        self.seed = checked_seed(seed)
+        self.seed = seed
         self.bypassed = normalizations(model) if policy.norm == "none" else ()
         gone = tuple(f"{name}." for name in self.bypassed)
         slots = {name: slot for name, slot in survey(model).items() if not name.startswith(gone)}
@@ -59,22 +60,20 @@ class RandomNetwork:
         self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
         self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
         self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
+        self.shapes = {name: slot.shape for name, slot in self.masked.items()}
         kept = fractions(self.shapes)
         self.weights = {
             name: RandomWeight(slot.shape, distribution, slot.fans, 1.0 / math.sqrt(kept.get(name) or 1.0))
             for name, slot in slots.items()
             if roles[name] in ("masked", "dense")
         }
+        grown = grow_all(self.weights, seed)  # which refuses a seed that is out of range
+        self.digest = digest(grown)
         # nothing was changed so far: a refusal leaves the model as it was
         bypass(model, self.bypassed)
-        self._draw(slots)
+        self._write(slots, grown)
         # infinite by design, as in an attention mask
         self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the prunable parameters by name, in the model's order."""
-        return {name: slot.shape for name, slot in self.masked.items()}
 
     def ticket(
         self,
@@ -99,10 +98,8 @@ class RandomNetwork:
         )
 
     @torch.no_grad()
-    def _draw(self, slots: Mapping[str, Slot]) -> None:
+    def _write(self, slots: Mapping[str, Slot], grown: Mapping[str, Tensor]) -> None:
         """Write the random weights and the constants into the model."""
-        grown = {name: weight.grow(self.seed, name) for name, weight in self.weights.items()}
-        self.digest = digest(grown)
         for name, value in self.constants.items():
             slots[name].parameter.fill_(value)
         for name, tensor in grown.items():

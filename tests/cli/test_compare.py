@@ -23,7 +23,7 @@ HEADER = ["method", "density", *COLUMNS]
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path, monkeypatch, blank_plots):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SUPERMASK_DATA", raising=False)
 

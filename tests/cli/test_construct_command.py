@@ -22,7 +22,7 @@ DIGITS = ["--data", "digits", "--epsilon", "2"]
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path, monkeypatch, blank_plots):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SUPERMASK_DATA", raising=False)
 

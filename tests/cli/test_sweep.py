@@ -67,7 +67,7 @@ class InProcessJob:
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path, monkeypatch, blank_plots):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SUPERMASK_DATA", raising=False)
 
@@ -225,7 +225,7 @@ def test_so_many_runs_at_once(asked, most, executor, monkeypatch):
     submit_at_once = InProcess.submit
     monkeypatch.setattr(InProcess, "submit", submit)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    assert status(*QUICK, *GRID, "--jobs-at-once", asked, "--cpus", "2") == 0
+    assert status(*QUICK, *GRID, "--epochs", "0", "--jobs-at-once", asked, "--cpus", "2") == 0
     assert len(running) == 6
     assert max(running) == most
 
@@ -233,7 +233,7 @@ def test_so_many_runs_at_once(asked, most, executor, monkeypatch):
 def test_each_run_at_the_same_time_has_a_gpu_of_its_own(executor, monkeypatch):
     executor.looks = 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 6")
-    assert status(*QUICK, *GRID, "--gpus", "1", "--device", "cpu") == 0
+    assert status(*QUICK, *GRID, "--epochs", "0", "--gpus", "1", "--device", "cpu") == 0
     given = [executor.parameters_of[name] for name in executor.submitted]
     assert {parameters["gpus_per_node"] for parameters in given} == {1}
     assert [parameters["visible_gpus"] for parameters in given[:2]] == [(4,), (6,)]

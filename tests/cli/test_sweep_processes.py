@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,14 @@ def _logs(folder):
     return [path.read_bytes() for path in folder.glob("logs/*/*.out")]
 
 
+def test_a_run_in_a_process_of_its_own_is_the_run_in_this_one(tmp_path):
+    assert main([*COMMAND, "--epochs", "2", "--seeds", "1"]) == 0
+    run(replace(JOB, recipe=replace(JOB.recipe, epochs=2)), tmp_path / "whole", progress=False)
+    for file in FILES:
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "here" / NAME / file).read_bytes()
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_a_run_that_was_preempted_and_then_killed_ends_as_if_nothing_had_happened(tmp_path, capsys):
     sender = signal_in_training(tmp_path / "here", signal.SIGUSR2, signal.SIGKILL)

@@ -94,8 +94,19 @@ def test_of_a_perceptron_exactly_the_units_go_that_trying_finds_dead(model):
 
 
 @given(convolutional())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_of_a_convolutional_network_only_units_go_that_trying_finds_dead(model):
+    assert_only_dead_units_go(model)
+
+
+@pytest.mark.slow
+@given(convolutional())
+@settings(max_examples=40, deadline=None)
+def test_of_many_convolutional_networks_only_units_go_that_trying_finds_dead(model):
+    assert_only_dead_units_go(model)
+
+
+def assert_only_dead_units_go(model):
     shape = (2, 8, 8)  # two poolings leave 2 x 2 pixels, which a reflection still fits around
     found = proven(model, images(shape, 2))
     assert_equal(model, found.network, shape)

@@ -29,7 +29,9 @@ def convolutional():
 @pytest.mark.parametrize(
     ("build", "options", "least"),
     [
-        (lambda: models.build("lenet_300_100"), {"scope": "erk", "density": 0.02}, 0.92),
+        pytest.param(
+            *(lambda: models.build("lenet_300_100"), {"scope": "erk", "density": 0.02}, 0.92), marks=pytest.mark.slow
+        ),
         (lambda: models.build("lenet_300_100"), {"scope": "erk", "density": 0.02, "bias": "learned"}, 0.92),
         (convolutional, {"density": 0.1, "norm": "learned"}, 0.9),
     ],

@@ -7,7 +7,7 @@ from experiments.framework.runner import planned
 
 
 @pytest.fixture
-def report(tmp_path):
+def report(tmp_path, blank_plots):
     """Carries out an experiment in this process, with other tasks if any are given, and returns its report."""
 
     def carry_out(experiment, tasks=None):

@@ -139,7 +139,7 @@ def test_every_experiment_has_distinct_folders_and_a_source(experiment, tmp_path
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
-def test_committed_reports_are_those_of_the_committed_results(path, tmp_path):
+def test_committed_reports_are_those_of_the_committed_results(path, tmp_path, blank_plots):
     experiment = named_experiment(path.stem)
     assert (RESULTS / f"{path.stem}.md").read_text() == render(experiment, read_results(experiment))
     # the jobs are those that the experiment has now, so that the command would measure the same again

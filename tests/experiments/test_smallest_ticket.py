@@ -1,8 +1,6 @@
 """The smallest accurate ticket: its table, its plot and the file that is kept beside them."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -11,6 +9,7 @@ import torch
 from experiments.framework.report import RESULTS, read_results
 from experiments.smallest_ticket import BAR, EXPERIMENT, SIZES
 from supermask import Ticket
+from supermask.cli import main
 from supermask.runs import JobResult
 from supermask.runs.ticket_model import built_from
 from supermask.training.result import Scored
@@ -79,8 +78,9 @@ def test_the_ticket_that_is_kept_is_a_network_and_is_saved_as_it_is(tmp_path):
 
 @pytest.mark.data
 @pytest.mark.skipif("SUPERMASK_DATA" not in os.environ, reason="SUPERMASK_DATA is not set")
-def test_a_fresh_process_measures_the_accuracy_that_the_results_say(tmp_path):
-    command = [sys.executable, "-m", "supermask", "evaluate", str(TICKET), "--device", "cpu", "--threads", "1"]
-    said = subprocess.run([*command, "--out", str(tmp_path)], check=True, capture_output=True, text=True).stdout
+def test_the_command_measures_the_accuracy_that_the_results_say(tmp_path, capsys):
+    command = ["evaluate", str(TICKET), "--device", "cpu", "--threads", "1"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
     accuracy = Ticket.load(TICKET).provenance["metrics"]["test_accuracy"]
     assert f"{accuracy:.2%}" in said

@@ -89,7 +89,9 @@ def fake_peak(setting, way, device):
     return {"dense": 100, "ours": 150}.get(way, 200)
 
 
-@pytest.mark.parametrize("experiment", [EXPERIMENT, ON_GPU], ids=lambda experiment: experiment.name)
+@pytest.mark.parametrize(
+    "experiment", [EXPERIMENT, pytest.param(ON_GPU, marks=pytest.mark.slow)], ids=lambda experiment: experiment.name
+)
 @pytest.mark.usefixtures("_quick")
 def test_a_tiny_version_has_its_rows_and_its_plot(experiment, report):
     experiment = replace(experiment, groups=experiment.groups[-2:])

@@ -18,10 +18,11 @@ with_triton = pytest.mark.skipif(find_spec("triton") is None, reason="no Triton 
 
 
 @with_triton
-def test_the_kernels_are_right_in_the_interpreter():
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_the_kernels_are_right_in_the_interpreter(which):
     module = Path(__file__).with_name("test_gpu_kernels.py")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", module],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", f"{which} and not gpu", module],
         env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from torch import nn
 from supermask import EdgePopup
 from supermask.masking.budget import Pool
 from supermask.masking.kernels import cpu, plain
-from supermask.masking.kernels.layout import in_memory_order
+from supermask.masking.kernels.cpu_plan import in_memory_order
 from supermask.masking.selection import Selection, keep_largest
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16)

@@ -71,7 +71,7 @@ def cases(draw):
     return laid_out(scores, layout), k
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(cases())
 def test_the_mask_is_that_of_the_definition_and_the_scores_stay_as_they_were(case):
     scores, k = case
@@ -145,7 +145,7 @@ def problems(draw):
     return made, draw(st.booleans())
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(problems())
 def test_the_tensors_of_a_problem_compete_in_their_order(drawn):
     made, signed = drawn

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -14,21 +15,22 @@ from supermask.training.checkpoint import load_checkpoint
 from supermask.training.loop import CHECKPOINT
 
 # without validation examples the last step is kept, so that scores.safetensors holds the final scores
-JOB = Job(data="synthetic", validation=0, recipe=Recipe(epochs=100, batch_size=50))
+JOB = Job(data="synthetic", validation=0, recipe=Recipe(batch_size=50))
 
 
-def _work(folder):
+def _work(folder, epochs):
     import torch
 
     torch.set_num_threads(1)
-    run(JOB, folder, resume=True, checkpoint_seconds=0.02, progress=False)
+    job = replace(JOB, recipe=replace(JOB.recipe, epochs=epochs))
+    run(job, folder, resume=True, checkpoint_seconds=0.02, progress=False)
 
 
-def _kill_at_random(context, folder, generator):
+def _kill_at_random(context, folder, epochs, generator):
     """Start the run and kill it at a random moment after it has written a checkpoint of its own; return the step."""
     checkpoint = folder / CHECKPOINT
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-    process = context.Process(target=_work, args=(folder,))
+    process = context.Process(target=_work, args=(folder, epochs))
     process.start()
     while process.is_alive() and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
         time.sleep(0.005)
@@ -39,15 +41,15 @@ def _kill_at_random(context, folder, generator):
     return load_checkpoint(checkpoint)["step"]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(tmp_path, kills):
+@pytest.mark.parametrize(("kills", "epochs"), [(3, 40), pytest.param(20, 100, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(tmp_path, kills, epochs):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["supermask.runs"])
-    _work(tmp_path / "whole")
+    _work(tmp_path / "whole", epochs)
     generator = random.Random(0)
-    steps = [_kill_at_random(context, tmp_path / "killed", generator) for _ in range(kills)]
+    steps = [_kill_at_random(context, tmp_path / "killed", epochs, generator) for _ in range(kills)]
     assert steps == sorted(set(steps)), "every life went further than the one before"
-    _work(tmp_path / "killed")
+    _work(tmp_path / "killed", epochs)
     for file in ("scores.safetensors", "network.ticket", "metrics.jsonl"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
     assert {path.name for path in (tmp_path / "whole").iterdir()} == {

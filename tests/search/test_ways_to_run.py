@@ -56,7 +56,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=slow)])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=slow if ":" in name else ()) for name in NETWORKS])
 def test_a_compiled_network_has_no_graph_break_and_the_losses_of_the_eager_one(name, backend):
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()

@@ -309,7 +309,7 @@ def test_torchvision_networks_are_read():
     ]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(data=st.data(), seed=st.integers(0, 10_000))
 def test_random_chains_of_images(data, seed):
     channels, modules = IMAGE[0], []
@@ -332,7 +332,7 @@ def test_random_chains_of_images(data, seed):
     assert_chain(trained(then_linear(*modules), seed), IMAGE)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=4),
     seed=st.integers(0, 10_000),

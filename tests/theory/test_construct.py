@@ -239,9 +239,8 @@ def assert_published_width_is_enough(sizes, width, epsilon, seeds, misses):
     assert all(1.0 <= certificate.ratio <= 30.0 for certificate in certificates)
 
 
-@pytest.mark.parametrize(("sizes", "width", "epsilon"), [((6, 8, 8, 4), 48, 0.01), ((16, 16, 16, 5), 56, 0.005)])
-def test_a_published_width_is_enough_in_a_few_seeds(sizes, width, epsilon):
-    assert_published_width_is_enough(sizes, width, epsilon, range(5), misses=1)
+def test_a_published_width_is_enough_in_a_few_seeds():
+    assert_published_width_is_enough((6, 8, 8, 4), 48, 0.01, range(5), misses=1)
 
 
 @pytest.mark.slow
@@ -255,7 +254,7 @@ def test_a_published_width_is_enough_in_nine_of_ten_seeds(sizes, width, epsilon,
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_widths_chosen_from_epsilon_reach_it(seed, bias, norm):
     for sizes, epsilon in [((3, 2), 1e-3), ((4, 5, 3), 0.01), ((3, 4, 4, 2), 0.05)]:
         built = construct(gaussian(*sizes, bias=bias, seed=seed), epsilon, seed=seed, norm=norm)

@@ -471,7 +471,7 @@ def test_of_a_thousand_random_damages_none_is_accepted(sound, refusal, damage):
             done += 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200))
 def test_no_other_error_escapes_whatever_the_bytes(data):
     with pytest.raises(TicketError):
@@ -486,7 +486,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(VALUES, VALUES, st.binary(max_size=20), st.binary(max_size=20))
 def test_no_other_error_escapes_whatever_a_sealed_file_holds(value, own, coded, learned):
     for header in (

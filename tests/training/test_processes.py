@@ -102,7 +102,7 @@ def ended(names):
     return {name: trained(*CASES[name]) for name in names}
 
 
-@pytest.mark.parametrize(("size", "names"), [(2, [*CASES]), (4, [*CASES][:2])])
+@pytest.mark.parametrize(("size", "names"), [(2, [*CASES]), pytest.param(4, [*CASES][:2], marks=pytest.mark.slow)])
 def test_several_processes_end_as_one_does_and_all_alike(size, names):
     ranks = together(size, ended, names)
     assert all(rank == ranks[0] for rank in ranks), "each process holds the same bits"

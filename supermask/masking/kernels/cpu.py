@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting, plain
-from supermask.masking.kernels.cpu_plan import CpuPlan, plan
-from supermask.masking.kernels.layout import in_memory_order, lie_alike
+from supermask.masking.kernels.cpu_plan import CpuPlan, in_memory_order, lie_alike, plan
 from supermask.masking.kernels.top_k import TopK
 
 Integers = NDArray[np.int64]
@@ -26,14 +25,14 @@ class CpuSelector:
     def __init__(self, signed: bool) -> None:
         self.signed = signed
         self.nans: Tensor | None = None
-        self._plan = plan([])
+        self._plan: CpuPlan | None = None
         self._memories = _memories(0)
         self._window = np.zeros(2 * counting.WIDEST, np.int32)
 
     @torch.no_grad()
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems; one with a NaN leaves its masks as they were."""
-        if not self._plan.holds_for(problems):
+        if self._plan is None or not self._plan.holds_for(problems):
             self._plan = plan(problems)
         if len(problems) != len(self._memories):
             self._memories = _memories(len(problems))

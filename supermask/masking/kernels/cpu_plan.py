@@ -1,4 +1,4 @@
-"""Where the tensors of problems lie on the CPU: the table that the compiled loops read."""
+"""Where tensors lie in the memory of the CPU, and the table of them that the compiled loops read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting
-from supermask.masking.kernels.layout import lie_alike
 from supermask.masking.kernels.top_k import TopK, Weights
 
 Copy = tuple[Tensor, Tensor]
@@ -105,8 +104,10 @@ class _Maker:
         self.followers: list[tuple[Tensor, Weights]] = []
 
     def add(self, scores: Tensor, mask: Tensor, weights: Weights | None) -> None:
-        asked = mask
-        if not self._usable(scores) or not lie_alike(scores, mask):
+        asked, alike = mask, lie_alike(scores, mask)
+        # written in the same loop, which knows float32 and one layout
+        together = weights is not None and mask.numel() > 0 and _are_floats(*weights) and lie_alike(mask, *weights)
+        if not (alike and _are_floats(scores) and (scores.is_contiguous() or not self._row_major)):
             scores = self._copied(scores, torch.float32)
             if not mask.is_contiguous():
                 mask = self._copied(mask, torch.bool)
@@ -114,14 +115,11 @@ class _Maker:
         row = [0] * counting.COLUMNS
         row[counting.SCORES], row[counting.MASK] = scores.data_ptr(), mask.data_ptr()
         row[counting.SIZE], row[counting.ROW_MAJOR] = scores.numel(), scores.is_contiguous()
-        if weights is not None and mask is asked and _follows(mask, weights):
+        if weights is not None and together and mask is asked:
             row[counting.FROZEN], row[counting.VALUE] = weights.frozen.data_ptr(), weights.value.data_ptr()
         elif weights is not None:
             self.followers.append((asked, weights))
         self.rows.append(row)
-
-    def _usable(self, scores: Tensor) -> bool:
-        return scores.dtype is torch.float32 and (scores.is_contiguous() or not self._row_major)
 
     def _copied(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         copy = torch.empty(tensor.shape, dtype=dtype)
@@ -129,6 +127,25 @@ class _Maker:
         return copy
 
 
-def _follows(mask: Tensor, weights: Weights) -> bool:
-    floats = weights.frozen.dtype is weights.value.dtype is torch.float32
-    return floats and mask.numel() > 0 and lie_alike(mask, *weights)
+def _are_floats(*tensors: Tensor) -> bool:
+    return all(tensor.dtype is torch.float32 for tensor in tensors)
+
+
+def in_memory_order(*tensors: Tensor) -> tuple[Tensor, ...] | None:
+    """Return 1-D views of tensors of one shape, entry by entry alike, or None where they do not lie alike and dense.
+
+    Row-major tensors come in row-major order; channels_last and transposed ones in that of their memory.
+    """
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return tuple(tensor.view(-1) for tensor in tensors)
+    strides = tensors[0].stride()
+    order = sorted(range(len(strides)), key=lambda dim: -strides[dim])
+    turned = [tensor.permute(order) for tensor in tensors]
+    if not all(tensor.is_contiguous() for tensor in turned):
+        return None
+    return tuple(tensor.view(-1) for tensor in turned)
+
+
+def lie_alike(*tensors: Tensor) -> bool:
+    """Return whether tensors of one shape lie dense, with each entry at the same place in all of them."""
+    return all(map(Tensor.is_contiguous, tensors)) or in_memory_order(*tensors) is not None

@@ -190,7 +190,7 @@ def test_a_sealed_header_of_another_kind_is_refused(header):
         decode(resealed(header, b""))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_no_other_error_escapes_whatever_a_sealed_body_says(network_file, data):
     header, body = opened(network_file)

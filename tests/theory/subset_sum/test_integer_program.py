@@ -31,7 +31,10 @@ def _subsets(n):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(("n", "count"), [(1, 4), (2, 4), (3, 4), (6, 4), (9, 4), (12, 4), (15, 3), (18, 2)])
+@pytest.mark.parametrize(
+    ("n", "count"),
+    [(1, 4), (2, 4), (3, 4), (6, 4), (9, 4), (12, 4), (15, 3), pytest.param(18, 2, marks=pytest.mark.slow)],
+)
 def test_equals_meet_in_the_middle(n, count, backend):
     for kind in ("uniform", "products"):
         problems = _draw(kind, count, n)

@@ -35,7 +35,7 @@ def test_every_solver_finds_a_small_problem_by_hand(solver):
 finite = st.floats(-1e3, 1e3, width=32)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), st.integers(0, 4), st.integers(1, 9), st.sampled_from([np.float32, np.float64]), st.booleans())
 def test_any_shape_dtype_and_container(data, batch, n, dtype, as_tensor):
     coefficients = data.draw(hnp.arrays(dtype, (batch, n), elements=finite))

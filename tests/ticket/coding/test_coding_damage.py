@@ -37,7 +37,7 @@ def read_or_refused(function, *arguments, **options):
         return None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([(), (3,), (6, 4), (2, 3, 2, 2), (0, 4)]))
 def test_any_bytes_give_a_mask_of_the_shape_or_a_refusal(data, shape):
     mask = read_or_refused(decode_mask, data, shape)
@@ -45,7 +45,7 @@ def test_any_bytes_give_a_mask_of_the_shape_or_a_refusal(data, shape):
         assert (mask.dtype, mask.shape) == (np.bool_, shape)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from([0, 1, 2, 6, 10, 16, 17, 18, 33, 49]),
     st.lists(st.integers(0, 5), max_size=4),
@@ -61,7 +61,7 @@ def test_bytes_that_begin_well_give_a_mask_or_a_refusal(head, numbers, data):
             assert known is None or not mask[~known].any()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_give_symbols_or_a_refusal(data):
     kept = np.arange(24).reshape(6, 4) % 3 > 0
@@ -71,7 +71,7 @@ def test_any_bytes_give_symbols_or_a_refusal(data):
         assert not symbols[~kept].any()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=100), st.integers(0, 2000))
 def test_the_loops_read_any_bytes_to_their_end(data, count):
     kept = np.full(1, count // 3, np.int64)

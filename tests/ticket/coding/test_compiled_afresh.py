@@ -52,6 +52,7 @@ def change(copy, before, after):
     path.write_text(path.read_text().replace(before, after))
 
 
+@pytest.mark.slow  # two compilations; `tests/test_compiled.py` holds the files to what makes them right
 def test_an_inverted_coder_writes_other_bytes_with_a_warm_cache(copy):
     before = shown(copy)
     assert before.endswith(" True\n")
