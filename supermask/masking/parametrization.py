@@ -200,7 +200,10 @@ def baked(model: nn.Module) -> nn.Module:
     for module in [module for module in copied.modules() if parametrize.is_parametrized(module)]:
         assert isinstance(module.parametrizations, nn.ModuleDict)
         # by the parametrization, which a tied weight has once; its value may be made anew at every place
-        values = {leaf: (id(steps[0]), getattr(module, leaf)) for leaf, steps in module.parametrizations.items()}
+        values = {
+            leaf: (id(cast(nn.ModuleList, steps)[0]), getattr(module, leaf))
+            for leaf, steps in module.parametrizations.items()
+        }
         del module.parametrizations
         # not torch's own removal: that changes the class of the module, which the copy shares with its model
         module.__class__ = type(module).__bases__[0]

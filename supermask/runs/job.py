@@ -150,13 +150,13 @@ class Job:
         way, search = self.algorithm, self.search
         if self.setting == "published":
             own = {part.name for part in way.own_fields()}
-            asked = way.published.options
-            way = replace(way, **{name: value for name, value in asked.items() if name in own})
-            search = replace(search, **{name: value for name, value in asked.items() if name not in own})
-        options = way if self.options is not None or way != self.algorithm else None
+            options = way.published_setting.options
+            way = replace(way, **{name: value for name, value in options.items() if name in own})
+            search = replace(search, **{name: value for name, value in options.items() if name not in own})
+        chosen = way if self.options is not None or way != self.algorithm else None
         # the rate of a rule goes with the density, which the run has
         asked = way.in_run({"density": search.density, "scaled": search.scaled}) if isinstance(way, Rule) else way
-        return replace(self, recipe=asked.recipe(self.recipe, self.setting), search=search, options=options)
+        return replace(self, recipe=asked.recipe(self.recipe, self.setting), search=search, options=chosen)
 
     @property
     def slug(self) -> str:

@@ -83,7 +83,7 @@ class Algorithm(ABC):
 
         """
         if setting == "published":
-            recipe = replace(recipe, **self.published.recipe)
+            recipe = replace(recipe, **self.published_setting.recipe)
         return recipe.settle(self.few_epochs())
 
     def few_epochs(self) -> Mapping[str, Any]:
@@ -92,7 +92,7 @@ class Algorithm(ABC):
         return own.recipe if own else {}
 
     @property
-    def published(self) -> Setting:
+    def published_setting(self) -> Setting:
         """The setting of the authors.
 
         Raises:
