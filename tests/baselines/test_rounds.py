@@ -98,6 +98,25 @@ def test_resetting_layer_by_layer_is_what_a_slow_loop_finds(synthetic):
     assert len(trainings.calls) == 1 + math.ceil(math.log(0.45) / math.log(0.8))
 
 
+def test_resetting_by_one_ranking_is_what_a_slow_loop_finds(synthetic):
+    """The layers compete: of all the weights left, each round keeps the four fifths that ended largest."""
+    trainings, left, final = Trainings(synthetic), range(888), []
+    ways.IMP(ranking="global").run(work(trainings, density=0.45))
+
+    def flat(tensors):
+        return torch.cat([tensors["1.weight"].flatten(), tensors["3.weight"].flatten()]).tolist()
+
+    initial = flat(trainings.calls[0][0])
+    for place, (begun, masks, _, _, outcome) in enumerate(trainings.calls):
+        kept = round(888 * max(0.8**place, 0.45))
+        left = sorted(left, key=lambda spot: (-abs(final[spot]), spot))[:kept] if place else left
+        assert flat(masks) == [spot in set(left) for spot in range(888)]
+        assert flat(begun) == [weight if kept else 0.0 for weight, kept in zip(initial, flat(masks), strict=True)]
+        final = flat(outcome.last["model"])
+    assert place == 4
+    assert abs(float(masks["1.weight"].float().mean()) - 0.45) > 0.01, "else layer by layer does the same"
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method.name}-{method.ladder.whole}")
 @pytest.mark.parametrize("density", [0.3, 0.64])
 def test_every_way_ends_exact_and_monotone_with_its_weights_at_zero(synthetic, method, density):
