@@ -166,6 +166,7 @@ class GemMining:
 def live_share(step, *, density, steps, period):
     """Return the share of weights that stays live after a step, or None where no period ends: the formula of GemMiner.
 
-    The last period ends with the last step.
+    All periods but the last end with a freeze.
     """
-    return density ** (step / steps) if step % period == 0 or step == steps else None
+    freezes = steps // period - 1
+    return density ** (step / (freezes * period)) if step % period == 0 and step <= freezes * period else None
