@@ -47,7 +47,9 @@ def _groups() -> list[Group]:
     jobs[f"learned without rescaling, {LONG} epochs"] = replace(learned, options=LearnedRule(rescaled=False))
     jobs[f"{SIGNED}, 0.0377"] = replace(JOB, method=SignedRule.name, recipe=OWN, search=SearchOptions(density=0.0377))
     published = {**PUBLISHED, f"learned, {LONG} epochs": LEARNED}
-    return [Group(label, trainings(job, SEEDS), published.get(label)) for label, job in jobs.items()]
+    alone = f"learned without rescaling, {LONG} epochs"  # too long for more than one seed
+    seeds = {label: SEEDS[:1] if label == alone else SEEDS for label in jobs}
+    return [Group(label, trainings(job, seeds[label]), published.get(label)) for label, job in jobs.items()]
 
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
