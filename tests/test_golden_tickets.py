@@ -17,6 +17,7 @@ from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.search import (
     SEARCHES,
     Biprop,
+    Gates,
     GemMiner,
     IteRand,
     LearnedSupermask,
@@ -38,6 +39,7 @@ LINES = {
     "edge_popup, global, gradual": (EdgePopup, {"density": 0.3, "scope": Global(1), "schedule": CubicRamp(4)}),
     "learned": (LearnedSupermask, {}),
     "learned, rounded": (LearnedSupermask, {"evaluated": "rounded", "rescaled": False}),
+    "gates": (Gates, {"density": 0.3, "steps": STEPS}),
     "gem_miner": (GemMiner, {"density": 0.3, "steps": STEPS, "freeze_every": 3}),
     "iterand": (IteRand, {"density": 0.3, "every": 3, "rate": 0.5}),
     # the means of its weights are exact: each is 1/2

@@ -3,6 +3,7 @@
 from supermask.search.biprop import Biprop
 from supermask.search.edge_popup import EdgePopup
 from supermask.search.frozen import PartiallyFrozen
+from supermask.search.gates import Gates
 from supermask.search.gem_miner import GemMiner
 from supermask.search.iterand import IteRand
 from supermask.search.learned import LearnedSupermask
@@ -17,6 +18,7 @@ __all__ = [
     "SEARCHES",
     "Biprop",
     "EdgePopup",
+    "Gates",
     "GemMiner",
     "IteRand",
     "LearnedSupermask",

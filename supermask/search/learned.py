@@ -14,8 +14,7 @@ from supermask.errors import SupermaskError
 from supermask.masking.transformed import Sampled
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, SignOf, XavierNormal
-from supermask.random.stream import philox
-from supermask.search.rule import Rule, Setting, SettingName, common, refuse_nan, untold
+from supermask.search.rule import Rule, Setting, SettingName, common, refuse_nan, step_generator, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.training import Recipe
@@ -99,7 +98,9 @@ class LearnedRule(Rule):
         for name, layer in state.layers.items():
             assert isinstance(layer, Sampled)
             score = scores[name]
-            layer.sample.copy_(_uniform(state, name, score) < torch.sigmoid(score))
+            generator = step_generator(state, "sample", name, score.device)
+            uniform = torch.rand(score.shape, generator=generator, device=score.device)
+            layer.sample.copy_(uniform < torch.sigmoid(score))
             # a chance of exactly one half is rounded up, so that the start is not an empty network
             layer.mask.copy_(score >= 0.0 if self.evaluated == "rounded" else layer.sample)
             layer.refresh()
@@ -107,10 +108,3 @@ class LearnedRule(Rule):
 
 class LearnedSupermask(Search, rule=LearnedRule):
     """A mask that is sampled by trained chances: a search by `LearnedRule`."""
-
-
-def _uniform(state: SearchState, name: str, score: Tensor) -> Tensor:
-    """Return uniform numbers of the score's shape; they depend on nothing but seed, name and step."""
-    key = int(philox(state.seed, "sample", name, state.steps).random_raw()) >> 1  # a torch seed has 63 bits
-    generator = torch.Generator(score.device).manual_seed(key)
-    return torch.rand(score.shape, generator=generator, device=score.device)

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from supermask.search.biprop import BipropRule
 from supermask.search.edge_popup import EdgePopupRule
 from supermask.search.frozen import PartiallyFrozenRule
+from supermask.search.gates import GatesRule
 from supermask.search.gem_miner import GemMinerRule
 from supermask.search.iterand import IteRandRule
 from supermask.search.learned import LearnedRule
@@ -26,6 +27,7 @@ RULES: tuple[type[Rule], ...] = (
     MulticoatedRule,
     PartiallyFrozenRule,
     StructuredRule,
+    GatesRule,
     NodePerturbationRule,
 )
 """The rule of every search."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
@@ -15,6 +16,7 @@ from supermask.masking.parametrization import Masked
 from supermask.parameters.parameters import Slot
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution, Fans, named
+from supermask.random.stream import philox
 from supermask.random.transform import Preset
 from supermask.random.weights import RandomWeight
 from supermask.search.state import SearchState
@@ -351,6 +353,12 @@ def drawn(state: SearchState, slot: Slot, distribution: Distribution, fans: Fans
     """Return first scores of a parameter from (seed, name), independent of its weights; float32 on the CPU."""
     weight = state.network.weights[slot.name]
     return RandomWeight(weight.shape, distribution, fans or weight.fans).grow(state.seed, slot.name, "scores")
+
+
+def step_generator(state: SearchState, purpose: str, name: str, device: torch.device) -> torch.Generator:
+    """Return a generator of what a parameter draws at the present step, for nothing but (seed, purpose, name, step)."""
+    key = int(philox(state.seed, purpose, name, state.steps).random_raw()) >> 1  # a torch seed has 63 bits
+    return torch.Generator(device).manual_seed(key)
 
 
 def refuse_nan(scores: Mapping[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ from supermask.search import (
     SEARCHES,
     Biprop,
     EdgePopup,
+    Gates,
     GemMiner,
     IteRand,
     LearnedSupermask,
@@ -55,6 +56,7 @@ LINES = {
         EdgePopup, {"density": 0.3, "scope": Global(1), "schedule": CubicRamp(4)}, total=True
     ),
     "learned": Line(LearnedSupermask),
+    "gates": Line(Gates, {"density": 0.3, "steps": STEPS}, exact=True),
     "learned, rounded": Line(LearnedSupermask, {"evaluated": "rounded", "rescaled": False}),
     "gem_miner": Line(GemMiner, {"density": 0.3, "steps": STEPS, "freeze_every": 3}),
     "iterand": Line(IteRand, {"density": 0.3, "every": 3, "rate": 0.5}, exact=True),
