@@ -166,13 +166,15 @@ def test_the_last_layer_is_exact_with_any_noise():
 def test_noise_comes_from_the_seed_the_layer_and_the_step():
     images, labels = batch((7,))
 
-    def first(seed=0, step=0):
-        search = searched(directions=2, seed=seed)
+    def first(step=0, directions=2):
+        search = searched(directions=directions)
         search.steps = step
         return estimated(search, images, labels)
 
     assert torch.equal(first(), first())
     assert not torch.equal(first(), first(step=1))
+    # one part with all units, so that nothing but the signs differs
+    assert not torch.equal(first(directions=1), first(step=1, directions=1))
     before = torch.get_rng_state()
     first()
     assert torch.equal(torch.get_rng_state(), before)
