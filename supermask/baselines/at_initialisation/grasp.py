@@ -26,7 +26,8 @@ class GraSP(AtInitialisation):
 
     g and H are of the loss of one batch as a function of the prunable weights alone, biases and normalisation held
     fixed, as in the authors' code. H g is exact, by differentiating g * constant(g). Batch norm takes the statistics of
-    the batch.
+    the batch. Their code scores a copy whose linear layers are drawn again (Glorot normal), and adds up two halves of
+    the batch; here the network itself is scored, on the whole batch.
 
     Attributes:
         per_class: examples of each class; 10 on CIFAR-10 in the authors' code, all in one batch here.

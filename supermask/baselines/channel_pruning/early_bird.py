@@ -198,7 +198,8 @@ class EarlyBird(Method):
     takes a mask before each epoch, keeps the last five masks instead of distances, and draws when the newest differs
     from each of the four others by no more than 0.1; a mask keeps the scales above a threshold, and so fewer with ties
     (main.py). It then removes the channels and goes on from that epoch with inherited weights, the penalty and the
-    schedule, but a new optimizer (main_c.py and the script retrain_continue.sh).
+    schedule, but a new optimizer (main_c.py and the script retrain_continue.sh). Their models start the scales of batch
+    norm at 0.5, against which a penalty weighs twice as much as against the 1 that models have here.
 
     The density is the fraction of the channels of all batch norms that is kept, exactly, and at least one in each.
     Pruned channels are not removed but held at zero, so that those of residual sums can be pruned too: weight and bias
