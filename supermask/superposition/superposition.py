@@ -58,7 +58,8 @@ class Binary(Inference):
     """Rule out the half of the tasks in which the objective falls least, give the others equal shares, and again.
 
     ceil(log2 k) gradients (section 3.3 and appendix A). Where their number is odd the smaller half is ruled out. The
-    authors' code keeps all tasks that tie with the last one kept, and stops after log2(tasks) + 1 rounds with one of them.
+    authors' code keeps all tasks that tie with the last one kept, and stops after log2(tasks) + 1 rounds with one of
+    them.
 
     Attributes:
         objective: `Entropy`, or `Superfluous` in its place (section 3.6).

@@ -58,8 +58,9 @@ class RigL(DuringTraining):
     steps; here it counts, so that no method sees more batches than another. Their code also adds noise of 1e-5 to the
     magnitudes, which decides ties; here they go to the lowest index.
 
-    T_end is 75,000 of 97,656 steps in their code for CIFAR-10 and 25,000 of 32,000 in that for ImageNet, whose flags
-    have a constant fraction by default where the paper has the cosine. The first mask is drawn at random, over the weights of the dense network at its initialisation.
+    T_end is 75,000 of 97,656 steps in their code for CIFAR-10 and 25,000 of 32,000 in that for ImageNet, whose
+    flags have a constant fraction by default where the paper has the cosine. The first mask is drawn at random,
+    over the weights of the dense network at its initialisation.
 
     Attributes:
         scope: how the density is shared: by the layers' shapes (Erdos-Renyi-Kernel), or the same in each.
