@@ -16,13 +16,12 @@ from supermask.masking.parametrization import Masked
 from supermask.masking.schedule import Constant, Schedule
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, Fans, KaimingUniform
-from supermask.search.rule import BudgetedRule, Setting, SettingName, common, drawn
+from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, common, drawn
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.versions import describe
 
 Score = Literal["magnitude", "signed"]
-SHORT = Setting({"warm_up": 0.4}, "chosen on the validation split of MNIST, LeNet-300-100, 5 epochs")
 CIFAR10 = {
     "optimizer": "sgd",
     "learning_rate": 0.1,
@@ -43,9 +42,6 @@ SCORES = KaimingUniform(gain=3.0**-0.5)
 class RankedRule(BudgetedRule):
     """Edge-popup, and what goes by it: each layer, or the whole network, keeps its largest scores.
 
-    Scores need a warm-up, above all at low densities: the first steps at the full rate throw the mask about while the
-    loss is still steep.
-
     Attributes:
         score: rank by "magnitude", as in the paper, or by the "signed" score.
         scores: distribution of the first scores; each is drawn from (seed, name), apart from the weights.
@@ -58,7 +54,6 @@ class RankedRule(BudgetedRule):
 
     """
 
-    settings: ClassVar[Mapping[SettingName, Setting]] = {"short": SHORT}
     score: Score = common("magnitude")
     scores: Distribution = common(SCORES)
     schedule: Schedule | None = common(Constant())

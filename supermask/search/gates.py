@@ -20,8 +20,7 @@ from supermask.masking.budget import Pool
 from supermask.masking.parametrization import Masked
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Uniform
-from supermask.search.edge_popup import SHORT
-from supermask.search.rule import BudgetedRule, Setting, SettingName, common, drawn, step_generator, untold
+from supermask.search.rule import BudgetedRule, SettingName, common, drawn, step_generator, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.training import Recipe
@@ -60,7 +59,6 @@ class GatesRule(BudgetedRule):
     """
 
     name: ClassVar[str] = "gates"
-    settings: ClassVar[Mapping[SettingName, Setting]] = {"short": SHORT}
     sigma: float = 0.5
     last: float = 0.1
     steps: int | None = common(None)

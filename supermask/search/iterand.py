@@ -19,8 +19,8 @@ from supermask.random.distributions import Distribution, KaimingUniform
 from supermask.random.stream import Stream
 from supermask.random.transform import Treatment
 from supermask.random.weights import RandomWeight
-from supermask.search.edge_popup import CIFAR10, SHORT, RankedRule, Score
-from supermask.search.rule import Setting, SettingName, common
+from supermask.search.edge_popup import CIFAR10, RankedRule, Score
+from supermask.search.rule import SHORT, Setting, SettingName, common
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 

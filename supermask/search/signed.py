@@ -14,8 +14,7 @@ from supermask.errors import SupermaskError
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, XavierUniform
-from supermask.search.edge_popup import SHORT
-from supermask.search.rule import BudgetedRule, Setting, SettingName, common, drawn, refuse_nan
+from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, common, drawn, refuse_nan
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 

@@ -13,8 +13,8 @@ from supermask.masking.budget import Shapes
 from supermask.masking.granularity import Blocks, Channels, Groups, NofM, Structure
 from supermask.masking.parametrization import Masked
 from supermask.parameters.parameters import Slot
-from supermask.search.edge_popup import SCORES, SHORT
-from supermask.search.rule import BudgetedRule, Setting, SettingName, drawn, refuse_nan
+from supermask.search.edge_popup import SCORES
+from supermask.search.rule import BudgetedRule, drawn, refuse_nan
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.versions import describe
@@ -44,7 +44,6 @@ class StructuredRule(BudgetedRule):
     """
 
     name: ClassVar[str] = "structured"
-    settings: ClassVar[Mapping[SettingName, Setting]] = {"short": SHORT}
     structure: Literal["channels", "blocks", "n_of_m"] = "blocks"
     side: Literal["in", "out"] = "in"
     rows: int = 4
