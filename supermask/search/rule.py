@@ -343,8 +343,7 @@ class BudgetedRule(Rule):
 
     def varies(self, state: SearchState) -> bool:
         """Return whether a layer may keep more or fewer weights than its fraction."""
-        assert self.kept is not None
-        return any(len(pool.names) > 1 for pool in self.budget.pools(state.shapes, self.kept))
+        return any(len(pool.names) > 1 for pool in self.pools(state))
 
     def scaled_for(self, state: SearchState, slot: Slot) -> float | None:
         """Return the number of kept weights for which a layer is scaled; None where it always keeps that many."""
