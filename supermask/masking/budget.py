@@ -32,6 +32,8 @@ class Scope(ABC):
     """How a density becomes pools."""
 
     name: ClassVar[str]
+    competing: ClassVar[bool] = False
+    """Whether layers compete for kept weights, so that how many one of them keeps is an outcome."""
 
     @abstractmethod
     def pools(self, shapes: Shapes, density: float) -> list[Pool]:
@@ -70,6 +72,7 @@ class Global(Scope):
 
     floor: int | None = None
     name: ClassVar[str] = "global"
+    competing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.floor is not None and self.floor < 0:

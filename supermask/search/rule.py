@@ -343,7 +343,7 @@ class BudgetedRule(Rule):
 
     def varies(self, state: SearchState) -> bool:
         """Return whether a layer may keep more or fewer weights than its fraction."""
-        return any(len(pool.names) > 1 for pool in self.pools(state))
+        return self.budget.scope.competing
 
     def scaled_for(self, state: SearchState, slot: Slot) -> float | None:
         """Return the number of kept weights for which a layer is scaled; None where it always keeps that many."""
