@@ -26,6 +26,7 @@ from supermask.search import (
     PartiallyFrozen,
     SignedSupermask,
     StructuredPopup,
+    TrichromaticSupermask,
 )
 from theory import construct
 from theory.constructions import CONSTRUCTIONS
@@ -47,6 +48,7 @@ LINES = {
     "signed": (SignedSupermask, {"density": 0.3}),
     "signed, by threshold": (SignedSupermask, {"threshold": 0.2}),
     "multicoated": (MulticoatedSupermask, {"density": 0.3}),
+    "trichromatic": (TrichromaticSupermask, {"density": 0.3}),
     "partially_frozen": (PartiallyFrozen, {"density": 0.3}),
     "channels": (StructuredPopup, {"density": 0.5, "structure": Channels("out")}),
     "blocks": (StructuredPopup, {"density": 0.3, "structure": Blocks(2, 3)}),

@@ -13,6 +13,7 @@ from supermask.search.registry import SEARCHES
 from supermask.search.search import Search
 from supermask.search.signed import SignedSupermask
 from supermask.search.structured import StructuredPopup
+from supermask.search.trichromatic import TrichromaticSupermask
 
 __all__ = [
     "SEARCHES",
@@ -28,4 +29,5 @@ __all__ = [
     "Search",
     "SignedSupermask",
     "StructuredPopup",
+    "TrichromaticSupermask",
 ]

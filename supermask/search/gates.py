@@ -36,21 +36,21 @@ _MOST_SHUT = 1e-6  # densities 0 and 1 have no finite score that all gates could
 class GatesRule(BudgetedRule):
     """Relaxed Bernoulli gates (Tsayag & Lindenbaum 2026): a mask by exact gradients, not straight-through ones.
 
-    In training a weight is frozen x z, z = min(1, max(0, s + e)), with e ~ N(0, sigma^2) drawn from (seed, parameter
-    name, step), and the gradient of its score s is that of this formula. The published penalty, lambda x the sum of
-    Phi(s / sigma), is the expected number of gates that are not shut. Here it counts the gates that are more than half
-    open, Phi((s - 1/2) / sigma), and lambda is not an option: each step takes the one that brings the expected fraction
-    of open gates to the density (one Newton step, of either sign). The ticket, and evaluation, keep the weights of the
-    largest scores, exactly as many as the density says.
+    In training a weight is frozen x z, z = min(1, max(0, 1/2 + (s - 1/2) / T + e)), with e ~ N(0, sigma^2) drawn from
+    (seed, parameter name, step), and the gradient of its score s is that of this formula. With the temperature T = 1
+    this is the published gate, s + e. The published penalty, lambda x the sum of Phi(s / sigma), is the expected number
+    of gates that are not shut. Here it counts the gates that are more than half open, and lambda is not an option: each
+    step takes the one that brings the expected fraction of open gates to the density (one Newton step, of either sign).
+    The ticket, and evaluation, keep the weights of the largest scores, exactly as many as the density says.
 
-    Ours are also: sigma falls to a tenth over the run, so that training ends in the network that is kept; scores stay
-    within 1 of one half, where a penalty still moves them; and the gates of a layer are multiplied by the number that
-    gives them the root mean square of the mask.
+    Ours are also: T falls over the run, so that training ends in the network that is kept; scores stay within 1 of one
+    half, where a penalty still moves them; and the gates of a layer are multiplied by the number that gives them the
+    root mean square of the mask.
 
     Attributes:
-        sigma: deviation of the noise at the first step.
-        last: the part of sigma that is left after the last step; it falls exponentially.
-        steps: optimizer steps over which it falls; None leaves it as it is. A run knows them by itself.
+        sigma: deviation of the noise.
+        coldest: the temperature after the last step; it falls from 1, exponentially.
+        steps: optimizer steps over which it falls; None leaves it at 1. A run knows them by itself.
         learning_rate: of the scores, without weight decay, in place of the recipe's.
 
     Raises:
@@ -60,15 +60,16 @@ class GatesRule(BudgetedRule):
 
     name: ClassVar[str] = "gates"
     sigma: float = 0.5
-    last: float = 0.1
+    coldest: float = 0.1
     steps: int | None = common(None)
     learning_rate: float = untold(5.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (0.0 < self.sigma < math.inf and 0.0 < self.last <= 1.0):
+        if not (0.0 < self.sigma < math.inf and 0.0 < self.coldest <= 1.0):
             raise SupermaskError(
-                f"sigma={self.sigma}, last={self.last} do not fit: the noise is positive, the part left in (0, 1]."
+                f"sigma={self.sigma}, coldest={self.coldest} do not fit: the noise is positive, the temperature in"
+                " (0, 1]."
             )
         if self.steps is not None and self.steps < 1:
             raise SupermaskError(f"steps={self.steps} is too small; give a number of optimizer steps.")
@@ -77,9 +78,9 @@ class GatesRule(BudgetedRule):
         """Return the recipe with the learning rate of the scores."""
         return replace(super().recipe(recipe, setting), learning_rate=self.learning_rate, weight_decay=0.0)
 
-    def sigma_at(self, steps: int) -> float:
-        """Return the deviation of the noise after so many optimizer steps."""
-        return self.sigma if self.steps is None else self.sigma * self.last ** min(1.0, steps / self.steps)
+    def temperature(self, steps: int) -> float:
+        """Return the temperature after so many optimizer steps."""
+        return 1.0 if self.steps is None else self.coldest ** min(1.0, steps / self.steps)
 
     def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
         """Draw scores at which the expected fraction of open gates is the density."""
@@ -93,29 +94,29 @@ class GatesRule(BudgetedRule):
 
     def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
         """Penalise the open gates, keep the largest scores, and draw the noise of the present step."""
-        sigma = self.sigma_at(state.steps)
+        temperature = self.temperature(state.steps)
         pools = self.pools(state)
         for pool in pools:
-            self._penalise(pool, [scores[name] for name in pool.names], sigma)
+            self._penalise(pool, [scores[name] for name in pool.names], self.sigma * temperature)
         state.keep_largest(scores, pools)
         for name, layer in state.layers.items():
             assert isinstance(layer, Gated)
             generator = step_generator(state, "gate", name, scores[name].device)
-            layer.draw(scores[name], sigma, generator)
+            layer.draw(scores[name], self.sigma, temperature, generator)
 
-    def _penalise(self, pool: Pool, scores: list[Tensor], sigma: float) -> None:
+    def _penalise(self, pool: Pool, scores: list[Tensor], width: float) -> None:
         """Take the step along the penalty's gradient after which the expected fraction of open gates is the density."""
         size = sum(score.numel() for score in scores)
         if not size:
             return
-        # the widest sigma, so that the penalty reaches all gates however little noise is left
+        # as wide as at temperature 1, so that the penalty reaches all gates to the end
         slopes = [_bell((score - _HALF) / self.sigma) for score in scores]
-        heights = [(score - _HALF) / sigma for score in scores]
+        heights = [(score - _HALF) / width for score in scores]
         surplus = torch.stack([torch.special.ndtr(height).sum() for height in heights]).sum() - pool.kept
         slope = torch.stack([(_bell(u) * bell).sum() for u, bell in zip(heights, slopes, strict=True)]).sum()
-        rate = slope.clamp(min=torch.finfo(slope.dtype).tiny) / (sigma * math.sqrt(2.0 * math.pi))
-        # not further than the noise: beyond that the slope is another one
-        step = (surplus / rate).clamp(-sigma, sigma)
+        rate = slope.clamp(min=torch.finfo(slope.dtype).tiny) / (width * math.sqrt(2.0 * math.pi))
+        # not further than the penalty is wide: beyond that the slope is another one
+        step = (surplus / rate).clamp(-width, width)
         for score, bell in zip(scores, slopes, strict=True):
             score.sub_(step * bell).clamp_(_HALF - _REACH, _HALF + _REACH)
 
@@ -136,7 +137,10 @@ class Gated(Masked):
     """
 
     noise: Tensor
-    """What is added to the scores at this step; of their shape and dtype."""
+    """What is added to the gates at this step; of the shape and dtype of the scores."""
+
+    temperature: Tensor
+    """By which the distance of the scores from one half is divided at this step; without dimensions."""
 
     gate_gain: Tensor
     """What gives the gates of this step the root mean square of the mask; without dimensions."""
@@ -144,6 +148,7 @@ class Gated(Masked):
     def __init__(self, frozen: Tensor, scaled_for: float | None) -> None:
         super().__init__(frozen, signed=True, scaled_for=scaled_for)
         self.register_buffer("noise", torch.zeros_like(frozen))
+        self.register_buffer("temperature", frozen.new_ones(()))
         self.register_buffer("gate_gain", frozen.new_ones(()))
 
     def forward(self, scores: Tensor) -> Tensor:
@@ -153,13 +158,14 @@ class Gated(Masked):
 
     def gates(self, scores: Tensor) -> Tensor:
         """Return the gates of this step, in [0, 1]."""
-        return (scores + self.noise).clamp(0.0, 1.0)
+        return ((scores - _HALF) / self.temperature + (self.noise + _HALF)).clamp(0.0, 1.0)
 
     @torch.no_grad()
-    def draw(self, scores: Tensor, sigma: float, generator: torch.Generator) -> None:
+    def draw(self, scores: Tensor, sigma: float, temperature: float, generator: torch.Generator) -> None:
         """Draw the noise of a step, and take the gain of its gates."""
         drawn = torch.randn(scores.shape, generator=generator, dtype=scores.dtype, device=scores.device)
         self.noise.copy_(drawn * sigma)
+        self.temperature.fill_(temperature)
         # gates that are all shut have no gain that would help
         power = self.gates(scores).square().sum().clamp(min=1e-6)
         self.gate_gain.copy_((self.mask.sum() / power).sqrt())

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
-from supermask.masking.budget import Pool
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
 from supermask.search.edge_popup import RankedRule
@@ -75,24 +74,12 @@ class MulticoatedRule(RankedRule):
 
     def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
         """Select the masks of all coats, and count them."""
-        masks = {name: torch.empty_like(mask) for name, mask in state.masks.items()}
-        counts = {name: torch.zeros_like(mask, dtype=torch.int8) for name, mask in state.masks.items()}
-        for pools in reversed(self._coats(state)):  # the first coat comes last: its masks stay, and its faults are seen
-            state.select(scores, pools, masks)
-            for name, mask in masks.items():
-                counts[name] += mask
+        masks, counts = count_coats(self, state, scores, self.shares)
         for name, layer in state.layers.items():
             assert isinstance(layer, Treated)
             layer.mask.copy_(masks[name])
             layer.factors.copy_(counts[name])
             layer.refresh()
-
-    def _coats(self, state: SearchState) -> list[list[Pool]]:
-        """Return the pools of each coat at the present step."""
-        density, shapes = self.density_at(state.steps), state.shapes
-        return state.at_density(
-            density, lambda: [self.budget.thinned(part).pools(shapes, density * part) for part in self.shares]
-        )
 
 
 class MulticoatedSupermask(Search, rule=MulticoatedRule):
@@ -105,11 +92,41 @@ class MulticoatedSupermask(Search, rule=MulticoatedRule):
         return self.rule.shares
 
 
+def count_coats(
+    rule: RankedRule, state: SearchState, scores: Mapping[str, Tensor], fractions: tuple[float, ...]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the masks of the first coat, and how many coats keep each weight; int8, by parameter name.
+
+    Args:
+        rule: gives the density of the present step, and how it is shared out.
+        state: of the search.
+        scores: that rank the weights.
+        fractions: of the density that each coat keeps: 1 ..., falling.
+
+    """
+    density, shapes, budget = rule.density_at(state.steps), state.shapes, rule.budget
+    coats = state.at_density(
+        density, lambda: [budget.thinned(part).pools(shapes, density * part) for part in fractions]
+    )
+    masks = {name: torch.empty_like(mask) for name, mask in state.masks.items()}
+    counts = {name: torch.zeros_like(mask, dtype=torch.int8) for name, mask in state.masks.items()}
+    for pools in reversed(coats):  # the first coat comes last: its masks stay, and its faults are seen
+        state.select(scores, pools, masks)
+        for name, mask in masks.items():
+            counts[name] += mask
+    return masks, counts
+
+
+def evenly(coats: int) -> tuple[float, ...]:
+    """Return the fractions of so many coats that are evenly spaced."""
+    return tuple((coats - coat) / coats for coat in range(coats))
+
+
 def _checked(coats: int | tuple[float, ...]) -> tuple[float, ...]:
     if isinstance(coats, int):
         if not 1 <= coats <= MOST_COATS:
             raise SupermaskError(f"coats={coats} is out of range; give from 1 to {MOST_COATS}.")
-        return tuple((coats - coat) / coats for coat in range(coats))
+        return evenly(coats)
     fractions = tuple(map(float, coats))
     falling = all(0.0 < after <= before for before, after in pairwise(fractions))
     if not (0 < len(fractions) <= MOST_COATS and fractions[0] == 1.0 and falling):

@@ -16,6 +16,7 @@ from supermask.search.rule import Rule
 from supermask.search.search import Search
 from supermask.search.signed import SignedRule
 from supermask.search.structured import StructuredRule
+from supermask.search.trichromatic import TrichromaticRule
 
 RULES: tuple[type[Rule], ...] = (
     EdgePopupRule,
@@ -28,6 +29,7 @@ RULES: tuple[type[Rule], ...] = (
     PartiallyFrozenRule,
     StructuredRule,
     GatesRule,
+    TrichromaticRule,
     NodePerturbationRule,
 )
 """The rule of every search."""

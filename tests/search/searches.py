@@ -21,6 +21,7 @@ from supermask.search import (
     Search,
     SignedSupermask,
     StructuredPopup,
+    TrichromaticSupermask,
 )
 from supermask.search.rule import BudgetedRule
 
@@ -64,6 +65,10 @@ LINES = {
     "signed": Line(SignedSupermask, {"density": 0.3}, exact=True),
     "signed, by threshold": Line(SignedSupermask, {"threshold": 0.2}),
     "multicoated": Line(MulticoatedSupermask, {"density": 0.3}, exact=True),
+    "trichromatic": Line(TrichromaticSupermask, {"density": 0.3}, exact=True),
+    "trichromatic, global, gradual": Line(
+        TrichromaticSupermask, {"density": 0.3, "scope": Global(1), "schedule": CubicRamp(4)}, total=True
+    ),
     "partially_frozen": Line(PartiallyFrozen, {"density": 0.3}, exact=True),
     "channels": Line(StructuredPopup, {"density": 0.5, "structure": Channels("out")}),
     "blocks": Line(StructuredPopup, {"density": 0.3, "structure": Blocks(2, 3)}),
