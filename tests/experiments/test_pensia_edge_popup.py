@@ -51,7 +51,7 @@ def test_a_run_carries_out(tmp_path):
     task = replace(EXPERIMENT.groups[0].tasks[0], job=tiny)
     result = task.run(tmp_path / "run", device="cpu", data_folder=None)
     model = models.build(job.model, input_shape=(1, 8, 8), width=0.1)
-    search = tiny.search.start(tiny.algorithm.rule, model, tiny.seed, steps=1)
+    search = tiny.search.start(tiny.algorithm.rule, model, tiny.seed, tiny.training, steps=1)
     assert isinstance(search, EdgePopup)
     assert result.kept == search.ticket().kept > 0
 
