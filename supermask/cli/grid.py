@@ -32,19 +32,19 @@ class GridOptions:
     methods: MethodNames = "edge_popup,dense"
 
     seeds: int = 3
-    """Runs of each combination, with seeds from --seed on."""
+    """Runs of each combination, from --seed on."""
 
     seed: int = 0
-    """The first seed, for the weights, the scores, the validation split and the order of the examples."""
+    """The first seed: of weights, scores, validation split and order of examples."""
 
     width: float = 1.0
-    """Factor on the hidden widths of the networks."""
+    """Factor on the hidden widths."""
 
     validation: int | None = None
-    """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
+    """Examples held out to choose the best step; by default what is usual for the data set."""
 
     initial: str = "kaiming_normal"
-    """Distribution of the initial weights of networks that are trained: one of those of --weights."""
+    """Initial weights of networks that are trained: one of --weights."""
 
     setting: Setting = "short"
 

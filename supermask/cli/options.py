@@ -27,10 +27,7 @@ DataName = Annotated[str, arg(help=f"Data set: {DATA_SETS}; digits comes with sc
 
 Setting = Annotated[
     SettingName,
-    arg(
-        help="How a method is trained where the options leave it open: short, as it works in few epochs, or published,"
-        " as its authors trained it (methods without a published setting: short). --help METHOD shows both."
-    ),
+    arg(help="How methods train by themselves: in few epochs, or as published; see --help METHOD."),
 ]
 """The type of a command's field that says which setting of a method is used."""
 

@@ -55,7 +55,7 @@ class Sweep(GridOptions):
     """Where each run computes: auto (a GPU if it was given one by --gpus), cpu or cuda."""
 
     checkpoint_seconds: float = 60.0
-    """Seconds between checkpoints; one is written too when a run is stopped, preempted or out of time."""
+    """Seconds between checkpoints; a run that is stopped writes one too."""
 
     data_folder: Path | None = None
     """Folder of the data sets, seen from all machines; by default the one that SUPERMASK_DATA names, else ./data."""
@@ -67,7 +67,7 @@ class Sweep(GridOptions):
     """Submit nothing: check every run, and show how far they are and the table of the finished ones."""
 
     out: Path = Path("runs/sweep")
-    """Folder for the table, the plot, the logs and the runs, seen from all machines."""
+    """Folder for everything, seen from all machines."""
 
     def __call__(self) -> None:
         """Submit what is not finished, wait for it, and show the table."""

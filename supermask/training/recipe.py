@@ -132,7 +132,11 @@ class Recipe:
         """Return the optimizer and the rate over time as a line of text."""
         warm_up = self.warm_up or 0
         rise = f"{warm_up:.0%} of the steps" if 0 < warm_up < 1 else f"{warm_up:g} steps"
-        length = f"{self.epochs} epochs" if self.iterations is None else f"{self.iterations:,} steps"
+        length = (
+            f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+            if self.iterations is None
+            else f"{self.iterations:,} steps"
+        )
         return (
             f"{self.optimizer} at {self.peak:g}, {self.decay}, warm-up {rise if warm_up else 'none'}, weight decay"
             f" {self.shrinkage:g}, batch {self.batch_size}, {length}"

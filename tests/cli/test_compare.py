@@ -94,7 +94,7 @@ def test_a_new_method_gets_the_whole_table_the_plot_and_its_options(tmp_path, to
         kept = {result["kept"] for result in results.values()}
         assert {values["kept"]} == kept == {int(row[HEADER.index("weights kept")].replace(",", ""))}
     assert (tmp_path / "here/accuracy.png").read_bytes().startswith(b"\x89PNG")
-    assert "\n".join((tmp_path / "here/table.md").read_text().splitlines()[2:]).count("toy_rounds") == 2
+    assert "\n".join((tmp_path / "here/table.md").read_text().splitlines()[2:]).count("| toy_rounds") == 2
     config = json.loads((tmp_path / "here/toy_rounds-lenet_300_100-synthetic-density0.2-seed4/config.json").read_text())
     assert config["options"] == {"rounds": 2, "smallest": True, "scale": [2.0, 3.0]}
     plain = json.loads((tmp_path / "here/dense-lenet_300_100-synthetic-seed3/config.json").read_text())
