@@ -58,7 +58,7 @@ class Sweep(GridOptions):
     """Seconds between checkpoints; a run that is stopped writes one too."""
 
     data_folder: Path | None = None
-    """Folder of the data sets, seen from all machines; by default the one that SUPERMASK_DATA names, else ./data."""
+    """Folder of the data sets, seen from all machines; by default $SUPERMASK_DATA, else ./data."""
 
     wait: bool = True
     """Wait for the runs behind a progress bar; --no-wait submits them to Slurm and returns."""
