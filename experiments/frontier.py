@@ -20,7 +20,7 @@ DENSITIES = (0.5, 0.2, 0.1, 0.04)
 DENSE_SIZES = (20_000, 80_000, 320_000)
 SEEDS = (0, 1)
 DENSE_RATE = 0.02
-JOB = Job(model="lenet_300_100", recipe=Recipe(epochs=5))
+JOB = Job(model="lenet_300_100", recipe=Recipe(epochs=5, learning_rate=0.1, warm_up=0))
 PIXELS, CLASSES, FIRST, SECOND = 784, 10, 300, 100
 
 
@@ -95,7 +95,8 @@ EXPERIMENT = Experiment(
         "LeNet-300-100 in widths at which a mask of each density has about the same bytes, n H(density) / 8."
         " Tickets by edge-popup over signed constants, scaled by 1/sqrt(density) and not; of the two, the plot"
         " shows the one that does better on the validation split. SGD 0.1, momentum 0.9, weight decay 1e-4,"
-        " cosine, batch 128, 5 epochs of 55,000 examples, 5,000 for validation. Dense networks have a rate of"
+        " cosine without a warm-up, batch 128, 5 epochs of 55,000 examples, 5,000 for validation. Dense networks"
+        " have a rate of"
         f" {DENSE_RATE}, and are counted as their file of float32 numbers; Deep Compression (Han et al. 2016)"
         " prunes, shares and codes a LeNet-300-100. CIFAR-10 belongs here where there is a GPU, which there was"
         " not. Nothing was read that was published of such a sweep."

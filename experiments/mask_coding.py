@@ -200,7 +200,11 @@ _SIZES = {"10,000": (100, 100), "1 million": (1000, 1000), "25 million": (5000, 
 
 def _search(density: float, epochs: int) -> TrainedMasks:
     return TrainedMasks(
-        Job(data="mnist", recipe=Recipe(epochs=epochs, batch_size=64, warm_up=0), search=SearchOptions(density=density))
+        Job(
+            data="mnist",
+            recipe=Recipe(epochs=epochs, batch_size=64, learning_rate=0.1, warm_up=0),
+            search=SearchOptions(density=density),
+        )
     )
 
 

@@ -66,6 +66,7 @@ def test_the_values_are_those_of_the_runs():
         "model": "conv2",
         "data": "digits",
         "density": 0.3,
+        "recipe": "sgd",
         "test_accuracy": pytest.approx(0.85),
         "n": 2,
         "planned": 2,
@@ -112,7 +113,7 @@ def test_a_single_density_is_drawn_over_steps(drawn, tmp_path):
 def test_a_report_is_a_table_a_plot_and_values(tmp_path):
     report = GridReport("title", [SPARSE, SPARSER, DENSE])
     report.write(tmp_path, "values.json")
-    assert (tmp_path / "table.md").read_text() == f"title\n\n{report.table()}\n"
+    assert (tmp_path / "table.md").read_text() == f"title\n\n{report.table()}\n\nTrained with:\n\n- imp, dense: sgd\n"
     assert json.loads((tmp_path / "values.json").read_text()) == report.values()
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {"table.md", "values.json", "accuracy.png"}
