@@ -31,30 +31,50 @@ def moved(mask: Tensor, seed: int, *purpose: str) -> Tensor:
 def remasked(ticket: Ticket, masks: Mapping[str, Tensor]) -> Ticket:
     """Return the ticket with masks that may give its layers other densities.
 
-    Its weights stay, bit for bit, but where a layer was multiplied by 1/sqrt(density) so that what its mask leaves has
-    the variance of the distribution: there the factor follows the new density. Left as it was, it would let layers
-    explode or fade, and a control would fail by its scale and not by its mask.
+    Its weights stay, bit for bit, but where a layer was scaled so that what its mask leaves has the variance of the
+    distribution: there the scale follows the new mask. Left as it was, it would let layers explode or fade, and a
+    control would fail by its scale and not by its mask.
 
     Args:
         ticket: left as it is.
         masks: of the same layers.
 
     """
-    counts = {name: int(mask.sum()) for name, mask in masks.items()}
+    other, scaled = ticket.remasked(masks), _scaled(ticket)
     scales = {
-        name: math.sqrt(mask.numel() / counts[name])
-        for name, mask in ticket.masks.items()
-        # an empty layer has no such factor, and one with its old count keeps the one that it has
-        if counts[name] not in (0, int(mask.sum())) and _is_scaled(ticket, name)
+        name: math.sqrt(mask.numel() / _squares(other, name)) / _gain(ticket, name)
+        for name, mask in masks.items()
+        # an empty layer has no such scale, and one with its old count keeps the one that it has
+        if name in scaled and int(mask.sum()) not in (0, int(ticket.masks[name].sum()))
     }
     weights = {name: replace(weight, scale=scales.get(name, weight.scale)) for name, weight in ticket.weights.items()}
     new = digest(grow_all(weights, ticket.seed)) if scales else ticket.digest
-    return replace(ticket.remasked(masks), weights=weights, digest=new)
+    return replace(other, weights=weights, digest=new)
 
 
-def _is_scaled(ticket: Ticket, name: str) -> bool:
-    """Return whether a layer has the factor 1/sqrt(density), of its own density or the network's, to one weight."""
-    own, factor = ticket.masks[name], ticket.weights[name].scale ** 2
-    counts = ((int(own.sum()), own.numel()), (ticket.kept, ticket.prunable))
-    # to one weight: the factor may be of the density that was asked for, which a count only rounds
-    return factor != 1.0 and any(abs(kept - of / factor) <= 1.0 for kept, of in counts)
+def _scaled(ticket: Ticket) -> set[str]:
+    """Return the layers whose scale and gain make up for what their masks prune, to one weight.
+
+    In tickets of a global scope from before there were gains, the scale is that of the network's density.
+    """
+    found, whole = set(), set()
+    for name, mask in ticket.masks.items():
+        scale, squares = ticket.weights[name].scale, _squares(ticket, name)
+        counts = (squares, mask.numel(), scale * _gain(ticket, name)), (ticket.kept, ticket.prunable, scale)
+        # a scale may be of the density that was asked for, which a count only rounds; a gain has 7 digits, of float32
+        if any(factor != 1.0 and abs(kept - of / factor**2) <= 1.0 + 1e-6 * kept for kept, of, factor in counts):
+            found.add(name)
+        elif squares == mask.numel() and scale == _gain(ticket, name) == 1.0:
+            whole.add(name)
+    # a layer that is kept whole has the factor 1 in any case; it is scaled where the others are
+    return found | whole if found else found
+
+
+def _gain(ticket: Ticket, name: str) -> float:
+    return ticket.treatments[name].gain if name in ticket.treatments else 1.0
+
+
+def _squares(ticket: Ticket, name: str) -> int:
+    """Return the sum of the squares of the factors of a layer's kept weights: how many are kept, where all are 1."""
+    factors = ticket.treatments[name].factors if name in ticket.treatments else None
+    return int((ticket.masks[name] if factors is None else factors.int().square()).sum())

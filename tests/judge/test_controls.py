@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import pytest
@@ -14,9 +15,11 @@ from supermask import EdgePopup, SupermaskError, Ticket, TicketError
 from supermask.baselines.sparse import whole_ticket
 from supermask.judge import CONTROLS, changed, named_control
 from supermask.judge import controls as module
+from supermask.masking.granularity import Blocks
 from supermask.masking.pruning import prune
 from supermask.random.distributions import Fans, Uniform
 from supermask.random.weights import RandomWeight, digest, grow_all
+from supermask.search import GemMiner, MulticoatedSupermask, SignedSupermask, StructuredPopup
 
 RANDOM = [name for name in CONTROLS if name.startswith("random_")]
 
@@ -184,8 +187,31 @@ def test_the_factor_of_a_scaled_layer_follows_its_new_density():
         assert replace(made.weights[name], scale=1.0) == replace(ticket.weights[name], scale=1.0)
 
 
-def test_the_factor_of_a_global_density_follows_too():
-    ticket, _ = found(scope="global")
+@pytest.mark.parametrize(
+    "search",
+    [
+        partial(EdgePopup, scope="global"),
+        partial(EdgePopup, scope="erk"),
+        partial(MulticoatedSupermask),
+        partial(MulticoatedSupermask, scope="global"),
+        partial(SignedSupermask, scope="global"),
+        partial(StructuredPopup, structure=Blocks(3, 3)),
+        partial(GemMiner, steps=9),
+    ],
+)
+def test_a_control_has_the_variance_that_its_ticket_has(search):
+    ticket = search(network(), density=0.3, seed=2).ticket()
+    controls = [CONTROLS[name](ticket, seed=0) for name in ("random_uniform", "random_erk", "shuffled_globally")]
+    assert any(counts(made) != counts(ticket) for made in controls)
+    for made in controls:
+        for name, weight in made.apply(network()).requires_grad_(False).named_parameters():
+            if name in made.masks and bool(made.masks[name].any()):
+                plain = replace(made.weights[name], scale=1.0).grow(made.seed, name)  # signed constants
+                assert float(weight.square().mean()) == pytest.approx(float(plain.square().mean()), rel=1e-5), name
+
+
+def test_the_scale_of_an_older_ticket_of_a_global_density_follows_too():
+    ticket = replace(found(scope="global")[0], treatments={})  # without the gains that a global scope has now
     made = CONTROLS["random_erk"](ticket, seed=0)
     assert all(made.weights[n].scale == pytest.approx(float(m.float().mean()) ** -0.5) for n, m in made.masks.items())
 
