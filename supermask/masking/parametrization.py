@@ -67,7 +67,7 @@ class Masked(nn.Module):
         signed: whether the scores are ranked with their sign or by magnitude.
         packed: keep the frozen weights, which all have one magnitude, as bits; given as the name of their parameter.
         scaled_for: the number of kept weights at which the frozen weights have the variance that the layer is to keep.
-            Where a selection keeps another number, a gain makes up for it, through which gradients pass as through any
+            Where a selection keeps another number, a gain makes up for the difference; gradients treat the gain as a
             constant. None is no gain.
 
     Raises:
@@ -174,7 +174,7 @@ class Held(nn.Module):
 
 
 @torch.no_grad()
-def let_hold_scores(slot: Slot, layer: Masked, scores: Tensor) -> None:
+def attach_scores(slot: Slot, layer: Masked, scores: Tensor) -> None:
     """Let a parameter that held a random weight hold its scores, and its modules read the masked weight."""
     slot.parameter.copy_(scores)
     attach(slot.places, layer)
@@ -199,7 +199,7 @@ def baked(model: nn.Module) -> nn.Module:
     made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
     for module in [module for module in copied.modules() if parametrize.is_parametrized(module)]:
         assert isinstance(module.parametrizations, nn.ModuleDict)
-        # by the parametrization, which a tied weight has once; its value may be made anew at every place
+        # keyed by the parametrization: tied weights share it, but each place may compute a tensor of its own
         values = {
             leaf: (id(cast(nn.ModuleList, steps)[0]), getattr(module, leaf))
             for leaf, steps in module.parametrizations.items()

@@ -87,7 +87,7 @@ class SearchOptions:
         scope: Scope = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         schedule: Schedule = CubicRamp(self.ramp) if self.ramp else Constant()
         options = {part.name: getattr(self, part.name) for part in fields(self)}
-        run = {"steps": max(1, steps), "travel": recipe.travel(steps)}
+        run = {"steps": max(1, steps), "total_rate": recipe.total_rate(steps)}
         asked = {**options, "scope": scope, "schedule": schedule, **run}
         return Search.of(model, rule.in_run(asked), seed=seed)
 

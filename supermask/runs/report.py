@@ -128,10 +128,18 @@ class GridReport:
 
     def recipes(self) -> str:
         """Return how the methods are trained: a line for each way."""
-        methods: dict[str, dict[str, None]] = {}
+        recipes: dict[str, list[Row]] = {}
         for row in self.begun:
-            methods.setdefault(row.recipe, {})[row.method] = None
-        return "\n".join(f"- {', '.join(names)}: {recipe}" for recipe, names in methods.items())
+            recipes.setdefault(row.recipe, []).append(row)
+        several = {
+            row.method for row in self.begun if len({r.recipe for r in self.begun if r.method == row.method}) > 1
+        }
+        lines = []
+        for recipe, rows in recipes.items():
+            # the density only where the recipe of a method goes with it
+            names = [f"{row.method} at {row.density:g}" if row.method in several else row.method for row in rows]
+            lines.append(f"- {', '.join(dict.fromkeys(names))}: {recipe}")
+        return "\n".join(lines)
 
     def text(self) -> str:
         """Return the title, the table and how the methods are trained, as Markdown."""

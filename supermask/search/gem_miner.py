@@ -50,8 +50,8 @@ class GemMinerRule(BudgetedRule):
         penalty: of the authors, in place of the pull: penalty x |s|^2 is added to the loss. Either stands in place of
             the recipe's weight decay.
         steps: optimizer steps in all. A run knows them by itself.
-        travel: sum of the rates of all steps by 1 - momentum, as `Recipe.travel` returns it. A run knows it by itself;
-            None is that of `learning_rate`, momentum 0.9 and a cosine after the warm-up.
+        total_rate: sum of the rates of all steps by 1 - momentum, as `Recipe.total_rate` returns it. A run knows it by
+            itself; None is that of `learning_rate`, momentum 0.9 and a cosine after the warm-up.
         learning_rate: of the scores, in place of the run's: scores on [0, 1] are on another scale than edge-popup's.
             None is 2, and below a density of 0.1 in proportion to it.
 
@@ -73,7 +73,7 @@ class GemMinerRule(BudgetedRule):
     }
     scope: str | Scope = common(Global(floor=1))
     steps: int | None = common(None)
-    travel: float | None = common(None, told=False)
+    total_rate: float | None = common(None, told=False)
     freeze_every: int = 0  # 5 epochs in the paper, of 150
     pull: float = untold(1.0)
     penalty: float | None = None
@@ -118,14 +118,14 @@ class GemMinerRule(BudgetedRule):
         return max(1, self.total // self.period - 1)
 
     @cached_property
-    def weight_of_penalty(self) -> float:
+    def coefficient(self) -> float:
         """What |s|^2 is multiplied by in the loss."""
         if self.penalty is not None:
             return self.penalty
-        travel = self.travel
-        if travel is None:
-            travel = self.recipe(Recipe()).travel(self.total)
-        return self.pull / (2.0 * travel) if travel else 0.0
+        total_rate = self.total_rate
+        if total_rate is None:
+            total_rate = self.recipe(Recipe()).total_rate(self.total)
+        return self.pull / (2.0 * total_rate) if total_rate else 0.0
 
     def recipe(self, recipe: Recipe, setting: SettingName = "short") -> Recipe:
         """Return the recipe with the rate of these scores, and without weight decay, which the penalty replaces."""
@@ -142,7 +142,7 @@ class GemMinerRule(BudgetedRule):
     def described(self) -> dict[str, Any]:
         """Return the options as plain values, with the period that 0 stands for."""
         told = super().described()
-        own = {"steps": self.total, "freeze_every": self.period, "penalty": self.weight_of_penalty}
+        own = {"steps": self.total, "freeze_every": self.period, "penalty": self.coefficient}
         return {"density": told["density"], **own, "scope": told["scope"], "scaled": self.scaled, **self.policy}
 
     def complete(self, steps: int) -> bool:
@@ -173,7 +173,7 @@ class GemMinerRule(BudgetedRule):
         """Add the gradient of the penalty; scores that were frozen out take none."""
         for name, score in scores.items():
             if score.grad is not None:
-                score.grad.add_(score, alpha=2.0 * self.weight_of_penalty).mul_(_live(state.layers[name]))
+                score.grad.add_(score, alpha=2.0 * self.coefficient).mul_(_live(state.layers[name]))
 
     def select(self, state: SearchState, scores: Mapping[str, Tensor]) -> None:
         """Round the scores, after the lowest were frozen out where a period ends."""

@@ -158,7 +158,7 @@ def _kernel_gradient(module: nn.Conv2d, inputs: Tensor, gradient: Tensor) -> Ten
     """Return the gradient of the kernels of a convolution: each patch of its inputs times the gradient of its output.
 
     Args:
-        module: with `groups` of channels, each of which has kernels of its own.
+        module: the convolution. Each group of its channels has its own kernels.
         inputs: (batch, channels, height, width).
         gradient: (batch, kernels, rows, columns).
 

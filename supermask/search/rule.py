@@ -28,14 +28,14 @@ SettingName = Literal["short", "published"]
 
 @dataclass(frozen=True)
 class Setting:
-    """How a method is trained, and with which options, where a run does not say it.
+    """A named way to train a method: a recipe and options.
 
     Attributes:
-        recipe: fields of a `Recipe`. Of the short setting they are those that a recipe may leave open, and they count
-            where it does; those of the published one count in any case.
-        options: of the method, its own or shared ones; those of the published setting alone.
-        source: where they come from.
-        figures: what they gave there.
+        recipe: values of a `Recipe` by field. A short setting fills in what the run's recipe leaves open; a published
+            setting replaces the run's values.
+        options: of the method, its own or shared ones, that a published setting replaces.
+        source: where the values come from.
+        figures: the accuracy that was published with them.
 
     """
 
@@ -86,9 +86,9 @@ class Algorithm(ABC):
         """
         if setting == "published":
             recipe = replace(recipe, **self.published_setting.recipe)
-        return recipe.settle(self.few_epochs())
+        return recipe.settle(self.short_recipe())
 
-    def few_epochs(self) -> Mapping[str, Any]:
+    def short_recipe(self) -> Mapping[str, Any]:
         """Return what the short setting says of a recipe that leaves it open."""
         own = self.settings.get("short")
         return own.recipe if own else {}
@@ -319,13 +319,13 @@ class BudgetedRule(Rule):
         """Return the options as plain values."""
         return {**super().described(), "density": self.kept, "scope": describe(self.budget.scope)}
 
-    def few_epochs(self) -> Mapping[str, Any]:
+    def short_recipe(self) -> Mapping[str, Any]:
         """Return what the short setting says, with the rate that goes with the density.
 
         Scaled weights are 1/sqrt(density) larger, and so are the gradients of their scores, while the scores stay on
         one scale. The rate takes that back below a density of 1/2, for which recipes are published.
         """
-        own = super().few_epochs()
+        own = super().short_recipe()
         if not self.scaled or self.density is None:
             return own
         rate = own.get("learning_rate", Recipe().peak) * min(1.0, (2.0 * self.density) ** 0.5)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.parametrization import baked, let_hold_scores
+from supermask.masking.parametrization import attach_scores, baked
 from supermask.random.transform import Preset, Treatment
 from supermask.search.rule import Rule
 from supermask.search.state import SearchState
@@ -75,7 +75,7 @@ class Search:
             self._layers[name] = self.rule.layer(self._state, slot)
         self._select(first)
         for name, slot in masked.items():
-            let_hold_scores(slot, self._layers[name], first[name])
+            attach_scores(slot, self._layers[name], first[name])
 
     @classmethod
     def by(cls, rule: type[Rule]) -> type["Search"]:

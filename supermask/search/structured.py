@@ -71,10 +71,10 @@ class StructuredRule(BudgetedRule):
             raise SupermaskError(f"{self.granularity} has no density of its own; give density=.")
         return float(self.density)
 
-    def few_epochs(self) -> Mapping[str, Any]:
+    def short_recipe(self) -> Mapping[str, Any]:
         """Return what the short setting says, with the rate that goes with the density."""
         known = isinstance(self.granularity, NofM) and self.density != self.kept
-        return replace(self, density=self.kept).few_epochs() if known else super().few_epochs()
+        return replace(self, density=self.kept).short_recipe() if known else super().short_recipe()
 
     def described(self) -> dict[str, Any]:
         """Return the options as plain values."""

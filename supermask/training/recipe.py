@@ -87,10 +87,10 @@ class Recipe:
                 f"dropout={self.dropout}, drops={self.drops} do not fit: the first is in [0, 1), the others between 0"
                 " and 1."
             )
-        if self.peak <= 0.0 or self.shrinkage < 0.0 or not 0.0 <= self.momentum < 1.0:
+        if self.peak <= 0.0 or self.effective_weight_decay < 0.0 or not 0.0 <= self.momentum < 1.0:
             raise SupermaskError(
-                f"learning_rate={self.peak}, weight_decay={self.shrinkage}, momentum={self.momentum} do not"
-                " fit: the rate is positive, the decay not negative, the momentum in [0, 1)."
+                f"learning_rate={self.peak}, weight_decay={self.effective_weight_decay}, momentum={self.momentum} do"
+                " not fit: the rate is positive, the decay not negative, the momentum in [0, 1)."
             )
         if (self.warm_up or 0) > 1 and self.warm_up != int(self.warm_up or 0):
             raise SupermaskError(
@@ -107,12 +107,12 @@ class Recipe:
 
     @property
     def peak(self) -> float:
-        """The peak of the learning rate."""
+        """The peak of the learning rate, 0.1 where none is given."""
         return 0.1 if self.learning_rate is None else self.learning_rate
 
     @property
-    def shrinkage(self) -> float:
-        """The weight decay."""
+    def effective_weight_decay(self) -> float:
+        """The weight decay, 1e-4 where none is given."""
         return 1e-4 if self.weight_decay is None else self.weight_decay
 
     def settle(self, own: Mapping[str, Any] = MappingProxyType({})) -> "Recipe":
@@ -123,7 +123,11 @@ class Recipe:
                 so does what cannot be None.
 
         """
-        general = {"learning_rate": self.peak, "weight_decay": self.shrinkage, "warm_up": self.warm_up or 0}
+        general = {
+            "learning_rate": self.peak,
+            "weight_decay": self.effective_weight_decay,
+            "warm_up": self.warm_up or 0,
+        }
         return replace(
             self, **{name: own.get(name, value) for name, value in general.items() if getattr(self, name) is None}
         )
@@ -139,7 +143,7 @@ class Recipe:
         )
         return (
             f"{self.optimizer} at {self.peak:g}, {self.decay}, warm-up {rise if warm_up else 'none'}, weight decay"
-            f" {self.shrinkage:g}, batch {self.batch_size}, {length}"
+            f" {self.effective_weight_decay:g}, batch {self.batch_size}, {length}"
         )
 
     def warm_up_steps(self, steps: int) -> int:
@@ -161,7 +165,7 @@ class Recipe:
             return self.peak * 0.1 ** sum(step >= drop * steps for drop in self.drops)
         return self.peak
 
-    def travel(self, steps: int) -> float:
+    def total_rate(self, steps: int) -> float:
         """Return how far a constant gradient of 1 moves a parameter in so many steps of SGD.
 
         That is the sum of the rates by 1 - momentum, as if every step's momentum had run out.
@@ -176,13 +180,13 @@ class Recipe:
         """Return the optimizer; the loop sets its learning rate at every step."""
         if self.optimizer == "adam":
             # not AdamW, whose decay does not go through the gradient
-            return torch.optim.Adam(parameters, lr=self.peak, weight_decay=self.shrinkage)
+            return torch.optim.Adam(parameters, lr=self.peak, weight_decay=self.effective_weight_decay)
         kind = SGDW if self.optimizer == "sgdw" else torch.optim.SGD
         return kind(
             parameters,
             lr=self.peak,
             momentum=self.momentum,
-            weight_decay=self.shrinkage,
+            weight_decay=self.effective_weight_decay,
             nesterov=self.nesterov,
         )
 
@@ -219,7 +223,7 @@ class SGDW(torch.optim.SGD):
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float, **options: Any) -> None:
         super().__init__(parameters, lr=lr, **options)
-        self.peak, self.shrinkage = lr, weight_decay
+        self.peak, self.decoupled = lr, weight_decay
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -227,5 +231,5 @@ class SGDW(torch.optim.SGD):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    parameter.mul_(1.0 - self.shrinkage * group["lr"] / self.peak)
+                    parameter.mul_(1.0 - self.decoupled * group["lr"] / self.peak)
         return super().step(closure)

@@ -30,7 +30,7 @@ def further(*values):
 
 
 def crossed(first, second, fast):
-    """Return all pairs of two parameters, of which a few are enough for every value of each to occur."""
+    """Return all pairs of two parameters. Pairs that are not `fast` are slow tests; the fast ones use every value."""
     return [pytest.param(one, other, marks=() if fast(one, other) else SLOW) for one in first for other in second]
 
 

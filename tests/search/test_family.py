@@ -134,7 +134,7 @@ def test_gem_miner_wants_to_know_its_steps_before_it_touches_the_model():
 
 def test_the_pull_is_the_share_of_a_score_that_the_penalty_takes_away():
     recipe = Recipe(iterations=4000, learning_rate=2.0, warm_up=0.2)
-    search = GemMiner(linear(), density=1.0, steps=4000, pull=0.3, travel=recipe.travel(4000))
+    search = GemMiner(linear(), density=1.0, steps=4000, pull=0.3, total_rate=recipe.total_rate(4000))
     scores = only(search.scores())
     optimizer = recipe.settle({"weight_decay": 0.0}).make_optimizer([scores])
     scores.data.fill_(0.9)

@@ -124,7 +124,7 @@ def test_the_travel_is_how_far_a_constant_gradient_moves_a_parameter():
         optimizer.param_groups[0]["lr"] = recipe.rate(step, 400)
         place.grad = torch.ones(1)
         optimizer.step()
-    assert -place.item() == pytest.approx(recipe.travel(400), rel=0.01)
+    assert -place.item() == pytest.approx(recipe.total_rate(400), rel=0.01)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
