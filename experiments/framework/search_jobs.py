@@ -22,6 +22,8 @@ BY_DENSITY: Mapping[str, str | StructuredRule | Mapping[str, object]] = {
     "signed": "signed",
     "multicoated": "multicoated",
     "partially_frozen": "partially_frozen",
+    "trichromatic": "trichromatic",
+    "gates": "gates",
     "blocks 4x4": StructuredRule(structure="blocks"),
     "channels": StructuredRule(structure="channels"),
 }

@@ -49,7 +49,7 @@ class RunContext:
         include: parameters that can be pruned besides the weights of two or more dimensions.
         dense: weights that are not pruned and do not count as prunable.
         start_search: returns a search by a rule over a fresh network, with the run's options.
-        asked: the recipe as it was asked for, with what it leaves open; None is `recipe`.
+        search_recipe: how a search is trained whose ticket is then trained; None is `recipe`.
 
     """
 
@@ -67,7 +67,7 @@ class RunContext:
     include: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
     start_search: Callable[[Rule], Search] | None = None
-    asked: Recipe | None = None
+    search_recipe: Recipe | None = None
 
     @cached_property
     def whole(self) -> Ticket:

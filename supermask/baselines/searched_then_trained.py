@@ -32,8 +32,8 @@ class SearchedThenTrained(Method):
     def run(self, context: RunContext) -> MethodResult:
         """Search for a mask, and train what it keeps."""
         search = context.search(self.rule)
-        asked = search.recipe(context.asked or context.recipe)
-        untrained = context.train(search, stage=f"search-density{context.density:g}", recipe=asked)
+        recipe = context.search_recipe or context.recipe
+        untrained = context.train(search, stage=f"search-density{context.density:g}", recipe=recipe)
         network = context.sparse(ticket=search.ticket())
         details = SearchDetails(untrained.test.accuracy)
         return MethodResult(network, context.train(network), search.ranking(), details)

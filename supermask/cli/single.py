@@ -80,7 +80,7 @@ class Single(Common):
     def _show(self, job: Job, result: JobResult, out: Path) -> None:
         plot_accuracy_over_steps({job.method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
         print(summary(job, result))
-        print(f"Trained with {job.settled().training.describe()}.")
+        print(f"Trained with {job.describe_training()}.")
         print(f"In {relative(out)}: {result.file}, result.json, metrics.jsonl, accuracy.png")
 
 

@@ -109,6 +109,8 @@ class Job:
         options: of the method; None are its defaults.
         setting: how the method is trained where the recipe leaves it open: "short", as it works in few epochs, or
             "published", as its authors trained it, which replaces what it names; see `Algorithm.settings`.
+        search_recipe: how the search is trained whose ticket a method then trains; None is what the recipe and the
+            search's own setting say.
 
     """
 
@@ -123,6 +125,7 @@ class Job:
     initial: str = "kaiming_normal"
     options: Algorithm | None = None
     setting: SettingName = "short"
+    search_recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         known = named_method(self.method)
@@ -155,8 +158,12 @@ class Job:
             search = replace(search, **{name: value for name, value in options.items() if name not in own})
         chosen = way if self.options is not None or way != self.algorithm else None
         # the rate of a rule goes with the density, which the run has
-        asked = way.in_run({"density": search.density, "scaled": search.scaled}) if isinstance(way, Rule) else way
-        return replace(self, recipe=asked.recipe(self.recipe, self.setting), search=search, options=chosen)
+        here = {"density": search.density, "scaled": search.scaled}
+        recipe = (way.in_run(here) if isinstance(way, Rule) else way).recipe(self.recipe, self.setting)
+        inner = self.search_recipe
+        if inner is None and way.rule not in (None, way):
+            inner = way.rule.in_run(here).recipe(self.recipe)
+        return replace(self, recipe=recipe, search=search, options=chosen, search_recipe=inner)
 
     @property
     def slug(self) -> str:
@@ -170,6 +177,14 @@ class Job:
         # iterations too, because they override the epochs where they are given
         return self.recipe if self.algorithm.trains else replace(self.recipe, epochs=0, iterations=None)
 
+    def describe_training(self) -> str:
+        """Return how the network is trained, as text."""
+        settled = self.settled()
+        if not settled.algorithm.trains:
+            return "nothing trained"
+        inner, text = settled.search_recipe, settled.training.describe()
+        return text if inner in (None, settled.recipe) else f"{text}; its search: {inner.describe()}"
+
     def config(self) -> dict[str, Any]:
         """Return the job as it comes back from JSON.
 
@@ -180,6 +195,8 @@ class Job:
         config: dict[str, Any] = json.loads(
             json.dumps({**asdict(replace(settled, options=None)), "options": settled.algorithm.own_options()})
         )
+        if settled.search_recipe == settled.recipe:
+            config["search_recipe"] = None  # as in runs that had one recipe for both
         for part, option, older in _LATER:
             section = config[part] if part else config
             if section[option] == older:
@@ -212,5 +229,6 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("", "initial", "kaiming_normal"),
     ("", "options", {}),
     ("", "setting", "short"),
+    ("", "search_recipe", None),
 )
 """Options that runs recorded before do not name, and what those did."""

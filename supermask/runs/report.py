@@ -183,11 +183,8 @@ class GridReport:
 
 def _recipe(job: Job) -> str:
     """Return how a job is trained, as text."""
-    settled = job.settled()
-    if not settled.algorithm.trains:
-        return "nothing trained"
     named = f"{job.setting} setting, " if job.algorithm.settings else ""
-    return f"{named}{settled.training.describe()}"
+    return f"{named}{job.describe_training()}"
 
 
 def _names(row: Row, keys: Sequence[str]) -> list[str]:

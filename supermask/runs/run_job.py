@@ -71,7 +71,7 @@ def run(
             another run.
 
     """
-    asked, job, own = job.recipe, job.settled(), own_device(device)
+    job, own = job.settled(), own_device(device)
     with joined(own) as processes:
         data_set = processes.led(lambda: load_data(job, data_folder))
         check_network(job, data_set)
@@ -84,7 +84,7 @@ def run(
                 return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
 
         def measure(folder: Path) -> JobResult:
-            context = _work(job, asked, data_set, own, loop, folder, stages or folder / STAGES, resume)
+            context = _work(job, data_set, own, loop, folder, stages or folder / STAGES, resume)
             found = context.carry_out(job.algorithm)
             kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
             return JobResult(**measured(found.outcome), **kept, details=found.details)
@@ -93,21 +93,14 @@ def run(
 
 
 def _work(
-    job: Job,
-    asked: Recipe,
-    data_set: DataSet,
-    device: torch.device,
-    loop: Loop,
-    folder: Path,
-    stages: Path,
-    resume: bool,
+    job: Job, data_set: DataSet, device: torch.device, loop: Loop, folder: Path, stages: Path, resume: bool
 ) -> RunContext:
-    """Return what a settled job works with; `asked` is its recipe before it was settled."""
+    """Return what a settled job works with."""
     steps = job.training.steps(len(data_set.train))
     return RunContext(
         data=data_set,
         recipe=job.training,
-        asked=asked,
+        search_recipe=job.search_recipe,
         seed=job.seed,
         density=job.search.density,
         device=device,

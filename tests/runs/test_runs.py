@@ -56,6 +56,28 @@ def test_the_mask_is_the_largest_of_the_scores_that_are_kept_beside_it(tmp_path)
         assert magnitude[mask].min() >= magnitude[~mask].max()
 
 
+def test_a_search_before_a_training_has_its_own_recipe_and_the_record_names_it(tmp_path, monkeypatch):
+    trained, train = [], module.train
+    monkeypatch.setattr(
+        module,
+        "train",
+        lambda subject, data, recipe, **more: trained.append(recipe) or train(subject, data, recipe, **more),
+    )
+    job = replace(JOB, method="edge_popup_trained", search=SearchOptions(density=0.02))
+    run(job, tmp_path)
+    search, after = trained
+    assert (search.learning_rate, search.warm_up) == (pytest.approx(0.1 * 0.2), 0.4)
+    assert (after.learning_rate, after.warm_up) == (0.1, 0)
+    config = job.config()
+    assert config["search_recipe"]["learning_rate"] == search.learning_rate
+    assert job.settled().config() == job.settled().settled().config() == config
+    same = replace(job, recipe=replace(JOB.recipe, learning_rate=0.1, weight_decay=1e-4, warm_up=0))
+    assert "search_recipe" not in same.config()
+    assert same.settled().recipe == job.settled().recipe
+    assert "its search: " in job.describe_training()
+    assert "its search: " not in same.describe_training()
+
+
 def test_a_finished_run_is_read_and_not_repeated(tmp_path, monkeypatch):
     first = run(JOB, tmp_path)
     monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("trained again"))
