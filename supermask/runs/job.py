@@ -7,14 +7,14 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.budget import Global, Scope, checked_density, named_scope
+from supermask.masking.budget import Global, checked_density, named_scope
 from supermask.masking.schedule import Constant, CubicRamp, Schedule
 from supermask.parameters.roles import BiasPolicy, NormPolicy
 from supermask.random.distributions import named
 from supermask.random.weights import checked_seed
 from supermask.runs.methods import named_method
 from supermask.search import Search
-from supermask.search.rule import Algorithm, Rule, SettingName
+from supermask.search.rule import Algorithm, BudgetedRule, Rule, SettingName
 from supermask.training import Recipe
 
 
@@ -25,10 +25,11 @@ class SearchOptions:
     Attributes:
         density: fraction of the prunable weights that is kept, from 0 to 1.
         scope: what competes for the kept weights: each layer by itself, the whole network, or each layer with a
-            density of its own by its shape (Erdos-Renyi-Kernel) or by its depth (smart ratio).
+            density of its own by its shape (Erdos-Renyi-Kernel) or by its depth (smart ratio). None is the search's
+            own, which is each layer for most.
         floor: with the global scope, the least that each layer keeps; without it a layer that would be emptied is an
             error.
-        weights: distribution of the frozen random weights.
+        weights: distribution of the frozen random weights; None is the search's own, signed constants for most.
         scaled: multiply the frozen weights by 1/sqrt(density).
         score: rank weights by the magnitude of their scores or by the signed scores.
         equalised: draw the first scores of all layers on one scale, so that a global scope starts with no layer empty.
@@ -44,17 +45,20 @@ class SearchOptions:
     """
 
     density: float = 0.3
-    scope: Literal["layer", "global", "erk", "smart_ratio"] = "layer"
+    scope: Literal["layer", "global", "erk", "smart_ratio"] | None = None
     floor: int | None = None
-    weights: Literal[
-        "signed_constant",
-        "kaiming_normal",
-        "kaiming_uniform",
-        "xavier_normal",
-        "xavier_uniform",
-        "uniform",
-        "truncated_normal",
-    ] = "signed_constant"
+    weights: (
+        Literal[
+            "signed_constant",
+            "kaiming_normal",
+            "kaiming_uniform",
+            "xavier_normal",
+            "xavier_uniform",
+            "uniform",
+            "truncated_normal",
+        ]
+        | None
+    ) = None
     scaled: bool = True
     score: Literal["magnitude", "signed"] = "magnitude"
     equalised: bool = False
@@ -73,6 +77,16 @@ class SearchOptions:
         if self.floor is not None and self.scope != "global":
             raise SupermaskError(f"floor={self.floor} needs scope=global; with scope={self.scope} leave it out.")
 
+    def settle(self, rule: Rule | None) -> "SearchOptions":
+        """Return the options with what is None as the search has it, where it has that, and by a name."""
+        own: dict[str, Any] = {}
+        if self.scope is None and isinstance(rule, BudgetedRule):
+            scope = rule.budget.scope
+            own |= {"scope": scope.name, "floor": scope.floor if isinstance(scope, Global) else None}
+        if self.weights is None and rule is not None and isinstance(rule.weights, str):
+            own["weights"] = rule.weights
+        return replace(self, **own)
+
     def start(self, rule: Rule, model: nn.Module, seed: int, recipe: Recipe, steps: int) -> Search:
         """Return a search by a rule, with those of these options that it has, over a freshly built model.
 
@@ -84,12 +98,13 @@ class SearchOptions:
             steps: optimizer steps of the run.
 
         """
-        scope: Scope = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         schedule: Schedule = CubicRamp(self.ramp) if self.ramp else Constant()
         options = {part.name: getattr(self, part.name) for part in fields(self)}
+        options = {name: value for name, value in options.items() if value is not None}
+        if self.scope is not None:
+            options["scope"] = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         run = {"steps": max(1, steps), "total_rate": recipe.total_rate(steps)}
-        asked = {**options, "scope": scope, "schedule": schedule, **run}
-        return Search.of(model, rule.in_run(asked), seed=seed)
+        return Search.of(model, rule.in_run({**options, "schedule": schedule, **run}), seed=seed)
 
 
 @dataclass(frozen=True)
@@ -163,7 +178,7 @@ class Job:
         inner = self.search_recipe
         if inner is None and way.rule not in (None, way):
             inner = way.rule.in_run(here).recipe(self.recipe)
-        return replace(self, recipe=recipe, search=search, options=chosen, search_recipe=inner)
+        return replace(self, recipe=recipe, search=search.settle(way.rule), options=chosen, search_recipe=inner)
 
     @property
     def slug(self) -> str:

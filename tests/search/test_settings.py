@@ -63,6 +63,29 @@ def test_a_published_setting_replaces_what_it_names(name):
     assert job.config()["setting"] == "published"
 
 
+def _shared_options(rule):
+    """Return the options that other searches have too, names resolved; a run gives the density and the steps."""
+    left = set(rule.common_names()) - {"density", "steps", "total_rate", "scope", "weights"}
+    scope = rule.budget.scope if isinstance(rule, BudgetedRule) else None
+    return scope, rule.distribution, {name: getattr(rule, name) for name in left}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_what_a_run_does_not_ask_for_is_the_searches_own(name):
+    rule = METHODS[name]
+    for options in (SearchOptions(density=0.5), SearchOptions(density=0.5).settle(rule)):
+        started = options.start(rule, build("lenet_300_100", width=0.1), 0, Recipe(), 9).rule
+        assert _shared_options(started) == _shared_options(rule)
+
+
+def test_a_record_names_the_scope_and_the_weights_that_a_search_has_by_itself():
+    gem, edge = (Job(method=name).config()["search"] for name in ("gem_miner", "edge_popup"))
+    assert (gem["scope"], gem["floor"]) == ("global", 1)
+    assert (edge["scope"], edge["floor"], edge["weights"]) == ("layer", None, "signed_constant")
+    layer = Job(method="gem_miner", search=SearchOptions(scope="layer")).config()["search"]
+    assert (layer["scope"], layer["floor"]) == ("layer", None)
+
+
 def test_a_run_and_a_search_of_ones_own_have_one_recipe():
     job = Job(search=SearchOptions(density=0.04)).settled()
     own = EdgePopup(build("lenet_300_100", width=0.1), density=0.04).recipe(Recipe())
