@@ -4,6 +4,7 @@ What is finished is left out before. An executor yields every run when it has en
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -152,23 +153,38 @@ class ProcessPool:
 _STOPPED = threading.Event()
 """Set in a worker process once Ctrl-C was seen: the pool hands out a run or two more before it ends."""
 
+_RUNNING = threading.Lock()
+"""Held in a worker process while it carries out a run."""
+
 
 def _prepare(device: str) -> None:
     """Set up a worker process."""
     signal.signal(signal.SIGINT, lambda *_: _STOPPED.set())  # a run under way saves itself; between runs this is enough
     if device == "cpu":
         torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker once the process that handed out its runs is gone, killed perhaps; a run saves itself first."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGINT)
+        with _RUNNING:
+            os._exit(1)  # the main thread waits for a run that never comes
 
 
 def attempt(run: Run, plan: Planned[Any]) -> str | None:
     """Carry out one run in a worker process; return what went wrong."""
     if _STOPPED.is_set():
         return "stopped"
-    try:
-        run(plan)
-    except SupermaskError as error:
-        return str(error)
-    except Stopped as stop:
-        _STOPPED.set()
-        return str(stop)
+    with _RUNNING:
+        try:
+            run(plan)
+        except SupermaskError as error:
+            return str(error)
+        except Stopped as stop:
+            _STOPPED.set()
+            return str(stop)
     return None

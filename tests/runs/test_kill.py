@@ -6,10 +6,13 @@ import random
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from supermask.runs import Job, run
+from supermask.runs.planned import Planned
+from supermask.runs.runner import ProcessPool
 from supermask.training import Recipe
 from supermask.training.checkpoint import load_checkpoint
 from supermask.training.loop import CHECKPOINT
@@ -39,6 +42,43 @@ def _kill_at_random(context, folder, epochs, generator):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     return load_checkpoint(checkpoint)["step"]
+
+
+def _told_run(plan):
+    (plan.path.parent / f"{plan.name}.pid").write_text(str(os.getpid()))
+    run(plan.task, plan.path, resume=True, progress=False)
+
+
+def _pool(folder):
+    long = replace(JOB, recipe=replace(JOB.recipe, epochs=100_000))
+    plans = [Planned(replace(long, seed=seed), folder / f"seed{seed}", "", "") for seed in range(2)]
+    list(ProcessPool(_told_run, 2, "cpu").ends(plans, lambda title: None))
+
+
+def _alive(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def _until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_whose_parent_was_killed_save_their_runs_and_end(tmp_path, sent):
+    parent = multiprocessing.get_context("spawn").Process(target=_pool, args=(tmp_path,))
+    parent.start()
+    folders = [tmp_path / f"seed{seed}" for seed in range(2)]
+    _until(lambda: all((folder / "metrics.jsonl").exists() for folder in folders))
+    os.kill(parent.pid, sent)
+    parent.join()
+    pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+    _until(lambda: not any(map(_alive, pids)))
+    assert all(load_checkpoint(folder / CHECKPOINT)["step"] > 0 for folder in folders)
 
 
 @pytest.mark.parametrize(("kills", "epochs"), [(3, 40), pytest.param(20, 100, marks=pytest.mark.slow)])
