@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Published
-from experiments.framework.search_jobs import HEURISTIC, draw_searches, searches_at
+from experiments.framework.search_jobs import HEURISTIC, beside_dense, draw_searches, searches_at
 from experiments.framework.training import ACCURACY_AND_DENSITY, trainings
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.learned import LearnedRule
@@ -76,4 +76,5 @@ EXPERIMENT = Experiment(
     groups=tuple(_groups()),
     table=ACCURACY_AND_DENSITY,
     plot=_plot,
+    conclusion=beside_dense,
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group
-from experiments.framework.search_jobs import BY_DENSITY, draw_searches, searches_at
+from experiments.framework.search_jobs import BY_DENSITY, beside_dense, draw_searches, searches_at
 from experiments.framework.training import ACCURACY_AND_DENSITY, trainings
 from supermask.runs import Job, JobResult
 from supermask.search.learned import LearnedRule
@@ -61,4 +61,5 @@ EXPERIMENT = Experiment(
     groups=tuple(groups_of(JOB, NORMED)),
     table=ACCURACY_AND_DENSITY,
     plot=_plot,
+    conclusion=beside_dense,
 )

@@ -87,6 +87,7 @@ class Experiment(Generic[R]):
         table: the measured columns.
         plot: draws the collected results, by group label, into a PNG file.
         needs_gpu: whether it is too large for a CPU.
+        conclusion: what the collected results say together, by group label, as a paragraph below the table.
 
     """
 
@@ -97,6 +98,7 @@ class Experiment(Generic[R]):
     table: Table[R]
     plot: Callable[[Mapping[str, Sequence[R]], Path], None]
     needs_gpu: bool = False
+    conclusion: Callable[[Mapping[str, Sequence[R]]], str] | None = None
 
     @property
     def kind(self) -> type[R]:

@@ -58,10 +58,12 @@ def render(experiment: Experiment[R], found: Mapping[str, Sequence[R]]) -> str:
     rows = [_row(experiment, group, found[group.label]) for group in experiment.groups]
     machines = sorted({_machine(result) for results in found.values() for result in results})
     notes = dict.fromkeys(_note(group) for group in experiment.groups if group.published)
+    concluded = {label: results for label, results in found.items() if results}
     parts = [
         f"# {experiment.title}",
         experiment.source,
         table(header, rows),
+        *([experiment.conclusion(concluded)] if experiment.conclusion else []),
         " ".join([experiment.table.note, *machines]),
         *notes,
         f"Written by `python -m experiments report {experiment.name}` from {experiment.name}.json.",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.framework.training import accuracy
 from supermask.baselines.heuristic import Heuristic
+from supermask.judge.paired import Paired, paired
 from supermask.report import Mean, mean
 from supermask.report.density import draw_accuracy_by_density
 from supermask.report.plot import new_figure, save_figure
@@ -49,6 +50,38 @@ def searches_at(job: Job, density: float) -> Iterator[tuple[str, Job]]:
         n, m = N_OF_M[density]
         rule = StructuredRule(structure="n_of_m", n=n, m=m)
         yield f"{n} of {m}", replace(job, method=rule.name, options=rule, search=SearchOptions(density=density))
+
+
+def beside_dense(found: Mapping[str, Sequence[JobResult]]) -> str:
+    """Return whether any search is above or below the dense network of its model, tested seed by seed.
+
+    Args:
+        found: results by the label of their row; that of the dense network is "dense".
+
+    """
+    if "dense" not in found:
+        return "The dense network was not run."
+    dense = {result.config["seed"]: result for result in found["dense"]}
+    model = found["dense"][0].config["model"]
+    differences: dict[str, Paired] = {}
+    for label, results in found.items():
+        both = [result for result in results if result.config["seed"] in dense]
+        if label != "dense" and len(both) > 1 and both[0].config["model"] == model:
+            theirs = [dense[result.config["seed"]].test for result in both]
+            ours = [result.test.accuracy for result in both]
+            accuracies = [test.accuracy for test in theirs]
+            differences[label] = paired(ours, accuracies, unit=1 / theirs[0].total)
+    if not differences:
+        return "Too few seeds for a test against the dense network."
+    above = [label for label, difference in differences.items() if difference.low > 0.0]
+    below = [label for label, difference in differences.items() if difference.high < 0.0]
+    named = f" ({', '.join(above)})" if above else ""
+    best = max(differences, key=lambda label: differences[label].difference.value)
+    return (
+        f"Against the dense network, paired by seed, with 95 % intervals (Student's t): of {len(differences)} rows"
+        f" {len(above)} are above it{named} and {len(below)} below; the others"
+        f" cannot be told from it. The best is {best}: {differences[best].text()} points."
+    )
 
 
 def draw_searches(found: Mapping[str, Sequence[JobResult]], path: Path, title: str) -> None:
