@@ -18,7 +18,11 @@ MODELS = f"{', '.join(models.known())}, or {models.TORCHVISION_HINT}"
 DATA_SETS = ", ".join(data.known())
 
 ModelName = Annotated[
-    str, arg(help=f"Network: {MODELS}; binary: before a name replaces every ReLU by a binary activation.")
+    str,
+    arg(
+        help=f"Network: {MODELS}; binary: before a name replaces every ReLU by a binary activation, folded: lets equal"
+        " blocks share weights."
+    ),
 ]
 """The type of a command's field that names a network."""
 

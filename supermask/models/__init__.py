@@ -4,7 +4,7 @@ The weights are PyTorch's default initialisation, drawn from its global generato
 redraws them from its own seed. A new network is a file with its module, and a line in `MODELS`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from supermask.errors import SupermaskError
 from supermask.models.binary import binarized
 from supermask.models.conv import ConvNet
 from supermask.models.diamond import Diamond, FullyConnected
+from supermask.models.folded import folded
 from supermask.models.from_torchvision import from_torchvision
 from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
 from supermask.models.resnet import ResNet
@@ -26,7 +27,8 @@ from supermask.models.wide_resnet import WideResNet
 __all__ = ["MODELS", "TORCHVISION_HINT", "InputShape", "ModelSpec", "build", "known"]
 
 TORCHVISION_PREFIX = "torchvision:"
-BINARY_PREFIX = "binary:"
+CHANGES: Mapping[str, Callable[[nn.Module], nn.Module]] = MappingProxyType({"binary": binarized, "folded": folded})
+"""What may stand before the name of a network, with a colon: what it changes of it, in place."""
 TORCHVISION_HINT = "any torchvision model as torchvision:resnet18"
 """What `build` takes besides the names of `known()`, worded for a message or a help text."""
 
@@ -80,7 +82,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
 
 
 def known() -> tuple[str, ...]:
-    """Names of the networks that `build` makes; besides them it takes `torchvision:NAME` and `binary:NAME`."""
+    """Names of the networks that `build` makes; it also takes `torchvision:NAME`, `binary:NAME` and `folded:NAME`."""
     return tuple(MODELS)
 
 
@@ -89,7 +91,8 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
 
     Args:
         name: one of `known()`, or `torchvision:NAME` for a classification model of torchvision. The docstring
-            of each network's class names its source. `binary:` before it replaces every ReLU by a binary activation.
+            of each network's class names its source. `binary:` before it replaces every ReLU by a binary activation,
+            `folded:` lets equal blocks of a stage share their weights.
         input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets,
             small_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3
             channels; their size is not checked.
@@ -107,9 +110,13 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
         SupermaskError: the name is unknown, an argument is out of its range, the input is too small for the
             network's pooling stages, or torchvision cannot be imported.
     """
-    if name.startswith(BINARY_PREFIX):
-        plain = name.removeprefix(BINARY_PREFIX)
-        return binarized(build(plain, input_shape=input_shape, classes=classes, width=width))
+    change, _, plain = name.partition(":")
+    if change in CHANGES:
+        model = build(plain, input_shape=input_shape, classes=classes, width=width)
+        try:
+            return CHANGES[change](model)
+        except SupermaskError as error:
+            raise SupermaskError(f"Cannot build {name}: {error}") from None
     if name not in MODELS and not name.startswith(TORCHVISION_PREFIX):
         raise SupermaskError(f"Unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
     try:

@@ -41,6 +41,11 @@ def uniform(bound):
     return stats.uniform(-bound, 2 * bound)
 
 
+def _named(value):
+    """Return the name of a distribution or a law: scipy's prints its address, which is another in each process."""
+    return value.dist.name if hasattr(value, "dist") else str(value)
+
+
 LAWS = [
     (KaimingNormal(), stats.norm(scale=math.sqrt(2 / 40))),
     (KaimingNormal(mode="fan_out"), stats.norm(scale=math.sqrt(2 / 10))),
@@ -58,14 +63,14 @@ LAWS = [
 ]
 
 
-@pytest.mark.parametrize(("distribution", "law"), LAWS, ids=str)
+@pytest.mark.parametrize(("distribution", "law"), LAWS, ids=_named)
 def test_weights_follow_the_law(distribution, law):
     weights = draw(distribution)
     assert weights.dtype == np.float64
     assert stats.kstest(weights, law.cdf).pvalue > ALARM
 
 
-@pytest.mark.parametrize(("distribution", "law"), LAWS, ids=str)
+@pytest.mark.parametrize(("distribution", "law"), LAWS, ids=_named)
 def test_weights_lie_in_the_support_of_the_law(distribution, law):
     low, high = law.support()
     # one ulp, because the law's support is rounded as well
@@ -77,7 +82,7 @@ def test_every_known_distribution_has_its_law_tested():
     assert {distribution.name for distribution, _ in LAWS} | {"signed_constant", "sign_of"} == set(KNOWN)
 
 
-@pytest.mark.parametrize(("distribution", "law"), LAWS, ids=str)
+@pytest.mark.parametrize(("distribution", "law"), LAWS, ids=_named)
 def test_the_deviation_is_that_of_the_law(distribution, law):
     assert distribution.deviation(FANS) == pytest.approx(law.std(), rel=1e-12)
 

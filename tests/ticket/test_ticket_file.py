@@ -10,6 +10,7 @@ import pickle
 import random
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,7 +235,7 @@ def test_a_stored_tensor_may_have_any_name_a_module_allows(tmp_path, name):
     [
         {"provenance": {"loss": math.nan}},
         {"provenance": {"loss": math.inf}},
-        {"provenance": {"folder": object()}},
+        {"provenance": {"folder": Path("runs")}},
         {"provenance": {"loss": torch.tensor(1.0)}},
         {"constants": {"c": math.inf}},
     ],
