@@ -25,7 +25,7 @@ def test_every_network_runs_at_every_density():
 
 def test_the_settings_are_the_published_ones():
     for job in jobs():
-        recipe, search = job.recipe, job.search
+        recipe, search = job.recipe, job.settled().search
         assert (job.method, job.data, recipe.optimizer, recipe.decay) == ("edge_popup", "mnist", "sgd", "cosine")
         assert (recipe.batch_size, recipe.peak, recipe.momentum, recipe.effective_weight_decay) == (64, 0.1, 0.9, 5e-4)
         assert (search.weights, search.scaled, search.scope, search.bias) == ("kaiming_normal", False, "layer", "none")

@@ -187,4 +187,4 @@ def test_the_options_of_all_searches_are_those_of_edge_popup_with_their_defaults
     rule = METHODS["edge_popup"]
     for part in fields(SearchOptions):
         if part.name not in ("floor", "ramp", "density"):  # of the scope, of the schedule; always given
-            assert getattr(rule, part.name) == getattr(SearchOptions(), part.name)
+            assert getattr(SearchOptions().settle(rule), part.name) == getattr(rule, part.name)
