@@ -68,7 +68,7 @@ def _until(condition, seconds=120):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_workers_whose_parent_was_killed_save_their_runs_and_end(tmp_path, sent):
     parent = multiprocessing.get_context("spawn").Process(target=_pool, args=(tmp_path,))
     parent.start()
