@@ -75,7 +75,7 @@ class SearchOptions:
         if self.ramp < 0:
             raise SupermaskError(f"ramp={self.ramp} is negative; give a number of optimizer steps, or 0.")
         if self.floor is not None and self.scope != "global":
-            raise SupermaskError(f"floor={self.floor} needs scope=global; with scope={self.scope} leave it out.")
+            raise SupermaskError(f"floor={self.floor} needs scope=global; give that too, or leave the floor out.")
 
     def settle(self, rule: Rule | None) -> "SearchOptions":
         """Return the options with what is None as the search has it, where it has that, and by a name."""
