@@ -3,7 +3,7 @@
 Tsayag, Lindenbaum, "Uncovering a winning lottery ticket with continuously relaxed Bernoulli gates", arXiv 2603.08914,
 2026. What was read of it is its abstract and the authors' page on it, which gives the gate and the penalty; its tables
 and its recipe were not read. The gate is that of Yamada, Lindenbaum, Negahban, Kluger, "Feature selection using
-stochastic gates", ICML 2020, section 3, with the same sigma.
+stochastic gates", ICML 2020, section 3, where sigma is 0.5.
 """
 
 import math
@@ -43,9 +43,10 @@ class GatesRule(BudgetedRule):
     step takes the one that brings the expected fraction of open gates to the density (one Newton step, of either sign).
     The ticket, and evaluation, keep the weights of the largest scores, exactly as many as the density says.
 
-    Ours are also: T falls over the run, so that training ends in the network that is kept; scores stay within 1 of one
-    half, where a penalty still moves them; and the gates of a layer are multiplied by the number that gives them the
-    root mean square of the mask.
+    Ours are also: sigma is 0.25, not the published 0.5, because at low densities noise would open more gates than the
+    scores do (MNIST, LeNet-300-100, density 0.02, 5 epochs, validation: 95.6 against 92.7 %); T falls over the run, so
+    that training ends in the network that is kept; scores stay within 1 of one half, where a penalty still moves them;
+    and the gates of a layer are multiplied by the number that gives them the root mean square of the mask.
 
     Attributes:
         sigma: deviation of the noise.
@@ -59,10 +60,10 @@ class GatesRule(BudgetedRule):
     """
 
     name: ClassVar[str] = "gates"
-    sigma: float = 0.5
+    sigma: float = 0.25
     coldest: float = 0.1
     steps: int | None = common(None)
-    learning_rate: float = untold(5.0)
+    learning_rate: float = untold(3.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

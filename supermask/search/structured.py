@@ -28,7 +28,7 @@ class StructuredRule(BudgetedRule):
     A group of weights is ranked by the sum of |s| over it; straight through, each of its scores takes the gradient of
     that sum, which is the sum of dL/dw x frozen over the group, times its own sign. In n of m, each weight is ranked
     and trained as in edge-popup, among its m neighbours alone. The density is the fraction of the groups of a layer
-    that is kept, round(density x groups).
+    that is kept, round(density x groups), but one at least: an image with one channel keeps it.
 
     Attributes:
         structure: what is kept together.
@@ -124,6 +124,9 @@ class StructuredRule(BudgetedRule):
         assert self.kept is not None
         kept = {name: torch.empty_like(rank, dtype=torch.bool) for name, rank in ranks.items()}
         pools = self.budget.pools({name: tuple(rank.shape) for name, rank in ranks.items()}, self.kept)
+        if self.kept:
+            # half of one channel rounds to none, and a network is cut where a layer is empty
+            pools = [replace(pool, kept=max(1, pool.kept)) if len(pool.names) == 1 else pool for pool in pools]
         state.select(ranks, pools, kept)
         return kept
 

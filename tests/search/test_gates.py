@@ -81,9 +81,9 @@ def test_a_step_takes_one_step_of_the_penalty_that_meets_the_density():
 def test_the_expected_fraction_of_open_gates_is_led_to_the_density(density):
     search = Gates(nn.Linear(100, 50, bias=False), density=density)
     only(search.scores()).data.copy_(torch.linspace(-0.2, 1.3, 5_000).reshape(50, 100))
-    for _ in range(20):
+    for _ in range(60):
         search.step()
-    open_ = torch.special.ndtr((only(search.scores()).double() - 0.5) / 0.5).mean().item()
+    open_ = torch.special.ndtr((only(search.scores()).double() - 0.5) / search.rule.sigma).mean().item()
     assert open_ == pytest.approx(density, abs=1e-4)
 
 
@@ -93,7 +93,7 @@ def test_a_density_that_noise_does_not_allow_at_first_is_met_as_the_gates_harden
         moved = torch.randn(50, 100, generator=torch.Generator().manual_seed(step)) * 0.03
         only(search.scores()).data.add_(moved if step < 40 else 0.0)
         search.step()
-    open_ = torch.special.ndtr((only(search.scores()).double() - 0.5) / 0.05).mean().item()
+    open_ = torch.special.ndtr((only(search.scores()).double() - 0.5) / (0.1 * search.rule.sigma)).mean().item()
     assert open_ == pytest.approx(0.01, abs=1e-3)
 
 

@@ -8,6 +8,7 @@ import torch
 from one_layer import gain, gradients, linear, only
 from torch import nn
 
+from supermask import models
 from supermask.errors import SupermaskError
 from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.search import StructuredPopup
@@ -34,9 +35,18 @@ def test_groups_are_kept_whole_by_the_sum_of_their_scores(structure, make):
     mask, score = only(search.masks()).numpy(), only(search.scores()).detach().abs().numpy()
     names = groups_of(structure, mask.shape)
     sums = {name: score[names == name].sum() for name in set(names.ravel().tolist())}
-    kept = sorted(sums, key=sums.get, reverse=True)[: round(0.4 * len(sums))]
+    kept = sorted(sums, key=sums.get, reverse=True)[: max(1, round(0.4 * len(sums)))]
     expected = np.array([name in kept for name in names.ravel().tolist()]).reshape(mask.shape)
     assert (mask == expected).all()
+
+
+@pytest.mark.parametrize("density", [0.5, 0.01])
+@pytest.mark.parametrize("structure", [Channels("in"), Channels("out"), Blocks(64, 64)])
+def test_no_layer_is_emptied_by_rounding(structure, density):
+    search = StructuredPopup(models.build("lenet5"), structure=structure, density=density)
+    assert all(mask.any() for mask in search.masks().values())
+    none = StructuredPopup(models.build("lenet5"), structure=structure, density=0.0)
+    assert not any(mask.any() for mask in none.masks().values())
 
 
 @pytest.mark.parametrize("structure", [Channels("in"), Channels("out"), Blocks(3, 5)])
