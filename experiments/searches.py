@@ -14,8 +14,8 @@ from supermask.training import Recipe
 
 DENSITIES = (0.5, 0.1, 0.04, 0.02)
 SEEDS = (0, 1, 2)
-MORE_SEEDS = (0, 1, 2, 3, 4)
-"""Of the searches at the lowest density, which spread most."""
+MORE_SEEDS = {"biprop, 0.02": (0, 1, 2, 3, 4)}
+"""Of the unstructured row whose interval over three seeds is above a point."""
 JOB = Job(model="lenet_300_100", data="mnist", recipe=Recipe(epochs=5))
 WIDTHS = (2.0, 4.0)
 """Factors on the hidden widths for whole channels, of which LeNet-300-100 has 1,184."""
@@ -54,9 +54,9 @@ def _groups() -> list[Group]:
     jobs[f"learned without rescaling, {LONG} epochs"] = replace(learned, options=LearnedRule(rescaled=False))
     jobs[f"{SIGNED}, 0.0377"] = replace(JOB, method=SignedRule.name, recipe=OWN, search=SearchOptions(density=0.0377))
     published = {**PUBLISHED, f"learned, {LONG} epochs": LEARNED}
-    spread = {f"{label}, {DENSITIES[-1]:g}" for label, _ in searches_at(JOB, DENSITIES[-1])}
-    seeds = {label: MORE_SEEDS if label in spread else SEEDS for label in jobs}
-    return [Group(label, trainings(job, seeds[label]), published.get(label)) for label, job in jobs.items()]
+    return [
+        Group(label, trainings(job, MORE_SEEDS.get(label, SEEDS)), published.get(label)) for label, job in jobs.items()
+    ]
 
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
@@ -72,12 +72,15 @@ EXPERIMENT = Experiment(
         " sqrt(2 x density), momentum 0.9, weight decay 1e-4, cosine after a warm-up over 40 % of the steps, batch"
         " 128, 5 epochs of 55,000 examples, 5,000 for validation. The dense network has 0.1 and the same warm-up."
         " Gem-Miner has a rate of 2 (below a density of 0.1 in proportion to it), a warm-up over 20 % and its penalty"
-        f" in place of weight decay; the learned supermask, whose density is an outcome, 400, 20 % and {LONG} epochs, a"
-        " thirty-fourth of the published optimizer steps. Signed supermasks have the optimizer, the rate and the decay"
+        " in place of weight decay; gates have a rate of 3 and no weight decay; the learned supermask, whose density is"
+        f" an outcome, 400, 20 % and {LONG} epochs, a thirty-fourth of the published optimizer steps. Signed supermasks"
+        " have the optimizer, the rate and the decay"
         " of their authors in a row of their own. Global scopes start equalised and leave a weight in each layer;"
         " gradual ones take 1,000 of the 2,145 steps to their density. The heuristic mask is large_final, same sign,"
         " of a dense network trained without warm-up, its weights signed constants. Settings were chosen on the"
-        " validation split, with one seed. Nothing was read that was published of the other searches on this network"
+        " validation split, with one seed. Biprop at 0.02 has two seeds more, because its interval over three was 1.17"
+        " points. Channels at 0.5 are shown in wider networks too, since LeNet-300-100 has only 1,184 of them. Nothing"
+        " was read that was published of the other searches on this network"
         " and data, so nothing stands in their last column."
     ),
     groups=tuple(_groups()),
