@@ -56,7 +56,10 @@ def test_a_shared_weight_has_one_mask_and_its_gradient_comes_from_every_step(tmp
     assert ticket.prunable == weights_of(models.build("folded:resnet20", width=0.25))
 
 
-@pytest.mark.parametrize("method", ["edge_popup", "dense", "imp", "snip", "synflow", "edge_popup_trained", "learned"])
+SLOW = [pytest.param(method, marks=pytest.mark.slow) for method in ("imp", "edge_popup_trained", "synflow")]
+
+
+@pytest.mark.parametrize("method", ["edge_popup", "dense", "snip", "learned", *SLOW])
 def test_methods_run_on_shared_weights(tmp_path, method):
     job = Job(
         method=method,

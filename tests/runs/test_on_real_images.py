@@ -27,6 +27,7 @@ def test_one_epoch_of_edge_popup(data, least, tmp_path):
     assert run(replace(job, method="random_mask"), tmp_path / "random").test.accuracy < 0.3
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_learns_colours(tmp_path):
     search = SearchOptions(density=0.5, scaled=False)
     job = Job(model="conv2", width=0.25, data="cifar10", recipe=Recipe(epochs=1), search=search)
