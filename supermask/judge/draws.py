@@ -66,7 +66,7 @@ def _scaled(ticket: Ticket) -> set[str]:
             found.add(name)
         elif squares == mask.numel() and scale == _gain(ticket, name) == 1.0:
             whole.add(name)
-    # a layer that is kept whole has the factor 1 in any case; it is scaled where the others are
+    # the factor of a layer that is kept whole is always 1; it counts as scaled if any other layer is
     return found | whole if found else found
 
 

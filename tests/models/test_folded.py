@@ -44,7 +44,7 @@ def test_the_weights_are_those_of_one_block_for_each_kind_in_each_stage(name):
     assert weights_of(model) < 0.7 * weights_of(plain)
 
 
-def test_a_shared_weight_has_one_mask_and_its_gradient_comes_from_every_step(tmp_path):
+def test_a_shared_weight_has_one_mask_and_comes_back_with_its_ticket(tmp_path):
     search = EdgePopup(models.build("folded:resnet20", width=0.25), density=0.5)
     assert len(search.masks()) == 1 + 2 * 5 + 2 + 1
     search.ticket().save(tmp_path / "a.ticket")
