@@ -44,6 +44,18 @@ def test_the_weights_are_those_of_one_block_for_each_kind_in_each_stage(name):
     assert weights_of(model) < 0.7 * weights_of(plain)
 
 
+def test_the_gradient_of_a_shared_weight_is_the_sum_over_its_steps():
+    shared, plain = models.build("folded:resnet32", width=0.25), models.build("resnet32", width=0.25)
+    plain.load_state_dict(shared.state_dict())
+    images = torch.randn(4, 3, 16, 16)
+    for model in (shared, plain):
+        model(images).square().sum().backward()
+    for stage, first in ((plain.stage1, 0), (plain.stage2, 1)):
+        total = sum(block.conv1.weight.grad for block in list(stage)[first:])
+        own = shared.stage1[0] if first == 0 else shared.stage2[1]
+        torch.testing.assert_close(own.conv1.weight.grad, total)
+
+
 def test_a_shared_weight_has_one_mask_and_comes_back_with_its_ticket(tmp_path):
     search = EdgePopup(models.build("folded:resnet20", width=0.25), density=0.5)
     assert len(search.masks()) == 1 + 2 * 5 + 2 + 1
