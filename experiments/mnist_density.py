@@ -11,9 +11,9 @@ from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
 DENSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2)
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
-RECIPE = Recipe(epochs=8, learning_rate=0.1, warm_up=0)
+RECIPE = Recipe(epochs=8, warm_up=0.4)
 
 
 def _groups() -> list[Group]:
@@ -41,10 +41,10 @@ EXPERIMENT = Experiment(
     title="LeNet-300-100 on MNIST and Fashion-MNIST, by density",
     source=(
         "Edge-popup of Ramanujan et al. 2020, which prints no figure for this network, so nothing stands in the last"
-        " column. Signed constant weights scaled by 1/sqrt(density), SGD 0.1, momentum 0.9, weight decay 1e-4, cosine"
-        " without a warm-up, batch 128, 8 epochs of 55,000 examples, 5,000 for validation. The dense network has"
-        " the same recipe, with"
-        " Kaiming normal weights and trained biases."
+        " column. Signed constant weights scaled by 1/sqrt(density), SGD 0.1 (below a density of 1/2 times sqrt(2 x"
+        " density)), momentum 0.9, weight decay 1e-4, cosine after a warm-up over 40 % of the steps, batch 128, 8"
+        " epochs of 55,000 examples, 5,000 for validation. The dense network has the same recipe, its rate being 0.1,"
+        " with Kaiming normal weights and trained biases."
     ),
     groups=tuple(_groups()),
     table=ACCURACY,
