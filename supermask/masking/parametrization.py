@@ -40,6 +40,18 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None, None, *[None for _ in stored]
 
 
+class _Handed(torch.autograd.Function):
+    """Forward: the masked weight. Backward: its own gradient, which the optimizer turns into that of the scores."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0], None
+
+
 def straight_through_scores(scores: Tensor, value: Tensor, signed: bool, *stored: Tensor) -> Tensor:
     """Return the masked weight `value`; its gradient, times the stored slope, reaches the scores.
 
@@ -70,6 +82,10 @@ class Masked(nn.Module):
             Where a selection keeps another number, a gain makes up for the difference; gradients treat the gain as a
             constant. None is no gain.
 
+    Attributes:
+        handed: whether backward hands the scores the gradient of the masked weight as it is; the optimizer of
+            `Search.fused_sgd` asks for that, and multiplies it with the slope itself.
+
     Raises:
         SupermaskError: weights that should be packed have more than one magnitude.
 
@@ -83,7 +99,7 @@ class Masked(nn.Module):
         self, frozen: Tensor, *, signed: bool, packed: str | None = None, scaled_for: float | None = None
     ) -> None:
         super().__init__()
-        self.signed, self.scaled_for = signed, scaled_for
+        self.signed, self.scaled_for, self.handed = signed, scaled_for, False
         self._stored = ("_frozen",) if packed is None else ("_bits", "_magnitude")
         # regrown from the seed, so not part of the state; the mask is, so that a state dictionary is enough to run
         for name, tensor in zip(self._stored, (frozen,) if packed is None else pack(frozen, packed), strict=True):
@@ -98,7 +114,10 @@ class Masked(nn.Module):
         """Return the masked weight; its gradient reaches the scores."""
         weight = self.value
         if torch.is_grad_enabled() and scores.requires_grad:
-            weight = straight_through_scores(scores, weight, self.signed, *self._kept())
+            if self.handed:
+                weight = cast(Tensor, _Handed.apply(scores, weight))
+            else:
+                weight = straight_through_scores(scores, weight, self.signed, *self._kept())
         gain = self._buffers["gain"]
         return weight if gain is None else weight * gain
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool
 from supermask.masking.kernels import Selector, selector_class
-from supermask.masking.kernels.top_k import TopK, Weights
+from supermask.masking.kernels.top_k import Sgd, TopK, Trained, Weights
 
 
 class Selection:
@@ -64,6 +64,16 @@ class Selection:
         self._guarded = [(pool, {name: masks[name] for name in pool.names}) for pool in pools if _is_guarded(pool)]
         if all(tensor.device.type == "cpu" for tensor in (*scores.values(), *masks.values())):
             self.check()
+
+    def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
+        """Take a step of SGD on scores; it is of use to the selection after it where no pool has a floor.
+
+        Args:
+            trained: the scores of all layers, each with what it is trained with.
+            sgd: the numbers of the step.
+
+        """
+        self._largest.descend(trained, sgd)
 
     def check(self) -> None:
         """Look at the last selection.
@@ -134,12 +144,19 @@ class _OnAnyDevice:
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems."""
         scores = [tensor for problem in problems for tensor in problem.scores]
+        self._for(scores).select(problems)
+        self._count = sum(tensor.numel() for tensor in scores)
+
+    def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
+        """Take a step of SGD on scores."""
+        self._for([each.scores for each in trained]).descend(trained, sgd)
+
+    def _for(self, scores: Sequence[Tensor]) -> Selector:
         kind = selector_class(scores)
         if type(self._selector) is not kind:
             self._selector = kind(self._signed)
         assert self._selector is not None
-        self._selector.select(problems)
-        self._count = sum(tensor.numel() for tensor in scores)
+        return self._selector
 
     def check(self) -> None:
         """Raise SupermaskError if a score of the last selection was NaN."""

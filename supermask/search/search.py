@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.masking.parametrization import attach_scores, baked
+from supermask.masking.parametrization import Masked, attach_scores, baked
 from supermask.random.transform import Preset, Treatment
+from supermask.search.fused import FusedSGD
 from supermask.search.rule import Rule
 from supermask.search.state import SearchState
 from supermask.ticket import Ticket
@@ -169,6 +170,46 @@ class Search:
         """Return by parameter name what part of its mask the seed fixes; nothing where all of it is searched for."""
         return self.rule.presets(self._state)
 
+    @property
+    def fusible(self) -> bool:
+        """Whether `fused_sgd` knows of this search: the gradient of a score is its weight's times the frozen weight."""
+        plain = all(type(layer).forward is Masked.forward and layer.weights for layer in self._layers.values())
+        return plain and type(self.rule).before_step is Rule.before_step
+
+    def fused_sgd(
+        self, *, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ) -> FusedSGD:
+        """Return SGD that makes the gradients of the scores, steps and counts for the selection in one pass.
+
+        On the CPU it is faster than `torch.optim.SGD` and gives the same up to the last bits. While it lives, `grad`
+        of a score is the gradient of its masked weight.
+
+        Args:
+            lr: the learning rate.
+            momentum: of SGD.
+            weight_decay: what of a parameter is added to its gradient.
+            nesterov: whether steps look ahead along the momentum.
+
+        Raises:
+            SupermaskError: the gradients of this search's scores are of another kind.
+
+        """
+        if not self.fusible:
+            raise SupermaskError(
+                f"{self.name} with these options makes the gradients of its scores in its own way, which fused_sgd does"
+                " not know; take torch.optim.SGD."
+            )
+        learned = [slot.parameter for slot in self.network.learned.values()]
+        return FusedSGD(
+            self.scores(),
+            learned,
+            self._state,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+        )
+
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Change the gradients of the scores as the rule says; call it once before each `optimizer.step()`.
 
@@ -195,7 +236,10 @@ class Search:
                 " it once search.complete is True, or search without a schedule."
             )
         self.steps += 1
-        self._select(self.scores())
+        scores = self.scores()
+        if self._state.handover:
+            self._state.handover.check(scores.values())
+        self._select(scores)
         self.rule.after_step(self._state)
 
     def baked(self) -> nn.Module:
@@ -241,6 +285,8 @@ class Search:
                 " and scope."
             )
         self.steps = state["steps"]
+        if self._state.handover:
+            self._state.handover.forget()
         self.model.load_state_dict(state["model"])
 
     @torch.no_grad()

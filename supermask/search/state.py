@@ -1,11 +1,13 @@
 """What a search is in the middle of: its random network, its layers, its step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from torch import Tensor
 
+from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool
+from supermask.masking.kernels.top_k import Sgd, Trained
 from supermask.masking.parametrization import Masked
 from supermask.masking.selection import Selection
 from supermask.ticket.random_network import RandomNetwork
@@ -26,6 +28,7 @@ class SearchState:
         shapes: of the masked weights by parameter name, in the model's order.
         layers: the masked weights by parameter name, in the model's order.
         steps: optimizer steps so far.
+        handover: of the gradients, to an optimizer that makes those of the scores itself; the last one, or None.
 
     """
 
@@ -34,7 +37,15 @@ class SearchState:
         self.layers: dict[str, Masked] = {}
         self.steps = 0
         self._selection = Selection(signed=signed)
+        self.handover: Handover | None = None
         self._remembered: tuple[float, object] | None = None
+
+    def hand_over(self) -> "Handover":
+        """Let the gradients of masked weights reach the scores as they are, until the handover ends."""
+        if self.handover is not None:
+            self.handover.end()
+        self.handover = Handover(self.layers)
+        return self.handover
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -61,6 +72,10 @@ class SearchState:
             else:
                 layer.refresh()
 
+    def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
+        """Take a step of SGD on the scores of all layers, before they are selected."""
+        self._selection.descend(trained, sgd)
+
     def select(self, ranks: Mapping[str, Tensor], pools: Sequence[Pool], masks: Mapping[str, Tensor]) -> None:
         """Write the masks of the largest ranks into other tensors than the layers' own; see `keep_largest`."""
         self._selection.select(pools, ranks, masks)
@@ -78,3 +93,50 @@ class SearchState:
     def check(self) -> None:
         """Raise what the last selection on a GPU could not wait for."""
         self._selection.check()
+
+
+class Handover:
+    """The time in which scores take the gradients of their masked weights as they are.
+
+    Args:
+        layers: the masked weights, whose backward passes change until the `end`.
+
+    """
+
+    def __init__(self, layers: Mapping[str, Masked]) -> None:
+        self._layers = layers
+        self._stepped = False
+        self._versions: list[int] = []
+        for layer in layers.values():
+            layer.handed = True
+
+    def stepped(self) -> None:
+        """Say that the optimizer has changed the scores."""
+        self._stepped = True
+
+    def check(self, scores: Iterable[Tensor]) -> None:
+        """Look at what changed the scores since the last call.
+
+        Raises:
+            SupermaskError: something else did, to which their gradients look like those of scores.
+
+        """
+        if not self._layers:
+            return
+        versions = [score._version for score in scores]
+        if self._versions and versions != self._versions and not self._stepped:
+            raise SupermaskError(
+                "The scores were changed by something else than the optimizer of fused_sgd, for which their gradients"
+                " are made; step that one, or call its release() first."
+            )
+        self._versions, self._stepped = versions, False
+
+    def forget(self) -> None:
+        """Let a change of the scores pass: a state was loaded."""
+        self._versions = []
+
+    def end(self) -> None:
+        """Let backward passes be those of scores again, unless that was done before."""
+        for layer in self._layers.values():
+            layer.handed = False
+        self._layers = {}

@@ -29,6 +29,7 @@ from supermask.training.recipe import Recipe
 from supermask.training.subject import (
     Advising,
     Estimating,
+    Fusing,
     Intervening,
     Outcome,
     Subject,
@@ -127,7 +128,7 @@ class _Run:
             raise SupermaskError(f"start={start} is not one of the recipe's {self.steps} steps.")
         # without steps there may be no parameters to train, which torch's optimizers refuse
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
-        self.optimizer = recipe.make_optimizer(subject.parameters()) if self.steps else None
+        self.optimizer = self._optimizer() if self.steps else None
         self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start, **asdict(recipe)}
         self.step = start
         # on the device: reading each loss would make the host wait for the GPU at every step
@@ -140,6 +141,12 @@ class _Run:
     def _compiled(self) -> nn.Module:
         """Return the network as its training steps run it; evaluations run it as it is."""
         return cast(nn.Module, torch.compile(self.model)) if self.recipe.compile else self.model
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        subject = self.subject
+        if self.recipe.fused and isinstance(subject, Fusing) and subject.fusible:
+            return subject.fused_sgd(**self.recipe.sgd)
+        return self.recipe.make_optimizer(subject.parameters())
 
     def take_up(self) -> None:
         """Go on from the checkpoint, if there is one."""

@@ -48,6 +48,16 @@ class Intervening(Protocol):
 
 
 @runtime_checkable
+class Fusing(Protocol):
+    """A subject that may have SGD of its own, which does a part of the subject's step on its way."""
+
+    fusible: bool
+
+    def fused_sgd(self, *, lr: float, momentum: float, weight_decay: float, nesterov: bool) -> torch.optim.Optimizer:
+        """Return that SGD, if the subject is `fusible`."""
+
+
+@runtime_checkable
 class Estimating(Protocol):
     """A subject that finds the gradients of a batch by itself, without a backward pass through its network."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from supermask.masking.kernels import cpu, plain
 from supermask.masking.kernels.availability import available
-from supermask.masking.kernels.top_k import TopK
+from supermask.masking.kernels.top_k import Sgd, TopK, Trained
 
 _LAUNCH_BOUND = 1 << 22
 """Entries below which torch's three launches take a host less time than one of Triton's saves a GPU.
@@ -28,6 +28,9 @@ class Selector(Protocol):
 
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems."""
+
+    def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
+        """Take a step of SGD on scores, before they are selected."""
 
 
 def selector_class(tensors: Sequence[Tensor]) -> type[Selector]:

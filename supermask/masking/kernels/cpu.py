@@ -9,7 +9,7 @@ from torch import Tensor
 
 from supermask.masking.kernels import counting, plain
 from supermask.masking.kernels.cpu_plan import CpuPlan, in_memory_order, lie_alike, plan
-from supermask.masking.kernels.top_k import TopK
+from supermask.masking.kernels.top_k import Sgd, TopK, Trained
 
 Integers = NDArray[np.int64]
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -18,8 +18,8 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 class CpuSelector:
     """Selection for scores on the CPU of at most 32 bits; the arguments and attributes are those of `PlainSelector`.
 
-    It remembers the thresholds of the step before, and where the tensors lie for as long as they stay there; both
-    change only the time that a selection takes.
+    It remembers the thresholds of the step before, where the tensors lie for as long as they stay there, and what a
+    step of SGD has counted; all three change only the time that a selection takes.
     """
 
     def __init__(self, signed: bool) -> None:
@@ -27,36 +27,88 @@ class CpuSelector:
         self.nans: Tensor | None = None
         self._plan: CpuPlan | None = None
         self._memories = _memories(0)
-        self._window = np.zeros(2 * counting.WIDEST, np.int32)
+        self._windows = np.zeros((1, 2 * counting.WIDEST), np.int32)
+        self._counts = _counts(0)
+        self._counted: list[int] = []
 
     @torch.no_grad()
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems; one with a NaN leaves its masks as they were."""
         if self._plan is None or not self._plan.holds_for(problems):
-            self._plan = plan(problems)
+            self._plan, self._counted = plan(problems), []
         if len(problems) != len(self._memories):
-            self._memories = _memories(len(problems))
+            self._memories, self._counts = _memories(len(problems)), _counts(len(problems))
+        if not self._counted or self._counted != _versions(self._plan):
+            self._counts[:] = 0
         self.nans = None
         outcomes = np.empty(len(problems), np.int64)
-        if not self._run(self._plan, problems, self._memories, outcomes):
+        if not self._run(self._plan, problems, self._memories, self._counts, outcomes):
             self._see_to(problems, outcomes)
+        self._counted = []  # the windows have moved
+
+    @torch.no_grad()
+    def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
+        """Take a step of SGD on scores.
+
+        Where they are those of the last selection, it counts on its way what the next one wants to know.
+        """
+        fitting = {each.scores.data_ptr(): each for each in trained if _is_one_loop(each)}
+        for each in trained:
+            if each.scores.data_ptr() not in fitting:
+                plain.descend(each, sgd)
+        if not fitting:
+            return
+        plan = self._plan
+        order = [] if plan is None or plan.before else plan.rows[:, counting.SCORES].tolist()
+        if plan is not None and fitting.keys() == set(order):
+            if len(self._windows) < len(plan.ends):
+                self._windows = np.zeros((len(plan.ends), 2 * counting.WIDEST), np.int32)
+            # the memories are those of the plan, which the last selection has seen to
+            self._update(plan.rows, plan.ends, [fitting[at] for at in order], sgd, self._memories, self._counts)
+            self._counted = _versions(plan)
+        else:
+            # the same loop, because its sums have the same last bits whether it counts or not
+            rows = np.zeros((len(fitting), counting.COLUMNS), np.int64)
+            rows[:, counting.SCORES] = [*fitting]
+            rows[:, counting.SIZE] = [each.scores.numel() for each in fitting.values()]
+            self._update(rows, np.array([len(rows)]), [*fitting.values()], sgd, _memories(1), _counts(1))
+
+    def _update(
+        self,
+        rows: Integers,
+        ends: Integers,
+        trained: Sequence[Trained],
+        sgd: Sgd,
+        memories: Integers,
+        counts: Integers,
+    ) -> None:
+        table = np.array(
+            [[*map(Tensor.data_ptr, (each.gradient, each.slope, each.momentum)), each.signed] for each in trained],
+            np.int64,
+        )
+        numbers = (np.float32(sgd.rate), np.float32(sgd.momentum), np.float32(sgd.weight_decay), sgd.nesterov)
+        counting.update(rows, ends, table, self.signed, *numbers, memories, counts, self._windows)
+        torch.autograd.graph.increment_version([tensor for each in trained for tensor in (each.scores, each.momentum)])
 
     def _see_to(self, problems: Sequence[TopK], outcomes: Integers) -> None:
         """Select again where ties lie scattered, and count NaN."""
         scattered = [problems[i] for i in _where(outcomes, counting.SCATTERED_TIES)]
         if scattered:
             again = np.empty(len(scattered), np.int64)
-            self._run(plan(scattered, row_major=True), scattered, _memories(len(scattered)), again)
+            found = (_memories(len(scattered)), _counts(len(scattered)))
+            self._run(plan(scattered, row_major=True), scattered, *found, again)
         self.nans = torch.zeros(len(problems), dtype=torch.int64)
         for i in _where(outcomes, counting.HAS_NAN):
             self.nans[i] = sum(int(scores.isnan().sum().item()) for scores in problems[i].scores)
 
-    def _run(self, plan: CpuPlan, problems: Sequence[TopK], memories: Integers, outcomes: Integers) -> bool:
+    def _run(
+        self, plan: CpuPlan, problems: Sequence[TopK], memories: Integers, counts: Integers, outcomes: Integers
+    ) -> bool:
         """Write what the plan says; return whether every problem is done."""
         for copy, tensor in plan.before:
             copy.copy_(tensor)
         kept = np.array([problem.kept for problem in problems], np.int64)
-        done = counting.select(plan.rows, plan.ends, kept, self.signed, memories, self._window, outcomes)
+        done = counting.select(plan.rows, plan.ends, kept, self.signed, memories, counts, self._windows, outcomes)
         for mask, written in plan.after:
             mask.copy_(written)
         for mask, weights in plan.followers:
@@ -68,6 +120,20 @@ class CpuSelector:
 
 def _memories(problems: int) -> Integers:
     return np.zeros((problems, counting.MEMORY), np.int64)
+
+
+def _counts(problems: int) -> Integers:
+    return np.zeros((problems, counting.COUNTS), np.int64)
+
+
+def _versions(plan: CpuPlan) -> list[int]:
+    """Return how often torch has been told of a change of each tensor."""
+    return [tensor._version for tensor in plan.scores]
+
+
+def _is_one_loop(trained: Trained) -> bool:
+    tensors = (trained.scores, trained.gradient, trained.slope, trained.momentum)
+    return all(tensor.dtype is torch.float32 for tensor in tensors) and lie_alike(*tensors)
 
 
 def _where(outcomes: Integers, outcome: int) -> list[int]:

@@ -22,6 +22,7 @@ class CpuPlan:
     Attributes:
         tensors: all of the problems, kept alive so that no others come to be in their place.
         identities, addresses: of them.
+        scores: those among them.
         sizes: how many scores each problem has.
         values: the masked weights among them.
         rows, ends: as `counting.select` has them.
@@ -34,6 +35,7 @@ class CpuPlan:
     tensors: Sequence[Tensor]
     identities: list[int]
     addresses: list[int]
+    scores: Sequence[Tensor]
     sizes: list[int]
     values: Sequence[Tensor]
     rows: NDArray[np.int64]
@@ -84,6 +86,7 @@ def plan(problems: Sequence[TopK], *, row_major: bool = False) -> CpuPlan:
         tensors,
         identities,
         addresses,
+        [tensor for problem in problems for tensor in problem.scores],
         sizes,
         values,
         rows,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from supermask.masking.kernels import gpu_blocks, gpu_kernels, gpu_writes, plain
 from supermask.masking.kernels.gpu_plan import DTYPES, GpuPlan, digits, have_equal_strides, plan_for, signature_of
-from supermask.masking.kernels.top_k import TopK
+from supermask.masking.kernels.top_k import Sgd, TopK, Trained
 
 _BLOCK = 4096
 # keys counted one by one around the last threshold: +-0.4 % of it in float32, of which a step moves it by about 0.1 %
@@ -90,6 +90,12 @@ class GpuSelector:
         for problem, index in plan.followers:
             weights = problems[problem].weights[index]
             mask_weights(weights.frozen, problems[problem].masks[index], weights.value)
+
+    @torch.no_grad()
+    def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
+        """Take a step of SGD on scores: torch's own launches."""
+        for each in trained:
+            plain.descend(each, sgd)
 
     def _launch(self, plan: GpuPlan) -> None:
         constants = {"SIGNED": self._signed, "DTYPE": plan.dtype, "BLOCK": self._block, **_SELECT_OPTIONS}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from supermask.masking.kernels.top_k import TopK
+from supermask.masking.kernels.top_k import Sgd, TopK, Trained
 
 
 class PlainSelector:
@@ -33,6 +33,12 @@ class PlainSelector:
             for mask, weights in zip(problem.masks, problem.weights, strict=False):
                 mask_weights(weights.frozen, mask, weights.value)
 
+    @torch.no_grad()
+    def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
+        """Take a step of SGD on scores."""
+        for each in trained:
+            descend(each, sgd)
+
     def _select(self, problem: TopK) -> Tensor:
         together = torch.cat([tensor.reshape(-1) for tensor in problem.scores])  # row-major whatever the memory format
         # adding zero makes -0.0 equal 0.0 in its bits too
@@ -55,6 +61,14 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     """Return gradient x frozen, x sign(scores) where there are any."""
     product = gradient * frozen
     return product if scores is None else product * scores.sign()
+
+
+def descend(trained: Trained, sgd: Sgd) -> None:
+    """Take a step of SGD on scores."""
+    scores, gradient, slope, momentum, signed = trained
+    move = straight_through(gradient, slope, None if signed else scores).add_(scores, alpha=sgd.weight_decay)
+    momentum.mul_(sgd.momentum).add_(move)
+    scores.sub_(move.add_(momentum, alpha=sgd.momentum) if sgd.nesterov else momentum, alpha=sgd.rate)
 
 
 def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What a selection is asked: which entries of some tensors are kept."""
+"""What a selection is asked: which entries of some tensors are kept; and how the scores among them are trained."""
 
 from typing import NamedTuple
 
@@ -41,3 +41,39 @@ class TopK(NamedTuple):
     def size(self) -> int:
         """Number of entries that compete."""
         return sum(tensor.numel() for tensor in self.scores)
+
+
+class Trained(NamedTuple):
+    """Scores with what a step of SGD on them reads and writes: tensors of one shape, dtype and device.
+
+    Attributes:
+        scores: written.
+        gradient: of the loss by the masked weight.
+        slope: what the gradient is multiplied with on its way to the score.
+        momentum: written.
+        signed: whether that is all; if not, it is multiplied with the sign of the score too.
+
+    """
+
+    scores: Tensor
+    gradient: Tensor
+    slope: Tensor
+    momentum: Tensor
+    signed: bool
+
+
+class Sgd(NamedTuple):
+    """The numbers of a step of SGD.
+
+    Attributes:
+        rate: the learning rate.
+        momentum: the fraction of the last velocity that is kept.
+        weight_decay: what of a score is added to its gradient.
+        nesterov: whether the step looks ahead along the momentum.
+
+    """
+
+    rate: float
+    momentum: float
+    weight_decay: float
+    nesterov: bool
