@@ -144,11 +144,12 @@ class Masked(nn.Module):
         self.rescale()
 
     @torch.no_grad()
-    def rescale(self) -> None:
-        """Let the gain follow the number of weights that the mask keeps."""
+    def rescale(self, kept: int | None = None) -> None:
+        """Let the gain follow the number of weights that the mask keeps, which a caller may know."""
         if self.scaled_for is not None:
             # in float64, because float32 does not count beyond 16.8 million; an empty layer has the gain of one weight
-            self.gain.copy_((self.scaled_for / self._squares().double().clamp(min=1.0)).sqrt())
+            squares = self._squares().double() if kept is None else torch.tensor(float(kept), dtype=torch.float64)
+            self.gain.copy_((self.scaled_for / squares.clamp(min=1.0)).sqrt())
 
     def _squares(self) -> Tensor:
         """Return the sum of the squares of what the frozen weights are multiplied by: how many are kept."""
@@ -203,6 +204,26 @@ def attach(places: Iterable[Place], parametrization: nn.Module) -> None:
     """Put one parametrization on a parameter at every place that reads it (tied weights have several)."""
     for place in places:
         parametrize.register_parametrization(place.module, place.leaf, parametrization)
+        _shorten(type(place.module), place.leaf)
+
+
+def _shorten(kind: type[nn.Module], leaf: str) -> None:
+    """Let a module read its one masked weight without the calls that torch makes for parametrizations in general.
+
+    Those take as long as all else that a small layer does here. Compilers get torch's own way, and so do two
+    parametrizations of one weight, and torch's cache.
+    """
+    general, change = kind.__dict__[leaf].fget, kind.__dict__[leaf].fset
+
+    def read(module: nn.Module) -> Any:
+        if not torch.compiler.is_compiling() and not parametrize._cache_enabled:
+            steps = module._modules["parametrizations"]._modules[leaf]  # type: ignore[union-attr]
+            first = steps._modules["0"]  # type: ignore[union-attr]
+            if isinstance(first, Masked) and len(steps._modules) == 1:  # type: ignore[union-attr]
+                return first.forward(steps._parameters["original"])  # type: ignore[union-attr,arg-type]
+        return general(module)
+
+    setattr(kind, leaf, property(read, change))
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ tensor comes first.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import is_
 from typing import NamedTuple
 
 import torch
@@ -28,10 +30,11 @@ class Selection:
 
     def __init__(self, *, signed: bool) -> None:
         self._signed = signed
-        self._largest, self._floors = _OnAnyDevice(signed), _OnAnyDevice(signed)
+        self._largest, self._floors, self._raised_largest = (_OnAnyDevice(signed) for _ in range(3))
         self._selected: list[_OnAnyDevice] = []
         self._reserved: dict[tuple[str, ...], _Buffers] = {}
-        self._guarded: list[tuple[Pool, dict[str, Tensor]]] = []
+        self._guarded: Sequence[tuple[Pool, Mapping[str, Tensor]]] = ()
+        self._asked: _Asked | None = None
 
     @torch.no_grad()
     def select(
@@ -54,16 +57,30 @@ class Selection:
                 nothing waits here.
 
         """
-        for pool in pools:
-            _refuse_count(pool, sum(scores[name].numel() for name in pool.names))
-        floored = [pool for pool in pools if pool.floor and len(pool.names) > 1]
-        raised = {**scores, **self._raised(floored, scores)}
-        self._largest.select([_problem(pool, raised, masks, weights or {}) for pool in pools])
-        # a NaN among the largest of its layer is hidden from the second selection by what raises it
-        self._selected = [self._largest, self._floors] if floored else [self._largest]
-        self._guarded = [(pool, {name: masks[name] for name in pool.names}) for pool in pools if _is_guarded(pool)]
-        if all(tensor.device.type == "cpu" for tensor in (*scores.values(), *masks.values())):
+        asked = self._asked
+        weights = weights or {}
+        names = [*scores, *masks, *weights]
+        tensors = [*scores.values(), *masks.values(), *chain.from_iterable(weights.values())]
+        if asked is None or not asked.is_for(pools, names, tensors):
+            asked = self._asked = _Asked.of(pools, scores, masks, weights, names, tensors)
+        on_cpu = all(map(_is_on_the_cpu, tensors))
+        self._selected = [self._largest]
+        if on_cpu or not asked.floored:
+            self._largest.select(asked.problems)
+        # where each layer has its floor by itself, the floors change nothing
+        if asked.floored and not (on_cpu and asked.have_floors(self.kept(), masks)):
+            raised = {**scores, **self._raised(asked.floored, scores)}
+            self._raised_largest.select([_problem(pool, raised, masks, weights) for pool in pools])
+            # a NaN among the largest of its layer is hidden from the second selection by what raises it
+            self._selected = [self._raised_largest, self._floors]
+        self._guarded = asked.guarded
+        if on_cpu:
             self.check()
+
+    def kept(self) -> Mapping[str, int]:
+        """Return how many entries each layer keeps by the last selection; nothing where a device is not done yet."""
+        kept = self._selected[0].kept if self._selected else None
+        return dict(zip(self._asked.order, kept, strict=True)) if kept is not None and self._asked else {}
 
     def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
         """Take a step of SGD on scores; it is of use to the selection after it where no pool has a floor.
@@ -84,13 +101,12 @@ class Selection:
         """
         for selected in self._selected:
             selected.check()
+        kept = self.kept()
         for pool, masks in self._guarded:
-            _refuse_empty(pool, masks)
+            _refuse_empty(pool, masks, kept)
 
     def _raised(self, pools: Sequence[Pool], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return scores by layer in which the `floor` largest of each layer come before all others."""
-        if not pools:
-            return {}
         buffers = {pool.names: self._buffers(pool, [scores[name] for name in pool.names]) for pool in pools}
         self._floors.select(
             [
@@ -113,6 +129,71 @@ class Selection:
             masks = [torch.empty_like(score, dtype=torch.bool) for score in scores]
             kept = self._reserved[pool.names] = _Buffers(masks, [torch.empty_like(score) for score in scores])
         return kept
+
+
+class _Asked(NamedTuple):
+    """What a selection was asked, in the form that selectors take; most steps ask the same again.
+
+    Attributes:
+        pools: with the number of entries that each keeps.
+        names: of the layers.
+        tensors: all that are read and written.
+        problems: the pools, of these tensors.
+        floored: the pools with a floor that competing layers are to have.
+        guarded: the pools that must not empty a layer, with their masks.
+
+    """
+
+    pools: Sequence[Pool]
+    names: Sequence[str]
+    tensors: Sequence[Tensor]
+    problems: Sequence[TopK]
+    floored: Sequence[Pool]
+    guarded: Sequence[tuple[Pool, Mapping[str, Tensor]]]
+
+    @classmethod
+    def of(
+        cls,
+        pools: Sequence[Pool],
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        weights: Mapping[str, Weights],
+        names: Sequence[str],
+        tensors: Sequence[Tensor],
+    ) -> "_Asked":
+        """Return it; refuse what a pool cannot keep."""
+        for pool in pools:
+            _refuse_count(pool, sum(scores[name].numel() for name in pool.names))
+        return cls(
+            list(pools),
+            names,
+            tensors,
+            [_problem(pool, scores, masks, weights) for pool in pools],
+            [pool for pool in pools if pool.floor and len(pool.names) > 1],
+            [(pool, {name: masks[name] for name in pool.names}) for pool in pools if _is_guarded(pool)],
+        )
+
+    @property
+    def order(self) -> list[str]:
+        """The layers as problems have them."""
+        return [name for pool in self.pools for name in pool.names]
+
+    def have_floors(self, kept: Mapping[str, int], masks: Mapping[str, Tensor]) -> bool:
+        """Return whether each layer keeps as many as its floor says; `kept` may leave it to the masks."""
+        return all(
+            (kept[name] if kept else int(masks[name].sum())) >= min(pool.floor or 0, masks[name].numel())
+            for pool in self.floored
+            for name in pool.names
+        )
+
+    def is_for(self, pools: Sequence[Pool], names: Sequence[str], tensors: Sequence[Tensor]) -> bool:
+        """Return whether the same is asked again."""
+        alike = len(self.tensors) == len(tensors) and all(map(is_, self.tensors, tensors))
+        return alike and self.names == names and self.pools == list(pools)
+
+
+def _is_on_the_cpu(tensor: Tensor) -> bool:
+    return tensor.is_cpu
 
 
 class _Buffers(NamedTuple):
@@ -140,6 +221,11 @@ class _OnAnyDevice:
         self._signed = signed
         self._selector: Selector | None = None
         self._count = 0
+
+    @property
+    def kept(self) -> list[int] | None:
+        """How many entries each mask keeps, or None where that would have to be counted."""
+        return self._selector.kept if self._selector else None
 
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems."""
@@ -200,8 +286,8 @@ def _is_guarded(pool: Pool) -> bool:
     return pool.floor is None and len(pool.names) > 1 and pool.kept > 0
 
 
-def _refuse_empty(pool: Pool, masks: Mapping[str, Tensor]) -> None:
-    empty = [name for name, mask in masks.items() if mask.numel() and not bool(mask.any())]
+def _refuse_empty(pool: Pool, masks: Mapping[str, Tensor], kept: Mapping[str, int]) -> None:
+    empty = [name for name, mask in masks.items() if mask.numel() and not (kept[name] if kept else bool(mask.any()))]
     if empty:
         raise SupermaskError(
             f"A global budget of {pool.kept} weights leaves none in {', '.join(empty)}; raise the density, or let each"

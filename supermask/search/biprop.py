@@ -108,10 +108,10 @@ class Binary(Treated):
         return straight_through_scores(scores, value, self.signed, self.slope)
 
     @torch.no_grad()
-    def rescale(self) -> None:
+    def rescale(self, kept: int | None = None) -> None:
         """Let the gain turn the magnitude of the binary weights into alpha."""
         if not self.published:
-            super().rescale()
+            super().rescale(kept)
         elif self.frozen.numel():
             mean = torch.where(self.mask, self.slope.abs(), 0.0).sum() / self.mask.sum().clamp(min=1)
             # an empty layer has the gain 1: there is nothing that it would multiply

@@ -1,13 +1,14 @@
 """What a search is in the middle of: its random network, its layers, its step."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from operator import is_
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool
-from supermask.masking.kernels.top_k import Sgd, Trained
+from supermask.masking.kernels.top_k import Sgd, Trained, Weights
 from supermask.masking.parametrization import Masked
 from supermask.masking.selection import Selection
 from supermask.ticket.random_network import RandomNetwork
@@ -39,6 +40,7 @@ class SearchState:
         self._selection = Selection(signed=signed)
         self.handover: Handover | None = None
         self._remembered: tuple[float, object] | None = None
+        self._written: _Written | None = None
 
     def hand_over(self) -> "Handover":
         """Let the gradients of masked weights reach the scores as they are, until the handover ends."""
@@ -63,14 +65,25 @@ class SearchState:
             SupermaskError: a rank is NaN, or a layer is emptied that must not be. On a GPU `check` raises it.
 
         """
-        pairs = {name: layer.weights for name, layer in self.layers.items()}
-        followers = {name: pair for name, pair in pairs.items() if pair is not None}
-        self._selection.select(pools, ranks, self.masks, followers)
-        for name, layer in self.layers.items():
-            if name in followers:
-                layer.rescale()
-            else:
-                layer.refresh()
+        written = self._what_is_written()
+        self._selection.select(pools, ranks, written.masks, written.followers)
+        kept = self._selection.kept()
+        for name in written.rescaled:
+            self.layers[name].rescale(kept.get(name))
+        for name in written.refreshed:
+            self.layers[name].refresh()
+
+    def _what_is_written(self) -> "_Written":
+        """Return what a selection writes: the same for as long as the layers have the same tensors."""
+        tensors = [tensor for layer in self.layers.values() for tensor in layer._buffers.values()]
+        known = self._written
+        if known is None or len(known.tensors) != len(tensors) or not all(map(is_, known.tensors, tensors)):
+            pairs = {name: layer.weights for name, layer in self.layers.items()}
+            followers = {name: pair for name, pair in pairs.items() if pair is not None}
+            rescaled = [name for name in followers if self.layers[name].scaled_for is not None]
+            refreshed = [name for name in self.layers if name not in followers]
+            known = self._written = _Written(tensors, self.masks, followers, rescaled, refreshed)
+        return known
 
     def descend(self, trained: Sequence[Trained], sgd: Sgd) -> None:
         """Take a step of SGD on the scores of all layers, before they are selected."""
@@ -93,6 +106,25 @@ class SearchState:
     def check(self) -> None:
         """Raise what the last selection on a GPU could not wait for."""
         self._selection.check()
+
+
+class _Written(NamedTuple):
+    """What a selection writes.
+
+    Attributes:
+        tensors: the buffers of all layers, of which the rest was made.
+        masks: by parameter name.
+        followers: the weights that follow the masks by themselves, by parameter name.
+        rescaled: the names of those whose gain follows too.
+        refreshed: the names of the other layers.
+
+    """
+
+    tensors: list[Tensor | None]
+    masks: dict[str, Tensor]
+    followers: dict[str, Weights]
+    rescaled: list[str]
+    refreshed: list[str]
 
 
 class Handover:

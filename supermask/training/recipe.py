@@ -227,8 +227,8 @@ class Recipe:
 
 
 def _in_one_pass(parameters: Iterable[Tensor]) -> bool:
-    """Return whether torch's fused step takes these parameters: it is twice as fast as the other on the CPU."""
-    return all(each.is_floating_point() and each.device.type in ("cpu", "cuda") for each in parameters)
+    """Return whether torch's fused step takes these parameters, and is faster: twice, on the CPU."""
+    return all(each.is_floating_point() and each.is_cpu for each in parameters)
 
 
 def _lay_gradients(optimizer: torch.optim.Optimizer, _: Any, __: Any) -> None:

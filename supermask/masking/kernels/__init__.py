@@ -23,6 +23,7 @@ class Selector(Protocol):
     """What selects on some kind of device, again and again; `plain.PlainSelector` says what its attributes mean."""
 
     nans: Tensor | None
+    kept: list[int] | None
 
     def __init__(self, signed: bool) -> None: ...
 

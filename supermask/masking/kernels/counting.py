@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from supermask.compiled import compiled
 
 # columns of the table of tensors
-SCORES, SIZE, MASK, FROZEN, VALUE, ROW_MAJOR, COLUMNS = range(7)
+SCORES, SIZE, MASK, FROZEN, VALUE, ROW_MAJOR, KEPT, COLUMNS = range(8)
 # columns of the table of what scores are trained with, and of what a step of SGD counts for a problem
 GRADIENT, SLOPE, MOMENTUM, WITHOUT_SIGN, TRAINED = range(5)
 COUNTED, ABOVE, COUNTS = range(3)
@@ -261,8 +261,8 @@ def _write_all(rows: Any, signed: bool, key: int, rank: int, equal: int) -> int:
         cut = row[SIZE] if rank else 0
         if rank and rank < equal:
             cut, rank = _index_after(_bits(row[SCORES], row[SIZE]), signed, key, rank)
-        total += _write(row, signed, 0, cut, key - 1)
-        total += _write(row, signed, cut, row[SIZE], key)
+        row[KEPT] = _write(row, signed, 0, cut, key - 1) + _write(row, signed, cut, row[SIZE], key)
+        total += row[KEPT]
     return total
 
 
@@ -323,7 +323,8 @@ def select(
 
     Args:
         rows: (tensors, COLUMNS), problem by problem: addresses of float32 scores, of the mask, and of the float32
-            frozen and masked weights, or 0, with their common size; whether their common order is row-major.
+            frozen and masked weights, or 0, with their common size; whether their common order is row-major; the
+            number of entries that the mask keeps, which is written.
         ends: (problems,), the row after the last of each.
         kept: (problems,), how many entries each keeps.
         signed: whether scores are ranked with their sign or by magnitude.
@@ -362,9 +363,9 @@ def update(
     ends: NDArray[np.int64],
     trained: NDArray[np.int64],
     signed: bool,
-    rate: np.float32,
-    momentum: np.float32,
-    decay: np.float32,
+    rate: float,
+    momentum: float,
+    decay: float,
     ahead: bool,
     memories: NDArray[np.int64],
     counts: NDArray[np.int64],
@@ -388,6 +389,7 @@ def update(
         windows: (problems, 2 WIDEST), written.
 
     """
+    numbers = np.float32(rate), np.float32(momentum), np.float32(decay), ahead
     first = 0
     for i in range(ends.size):
         reach = _reach(rows[first : ends[i]], memories[i])
@@ -403,7 +405,7 @@ def update(
             for start in range(0, size, _CHUNK):  # counted while they are in the nearest cache
                 part = slice(start, min(start + _CHUNK, size))
                 own = score[part], gradient[part], slope[part], velocity[part], other[WITHOUT_SIGN] != 0
-                _descend(*own, rate, momentum, decay, ahead)
+                _descend(*own, *numbers)
                 if reach:
                     more, largest = _count_window(bits[part], signed, low, histogram)
                     above += more

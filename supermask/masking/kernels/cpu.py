@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting, plain
-from supermask.masking.kernels.cpu_plan import CpuPlan, in_memory_order, lie_alike, plan
+from supermask.masking.kernels.cpu_plan import CpuPlan, in_memory_order, lie_alike, lone_plan, plan_of
 from supermask.masking.kernels.top_k import Sgd, TopK, Trained
 
 Integers = NDArray[np.int64]
@@ -25,6 +25,7 @@ class CpuSelector:
     def __init__(self, signed: bool) -> None:
         self.signed = signed
         self.nans: Tensor | None = None
+        self.kept: list[int] | None = None
         self._plan: CpuPlan | None = None
         self._memories = _memories(0)
         self._windows = np.zeros((1, 2 * counting.WIDEST), np.int32)
@@ -35,15 +36,17 @@ class CpuSelector:
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems; one with a NaN leaves its masks as they were."""
         if self._plan is None or not self._plan.holds_for(problems):
-            self._plan, self._counted = plan(problems), []
+            self._plan, self._counted = plan_of(problems), []
         if len(problems) != len(self._memories):
             self._memories, self._counts = _memories(len(problems)), _counts(len(problems))
         if not self._counted or self._counted != _versions(self._plan):
             self._counts[:] = 0
-        self.nans = None
+        self.nans = self.kept = None
         outcomes = np.empty(len(problems), np.int64)
         if not self._run(self._plan, problems, self._memories, self._counts, outcomes):
             self._see_to(problems, outcomes)
+        else:
+            self.kept = self._plan.rows[:, counting.KEPT].tolist()
         self._counted = []  # the windows have moved
 
     @torch.no_grad()
@@ -58,37 +61,28 @@ class CpuSelector:
                 plain.descend(each, sgd)
         if not fitting:
             return
-        plan = self._plan
-        order = [] if plan is None or plan.before else plan.rows[:, counting.SCORES].tolist()
-        if plan is not None and fitting.keys() == set(order):
-            if len(self._windows) < len(plan.ends):
-                self._windows = np.zeros((len(plan.ends), 2 * counting.WIDEST), np.int32)
-            # the memories are those of the plan, which the last selection has seen to
-            self._update(plan.rows, plan.ends, [fitting[at] for at in order], sgd, self._memories, self._counts)
-            self._counted = _versions(plan)
-        else:
+        known = self._plan
+        if known is None or known.before or fitting.keys() != set(known.addresses_of_scores):
+            known = None
+        if known is None:
             # the same loop, because its sums have the same last bits whether it counts or not
-            rows = np.zeros((len(fitting), counting.COLUMNS), np.int64)
-            rows[:, counting.SCORES] = [*fitting]
-            rows[:, counting.SIZE] = [each.scores.numel() for each in fitting.values()]
-            self._update(rows, np.array([len(rows)]), [*fitting.values()], sgd, _memories(1), _counts(1))
-
-    def _update(
-        self,
-        rows: Integers,
-        ends: Integers,
-        trained: Sequence[Trained],
-        sgd: Sgd,
-        memories: Integers,
-        counts: Integers,
-    ) -> None:
+            plan, memories, counts = lone_plan([each.scores for each in fitting.values()]), _memories(1), _counts(1)
+        else:
+            plan, memories, counts = known, self._memories, self._counts
+        if len(self._windows) < len(plan.ends):
+            self._windows = np.zeros((len(plan.ends), 2 * counting.WIDEST), np.int32)
+        ordered = [fitting[address] for address in plan.addresses_of_scores]
         table = np.array(
-            [[*map(Tensor.data_ptr, (each.gradient, each.slope, each.momentum)), each.signed] for each in trained],
+            [
+                (each.gradient.data_ptr(), each.slope.data_ptr(), each.momentum.data_ptr(), each.signed)
+                for each in ordered
+            ],
             np.int64,
         )
-        numbers = (np.float32(sgd.rate), np.float32(sgd.momentum), np.float32(sgd.weight_decay), sgd.nesterov)
-        counting.update(rows, ends, table, self.signed, *numbers, memories, counts, self._windows)
-        torch.autograd.graph.increment_version([tensor for each in trained for tensor in (each.scores, each.momentum)])
+        numbers = (sgd.rate, sgd.momentum, sgd.weight_decay, sgd.nesterov)
+        counting.update(plan.rows, plan.ends, table, self.signed, *numbers, memories, counts, self._windows)
+        torch.autograd.graph.increment_version([tensor for each in ordered for tensor in (each.scores, each.momentum)])
+        self._counted = _versions(plan) if known else []
 
     def _see_to(self, problems: Sequence[TopK], outcomes: Integers) -> None:
         """Select again where ties lie scattered, and count NaN."""
@@ -96,7 +90,7 @@ class CpuSelector:
         if scattered:
             again = np.empty(len(scattered), np.int64)
             found = (_memories(len(scattered)), _counts(len(scattered)))
-            self._run(plan(scattered, row_major=True), scattered, *found, again)
+            self._run(plan_of(scattered, row_major=True), scattered, *found, again)
         self.nans = torch.zeros(len(problems), dtype=torch.int64)
         for i in _where(outcomes, counting.HAS_NAN):
             self.nans[i] = sum(int(scores.isnan().sum().item()) for scores in problems[i].scores)
@@ -132,8 +126,10 @@ def _versions(plan: CpuPlan) -> list[int]:
 
 
 def _is_one_loop(trained: Trained) -> bool:
-    tensors = (trained.scores, trained.gradient, trained.slope, trained.momentum)
-    return all(tensor.dtype is torch.float32 for tensor in tensors) and lie_alike(*tensors)
+    scores, gradient, slope, momentum, _ = trained
+    if not scores.dtype is gradient.dtype is slope.dtype is momentum.dtype is torch.float32:
+        return False
+    return lie_alike(scores, gradient, slope, momentum)
 
 
 def _where(outcomes: Integers, outcome: int) -> list[int]:

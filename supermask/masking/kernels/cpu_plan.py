@@ -23,6 +23,7 @@ class CpuPlan:
         tensors: all of the problems, kept alive so that no others come to be in their place.
         identities, addresses: of them.
         scores: those among them.
+        addresses_of_scores: row by row.
         sizes: how many scores each problem has.
         values: the masked weights among them.
         rows, ends: as `counting.select` has them.
@@ -36,6 +37,7 @@ class CpuPlan:
     identities: list[int]
     addresses: list[int]
     scores: Sequence[Tensor]
+    addresses_of_scores: list[int]
     sizes: list[int]
     values: Sequence[Tensor]
     rows: NDArray[np.int64]
@@ -64,7 +66,7 @@ def _tensors(problems: Sequence[TopK]) -> list[Tensor]:
     return tensors
 
 
-def plan(problems: Sequence[TopK], *, row_major: bool = False) -> CpuPlan:
+def plan_of(problems: Sequence[TopK], *, row_major: bool = False) -> CpuPlan:
     """Return the plan of some problems.
 
     Args:
@@ -87,6 +89,7 @@ def plan(problems: Sequence[TopK], *, row_major: bool = False) -> CpuPlan:
         identities,
         addresses,
         [tensor for problem in problems for tensor in problem.scores],
+        rows[:, counting.SCORES].tolist(),
         sizes,
         values,
         rows,
@@ -95,6 +98,15 @@ def plan(problems: Sequence[TopK], *, row_major: bool = False) -> CpuPlan:
         made.after,
         made.followers,
     )
+
+
+def lone_plan(scores: Sequence[Tensor]) -> CpuPlan:
+    """Return a plan of scores that are not selected: dense tensors of float32, whose masks are nowhere."""
+    rows = np.zeros((len(scores), counting.COLUMNS), np.int64)
+    addresses = [*map(Tensor.data_ptr, scores)]
+    rows[:, counting.SCORES], rows[:, counting.SIZE] = addresses, [*map(Tensor.numel, scores)]
+    ends = np.array([len(scores)], np.int64)
+    return CpuPlan(scores, [*map(id, scores)], addresses, scores, addresses, [len(scores)], (), rows, ends, (), (), ())
 
 
 class _Maker:

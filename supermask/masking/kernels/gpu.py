@@ -51,6 +51,7 @@ class GpuSelector:
     """
 
     nans: Tensor | None = None
+    kept: list[int] | None = None  # the host does not know
 
     def __init__(self, signed: bool, *, block: int = _BLOCK, window: int = _WINDOW, large: int = _LARGE) -> None:
         self._signed = signed

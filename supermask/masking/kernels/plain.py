@@ -17,12 +17,15 @@ class PlainSelector:
     Attributes:
         nans: int64 (problems,), how many NaN each problem had in the last selection, its masks being arbitrary then;
             or None for none.
+        kept: how many entries each mask of the last selection keeps, where the host knows that without counting; else
+            None.
 
     """
 
     def __init__(self, signed: bool) -> None:
         self.signed = signed
         self.nans: Tensor | None = None
+        self.kept: list[int] | None = None
 
     @torch.no_grad()
     def select(self, problems: Sequence[TopK]) -> None:
