@@ -113,7 +113,8 @@ class DataSet:
         if images.ndim != 4 or images.shape[1] != len(self.mean):
             raise DataError(f"images are {_describe(images)}; {self.name} has (n, {len(self.mean)}, H, W).")
         mean, std = _per_channel(self.mean, images.device), _per_channel(self.std, images.device)
-        return (images.to(torch.float32) / self.scale - mean) / std
+        # in place in one copy: fresh memory takes longer than the arithmetic
+        return images.to(torch.float32, copy=True).div_(self.scale).sub_(mean).div_(std)
 
     def raw(self) -> "DataSet":
         """Return the set with pixels in [0, 1] for a network that takes them so: `normalize` then only scales."""

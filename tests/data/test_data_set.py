@@ -135,6 +135,16 @@ def test_normalize_is_what_it_says():
         torch.testing.assert_close(result[:, channel].double(), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+def test_normalize_rounds_as_its_formula_and_leaves_the_images_alone(dtype):
+    data = data_set(numbered(20, 3), mean=(0.1, 0.2, 0.3), std=(0.5, 1.1, 2.3), scale=255.0)
+    images = torch.arange(256).repeat(3, 1).reshape(1, 3, 16, 16).to(dtype)
+    before = images.clone()
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (data.mean, data.std))
+    assert torch.equal(data.normalize(images), (images.float() / 255.0 - mean) / std)
+    assert torch.equal(images, before)
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (4, 3, 2, 3)])
 def test_normalize_refuses_other_channels(shape):
     with pytest.raises(DataError, match="numbers has"):
