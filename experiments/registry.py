@@ -25,6 +25,7 @@ from experiments import (
     selection_cost,
     smallest_ticket,
     sparse_speed,
+    speedrun,
     step_cost,
     strong_and_weak,
     subset_sum_rates,
@@ -66,6 +67,7 @@ _ALL = (
     selection_cost.ON_GPU,
     mask_coding.EXPERIMENT,
     sparse_speed.EXPERIMENT,
+    speedrun.EXPERIMENT,
     zhou_heuristics.EXPERIMENT,
     zhou_actions.EXPERIMENT,
 )

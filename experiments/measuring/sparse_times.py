@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, unfold
 
+from experiments.measuring.stopwatch import one_thread
 from supermask.deploy import SparseLinear, SparsePointwise, csr
 from supermask.random.stream import philox
 from supermask.results import Result
@@ -157,12 +158,8 @@ class Speed:
         return recorded(SpeedResult, path, self.config(), lambda _: self._measure(), resume=True)
 
     def _measure(self) -> SpeedResult:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             times = self._times()
-        finally:
-            torch.set_num_threads(threads)
         return SpeedResult(density={density: _summary(found) for density, found in times.items()})
 
     @torch.no_grad()

@@ -1,8 +1,10 @@
-"""Times of single steps on a CPU or a GPU, and the memory bandwidth that they are held against."""
+"""Times of single steps, on a CPU or a GPU, and of whole runs; the memory bandwidth that steps are held against."""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +17,36 @@ def use_all_cores() -> int:
     """Let PyTorch use every core, which the worker of an experiment does not; return their number."""
     torch.set_num_threads(os.cpu_count() or 1)
     return torch.get_num_threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread, and as many as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """Seconds on the clock of the wall, and those that all threads of the process computed."""
+
+    wall_seconds: float
+    cpu_seconds: float
+
+
+class Clock:
+    """A clock that runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> Elapsed:
+        """Return the time since then, to the millisecond."""
+        return Elapsed(round(time.perf_counter() - self._wall, 3), round(time.process_time() - self._cpu, 3))
 
 
 def milliseconds(work: Callable[[], object], device: torch.device) -> float:
