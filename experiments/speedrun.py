@@ -21,7 +21,7 @@ SEARCH = Job(
     model="lenet_300_100",
     data="mnist",
     validation=0,
-    recipe=Recipe(epochs=4, batch_size=250, learning_rate=3.0, momentum=0.7, warm_up=0.2),
+    recipe=Recipe(epochs=4, batch_size=250, learning_rate=3.0, momentum=0.7, warm_up=0.2, fused=True),
     search=SearchOptions(density=0.5),
 )
 DENSE = replace(SEARCH, method="dense", recipe=replace(SEARCH.recipe, iterations=550, learning_rate=0.2, momentum=0.9))
