@@ -145,3 +145,27 @@ def test_decoupled_decay_takes_its_share_whatever_the_momentum(nesterov):
         expected = expected - rate * (gradient + 0.9 * sums if nesterov else sums)
         torch.testing.assert_close(place.detach(), expected)
     assert still.item() == 1.0, "what has no gradient takes no part in a step"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sgdw"])
+def test_gradients_that_lie_otherwise_than_their_parameters_are_taken_entry_by_entry(optimizer):
+    """torch's fused step would take them in the order of the memory, and say nothing."""
+    weight, gradient = torch.randn(4, 3, 5, 5), torch.randn(4, 3, 5, 5)
+    trained = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        parameter = torch.nn.Parameter(weight.clone(memory_format=layout))
+        made = Recipe(optimizer=optimizer, weight_decay=0.01).make_optimizer([parameter])
+        assert made.param_groups[0]["fused"]
+        for _ in range(3):
+            parameter.grad = gradient.clone()
+            made.step()
+        trained.append(parameter.detach())
+    torch.testing.assert_close(*trained)
+
+
+def test_parameters_that_a_fused_step_cannot_take_are_trained_all_the_same():
+    number = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    optimizer = Recipe(learning_rate=0.5, weight_decay=0.0).make_optimizer([number])
+    number.grad = torch.full((2,), 1j)
+    optimizer.step()
+    assert torch.equal(number.detach(), torch.full((2,), 1 - 0.5j))
