@@ -220,6 +220,12 @@ class Budget:
         alone = [PerLayer().pools({name: shapes[name]}, own[name])[0] for name in own]
         return self.scope.pools(shared, density) + alone
 
+    def emptied(self, shapes: Shapes, density: float) -> list[str]:
+        """Return the layers that keep no weight because their part of the density is less than half of one."""
+        sizes, own = _sizes(shapes), self._resolve(shapes)
+        alone = [pool for pool in self.pools(shapes, density) if len(pool.names) == 1 and not pool.kept]
+        return [name for pool in alone for name in pool.names if sizes[name] and own.get(name, density) > 0.0]
+
     def fractions(self, shapes: Shapes, density: float) -> dict[str, float]:
         """Return the fraction of its weights that each layer keeps; where layers compete, that of all of them.
 

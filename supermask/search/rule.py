@@ -239,6 +239,10 @@ class Rule(Algorithm, Policy):
 
         """
 
+    def emptied(self, shapes: Shapes) -> list[str]:
+        """Return the layers that will keep no weight although that was not asked for."""
+        return []
+
     def layer(self, state: SearchState, slot: Slot) -> Masked:
         """Return the masked weight of a parameter that still holds its random weight."""
         return Masked(slot.parameter.detach().clone(), signed=self.signed, scaled_for=self.scaled_for(state, slot))
@@ -340,6 +344,10 @@ class BudgetedRule(Rule):
     def fractions(self, shapes: Shapes) -> Mapping[str, float]:
         """Return by name the fraction of a layer that is kept, for which its frozen weights are scaled; or nothing."""
         return self.budget.fractions(shapes, self.kept) if self.scaled and self.kept is not None else {}
+
+    def emptied(self, shapes: Shapes) -> list[str]:
+        """Return the layers of which the density keeps no weight, although it is not 0."""
+        return self.budget.emptied(shapes, self.kept) if self.kept is not None else []
 
     def varies(self, state: SearchState) -> bool:
         """Return whether a layer may keep more or fewer weights than its fraction."""

@@ -1,5 +1,7 @@
 """The search for a strong ticket: frozen random weights, trained scores, and a rule by which they choose the mask."""
 
+import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import cached_property
@@ -70,6 +72,7 @@ class Search:
         self._state = SearchState(self.network, signed=self.rule.signed)
         self._layers = self._state.layers
         masked = self.network.masked
+        self._warn_of_empty_layers()
         first = {name: self.rule.first_scores(self._state, slot).to(slot.parameter) for name, slot in masked.items()}
         # before anything is attached: a refusal leaves no half-made search behind
         for name, slot in masked.items():
@@ -288,6 +291,17 @@ class Search:
         if self._state.handover:
             self._state.handover.forget()
         self.model.load_state_dict(state["model"])
+
+    def _warn_of_empty_layers(self) -> None:
+        empty = self.rule.emptied(self._state.shapes)
+        if empty:
+            sizes = ", ".join(f"{name} ({math.prod(self._state.shapes[name]):,} weights)" for name in empty[:3])
+            warnings.warn(
+                f"density={self.density} keeps no weight of {sizes}{f' and {len(empty) - 3} more' * (len(empty) > 3)},"
+                " so that nothing passes there; raise the density, give such a layer one of its own with own_density=,"
+                " or let layers compete with a floor: scope=masking.Global(floor=1).",
+                stacklevel=3,
+            )
 
     @torch.no_grad()
     def _select(self, scores: Mapping[str, Tensor]) -> None:

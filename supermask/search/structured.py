@@ -86,6 +86,10 @@ class StructuredRule(BudgetedRule):
         groups = self.granularity
         return None if isinstance(groups, NofM) else _spread(groups, state, _pooled(groups, scores))
 
+    def emptied(self, shapes: Shapes) -> list[str]:
+        """Return no layer: each keeps a group at least."""
+        return []
+
     def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
         """Draw the first scores of a parameter."""
         return drawn(state, slot, SCORES)

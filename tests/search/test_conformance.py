@@ -96,6 +96,7 @@ def test_the_start_and_every_step_keep_what_is_promised(line):
     name=st.sampled_from([name for name, line in LINES.items() if line.exact]),
 )
 @settings(max_examples=30, deadline=None)
+@pytest.mark.filterwarnings("ignore:density=")
 def test_any_density_is_met_to_one_weight(density, name):
     search = LINES[name].search(Net(), density=density)
     assert all(int(mask.sum()) == round(density * mask.numel()) for mask in search.masks().values())
