@@ -33,9 +33,8 @@ def make_side_information(weights: NDArray[np.float32], words: NDArray[np.uint64
     largest = magnitudes.max(initial=np.float32(0))
     # one correctly rounded division of equal numbers on every machine
     steps = np.minimum(magnitudes / largest * np.float32(16), np.float32(15)) if largest > 0 else magnitudes
-    first = (words >> np.uint64(58)).reshape(weights.shape)
-    known = (weights > 0).astype(np.int64) | first.astype(np.int64) << 1 | steps.astype(np.int64) << 7
-    return known.astype(np.uint16)
+    first = (words >> np.uint64(58)).astype(np.uint16).reshape(weights.shape)
+    return (weights > 0).astype(np.uint16) | first << np.uint16(1) | steps.astype(np.uint16) << np.uint16(7)
 
 
 @dataclass(frozen=True, eq=False)

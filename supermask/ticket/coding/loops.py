@@ -1,4 +1,4 @@
-"""All compiled loops of the coder: the range coder, the two models that drive it, and the tables that they read.
+"""The compiled loops of the coder: the range coder, the two models that drive it, and the tables that they read.
 
 They are in one file because the compiler's cache is checked file by file (see `supermask.compiled`). All is done in
 integers, so that the bytes are the same on every machine. `counted` and `mixed` describe the models.
@@ -35,18 +35,18 @@ _KNOTS = (
 _STEP = 128  # logits from one knot to the next: half a nat
 
 
-def _squash() -> NDArray[np.int32]:
+def _squash() -> NDArray[np.uint16]:
     upper = np.array(_KNOTS, np.int64)
     knots = np.concatenate([ONE - upper[:0:-1], upper])
     place, part = np.divmod(np.arange(2 * LOGIT), _STEP)
     between = (knots[place] * (_STEP - part) + knots[place + 1] * part + _STEP // 2) // _STEP
-    return np.clip(between, 1, ONE - 1).astype(np.int32)
+    return np.clip(between, 1, ONE - 1).astype(np.uint16)
 
 
 SQUASH = _squash()
-"""Probability by logit + LOGIT: int32 (6144,), from 1 to 65535, never falling."""
-_STRETCH = (np.searchsorted(SQUASH, 16 * np.arange(4096) + 8) - LOGIT).astype(np.int32)
-"""Logit by the highest 12 bits of a probability, so that it stays in the cache: int32 (4096,), never falling."""
+"""Probability by logit + LOGIT: uint16 (6144,), from 1 to 65535, never falling."""
+_STRETCH = (np.searchsorted(SQUASH, 16 * np.arange(4096) + 8) - LOGIT).astype(np.int16)
+"""Logit by the highest 12 bits of a probability, so that it stays in the cache: int16 (4096,), never falling."""
 
 # ---- the range coder
 
@@ -193,22 +193,48 @@ def decode_urns(data: Any, group: int, kept: Any, bits: Any) -> Any:
 
 # ---- the mixed model
 
-KINDS = 12
-FIRST_WEIGHT = ONE // 7  # more than 1/KINDS each, since few of the counters know much of any one entry
-
 # a counter: 22 bits of probability, then how many entries it has seen, up to 1023
 _SEEN = 1023
-_RATES = (ONE // (np.arange(_SEEN + 1) + 3)).astype(np.int64)  # nearly the mean of what it has seen, at first bolder
+_RATES = ONE // (np.arange(_SEEN + 1) + 3)  # nearly the mean of what it has seen, at first bolder
 _LEVELS = 48  # of a logit: 2 * LOGIT >> 7
-_LOG = np.array([min(i.bit_length(), 7) for i in range(256)])
+
+# Where the counters of each kind start: two for each column, two for each unit, and two for the row that is coded.
+_COUNTS = (64, 2, 128, 128, 2 * _LEVELS**2, 512, 256, 128, 4096, 32 * _LEVELS)
+_FIRST, _ROW, _LEFT, _WANTED, _CROSS, _RINGS, _LINES, _ABOVE, _INNER, _SIZE, _COLUMN = np.cumsum((0, *_COUNTS)).tolist()
+
+# a weight for each of the twelve kinds: more than 1/12, since few of the counters know much of any one entry
+_WEIGHTS = (ONE // 7,) * 12
+
+# What a line (a row or a column) holds so far: 0 is nothing, t is t zeros, 64 + t is t ones, 129 is both. 64 of them
+# stand for more.
+_MANY = 64
+_BOTH = 2 * _MANY + 1
 
 
-def counters_of_kinds(rows: int, columns: int) -> tuple[int, ...]:
-    """Return how many counters there are of each kind: one for each context that `_look` distinguishes."""
-    return (
-        *(64, 2 * rows, 2 * columns, 128, 128, 2 * _LEVELS**2, 2 * max(_LEVELS, columns), 512),
-        *(256, 128, 4096, 32 * _LEVELS),
-    )
+def _after(line: int, bit: int) -> int:
+    """Return what a line holds with one entry more."""
+    if line == 0:
+        return 1 + _MANY * bit
+    if line == _BOTH or bit != (line > _MANY):
+        return _BOTH
+    return line + (line % _MANY > 0)
+
+
+_AFTER = np.array([_after(line, bit) for line in range(_BOTH + 1) for bit in (0, 1)], np.uint8)
+_LOGS = [t.bit_length() for t in range(1, _MANY + 1)]
+_FILL = np.array([0, *_LOGS, *(8 + log for log in _LOGS), 8], np.uint8)  # which values a line holds, and how many
+
+# The past of a row is one integer of three parts with a bit for each of eleven places. The places, the lowest first: 1,
+# 2 and 3 entries back, then width - 2, ..., width + 2 back, then 2 * width - 1, ..., 2 * width + 1 back; those that are
+# not behind the entry stay empty. The parts: which entries are 1, which want a positive sign, which there are.
+_WANT, _THERE = 16, 32  # where the second and the third part begin
+_MIDDLE, _FAR = 3, 8  # where the second and the third group of places begin
+_WITHIN = 0b110_11110_110 * (1 | 1 << _WANT | 1 << _THERE)  # no entry moves on from one group to the next
+_PART = (1 << 11) - 1
+_INNER_RING, _OUTER_RING = 0b000_01110_001, 0b111_10001_010
+_IN_RINGS = np.array(
+    [16 * (part & _INNER_RING).bit_count() + (part & _OUTER_RING).bit_count() for part in range(_PART + 1)], np.uint8
+)
 
 
 @compiled
@@ -219,178 +245,182 @@ def run_mixed(
     columns: int,
     kernel: int,
     width: int,
-    counters: Any,
-    starts: Any,
-    weights: Any,
+    fresh: int,
     stream: Any,
     most: int,
     decoding: bool,
 ) -> tuple[int, int, int]:
     """Code the entries into the stream, up to `most` bytes, or decode them from it; return the coder's last state.
 
-    `known` is the side information, uint16 (n,). `counters`, where each kind of them starts, and `weights` are fresh.
+    `known` is the side information, uint16 (n,), and `fresh` a counter that has seen nothing.
     """
     low, span, size = _START
     if decoding:
         low, span, size = _begin(stream)
-    places, logits = np.empty(KINDS, np.int64), np.empty(KINDS, np.int64)
-    column_ones, column_seen = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
+    units = _COLUMN + 2 * columns
+    counters = np.full(units + 2 * max(_LEVELS, columns), fresh, np.uint32)
+    weights = _WEIGHTS
+    width = min(width, columns + 2)  # all beyond is as far: no entry of the row is there
+    margin = max(1, width)
+    middle_back, far_back = max(0, width - 3), max(0, 2 * width - 2)
+    middle_place, far_place = _MIDDLE + max(0, 3 - width), _FAR + max(0, 2 - 2 * width)
+    entries = np.zeros(far_back + columns, np.int64)  # of the row, after so many that are not there
+    column_lines = np.zeros(columns, np.uint8)
     coded = 0
     for start in range(0, bits.size, columns):
-        row_ones, row_seen = 0, 0
+        past, row_line, unit, spot, kept = 0, 0, 0, 0, 0
+        counters[_ROW : _ROW + 2] = fresh
         for column in range(columns):
             e = start + column
-            if where[e] == 0:
-                continue
-            fill = 16 * _fill(row_ones, row_seen) + _fill(column_ones[column], column_seen[column])
-            _look(bits, known, start, column, columns, kernel, width, fill, counters, starts, places)
-            total = 0
-            for kind in range(KINDS):
-                logits[kind] = _STRETCH[counters[places[kind]] >> 20]
-                total += logits[kind] * weights[kind]
-            p = SQUASH[min(max(total >> 16, 1 - LOGIT), LOGIT - 1) + LOGIT]
-            share = (span >> 16) * p
-            if decoding:
-                low, span, size, bit = _get(low, span, size, stream, share)
-                bits[e] = bit
-            else:
-                bit = np.int64(bits[e])
-                low, span, size = _put(low, span, size, stream, share, bit)
-                if size > most:
-                    return low, span, size
-            _learn(counters, places, weights, logits, bit, (bit << 16) - p, 12 + 12800 // (coded + 100))
-            coded += 1
-            row_ones += bit
-            row_seen += 1
-            column_ones[column] += bit
-            column_seen[column] += 1
+            about, bit = _at(known, e), 0
+            sign = about & 1
+            if _at(where, e):
+                above = _at(bits, e - columns) if start > 0 else 0
+                higher = _at(bits, e - 2 * columns) if start > columns else 0
+                wants = past >> _WANT & _PART
+                rings = 2 * _at(_IN_RINGS, wants) - _at(_IN_RINGS, past >> _THERE) + 70
+                own = _COLUMN + 2 * column + sign
+                row_level, column_level = _level(_logit(counters, _ROW + sign)), _level(_logit(counters, own))
+                if kernel > 1:
+                    alike, inner = unit, 64 * min(kept, 63) + min(spot, 63)
+                else:
+                    inside = margin <= column < columns - margin  # nearly always, and a division takes long
+                    alike = _level(_around(counters, own, width) if inside else _beside(counters, own, width, columns))
+                    inner = 2 * (144 * (rings >> 4) + 12 * (row_level >> 2) + (column_level >> 2)) + sign
+                places = (
+                    _FIRST + (about >> 1 & 63),
+                    _ROW + sign,
+                    own,
+                    _LEFT + (higher << 6 | above << 5 | past >> 2 & 28 | past & 3),
+                    _WANTED + ((wants >> 4 & 32 | wants >> 2 & 28 | wants & 3) << 1 | sign),
+                    _CROSS + 2 * (_LEVELS * row_level + column_level) + sign,
+                    units + 2 * alike + sign,
+                    _RINGS + 2 * rings + sign,
+                    _LINES + 16 * _at(_FILL, row_line) + _at(_FILL, _at(column_lines, column)),
+                    _ABOVE + (32 * (above + higher) | (column & 3) << 3 | past & 7),
+                    _INNER + inner,
+                    _SIZE + _LEVELS * (2 * (about >> 7 & 15) + sign) + row_level,
+                )
+                states = _read(counters, places)
+                logits = _logits(states)
+                p = _at(SQUASH, LOGIT + min(max(_dot(logits, weights) >> 16, 1 - LOGIT), LOGIT - 1))
+                share = (span >> 16) * p
+                if decoding:
+                    low, span, size, bit = _get(low, span, size, stream, share)
+                    bits[e] = bit
+                else:
+                    bit = _at(bits, e)
+                    low, span, size = _put(low, span, size, stream, share, bit)
+                    if size > most:
+                        return low, span, size
+                rate = 12 + (12800 // (coded + 100) if coded <= 12700 else 0)
+                weights = _moved(weights, logits, ((bit << 16) - p) * rate)
+                _learn(counters, places[:4], states[:4], bit)
+                _learn(counters, places[4:8], states[4:8], bit)
+                _learn(counters, places[8:], states[8:], bit)
+                coded += 1
+                row_line = _at(_AFTER, 2 * row_line + bit)
+                column_lines[column] = _at(_AFTER, 2 * _at(column_lines, column) + bit)
+            # it wants a positive sign if it keeps one, or prunes a negative one
+            entry = 1 << _THERE | (1 ^ sign ^ bit) << _WANT | bit
+            entries[np.uint64(far_back + column)] = entry
+            past = past << 1 & _WITHIN | entry
+            past |= _at(entries, far_back - middle_back + column) << middle_place | _at(entries, column) << far_place
+            kept, spot = kept + bit, spot + 1
+            if spot == kernel:
+                kept, spot, unit = 0, 0, unit + 1
     return low, span, size
 
 
 @compiled
-def _learn(counters: Any, places: Any, weights: Any, logits: Any, bit: int, error: int, rate: int) -> None:
-    """Move counters and weights towards the entry that came."""
-    target = bit * ((1 << 22) - 1)
-    for kind in range(KINDS):
-        weights[kind] += (logits[kind] * error * rate) >> 20
-        counter = np.int64(counters[places[kind]])
-        p, seen = counter >> 10, counter & _SEEN
-        p += ((target - p) * _RATES[seen]) >> 16
-        counters[places[kind]] = p << 10 | min(seen + 1, _SEEN)
+def _at(array: Any, place: int) -> Any:
+    # unsigned: the compiler would ask of every signed place whether it counts from the end
+    return np.int64(array[np.uint64(place)])
 
 
 @compiled
-def _look(
-    bits: Any,
-    known: Any,
-    start: int,
-    column: int,
-    columns: int,
-    kernel: int,
-    width: int,
-    fill: int,
-    counters: Any,
-    starts: Any,
-    places: Any,
-) -> None:
-    """Find the counter of each kind for the entry of this column in the row that starts at `start`."""
-    about = np.int64(known[start + column])
-    sign = about & 1
-    above = _at(bits, start - columns + column)
-    higher = _at(bits, start - 2 * columns + column)
-    last = _bits_before(bits, start, column)
-    near = 0
-    for step in (width, width - 1, width + 1):
-        near = 2 * near + (bits[start + column - step] if 0 < step <= column else 0)
-    wanted, ring, far = _wanted(bits, known, start, column, width)
-    places[0] = about >> 1 & 63
-    places[1] = 2 * (start // columns) + sign
-    places[2] = 2 * column + sign
-    places[3] = (last & 3) + 4 * near + 32 * above + 64 * higher
-    places[4] = 2 * wanted + sign
-    row_level = _level(counters[starts[1] + places[1]])
-    column_level = _level(counters[starts[2] + places[2]])
-    places[5] = 2 * (_LEVELS * row_level + column_level) + sign
-    places[7] = 2 * (16 * (ring + 4) + far + 6) + sign
-    places[8] = fill
-    places[9] = 32 * min(above + higher, 2) + 8 * (column & 3) + last
-    if kernel > 1:
-        places[6] = 2 * (column // kernel) + sign
-        spot = column % kernel
-        kept = 0
-        for e in range(start + column - spot, start + column):
-            kept += bits[e]
-        places[10] = 64 * min(kept, 63) + min(spot, 63)
-    else:
-        places[6] = 2 * _around(counters, starts[2], column, columns, width, sign) + sign
-        places[10] = 2 * (144 * (ring + 4) + 12 * (row_level >> 2) + (column_level >> 2)) + sign
-    places[11] = _LEVELS * (2 * (about >> 7 & 15) + sign) + row_level
-    for kind in range(KINDS):
-        places[kind] += starts[kind]
+def _stretch(counter: int) -> Any:
+    return _at(_STRETCH, counter >> 20)
 
 
 @compiled
-def _fill(ones: int, seen: int) -> Any:
-    """Say whether all, none or some of the entries seen are 1, and, of all and none, how many there were."""
-    if ones == 0:
-        return _LOG[min(seen, 255)]
-    return 8 + _LOG[min(seen, 255)] if ones == seen else 8
+def _logit(counters: Any, place: int) -> Any:
+    return _stretch(_at(counters, place))
 
 
 @compiled
-def _at(bits: Any, e: int) -> Any:
-    return np.int64(bits[e]) if e >= 0 else 0
+def _level(logit: int) -> Any:
+    return (logit + LOGIT) >> 7
 
 
 @compiled
-def _bits_before(bits: Any, start: int, column: int) -> int:
-    """Return the last three entries of the row as a number, the last one lowest."""
-    found = 0
-    for step in range(min(3, column), 0, -1):
-        found = 2 * found + bits[start + column - step]
-    return found
+def _around(counters: Any, own: int, width: int) -> Any:
+    """Return the mean logit of the four neighbouring columns."""
+    left = _logit(counters, own - 2 * width) + _logit(counters, own - 2)
+    return (left + _logit(counters, own + 2) + _logit(counters, own + 2 * width)) >> 2
 
 
 @compiled
-def _level(counter: int) -> Any:
-    return (_STRETCH[np.int64(counter) >> 20] + LOGIT) >> 7
-
-
-@compiled
-def _around(counters: Any, first: int, column: int, columns: int, width: int, sign: int) -> Any:
-    """Return the level of the mean logit of the neighbouring columns."""
+def _beside(counters: Any, own: int, width: int, columns: int) -> Any:
+    """Return the mean logit of those neighbouring columns that there are."""
     total = 0
     count = 0
     for step in (-width, -1, 1, width):
-        if 0 <= column + step < columns:
-            total += _STRETCH[np.int64(counters[first + 2 * (column + step) + sign]) >> 20]
+        if _COLUMN <= own + 2 * step < _COLUMN + 2 * columns:
+            total += _logit(counters, own + 2 * step)
             count += 1
-    return (total // max(1, count) + LOGIT) >> 7
+    return total // max(1, count)
+
+
+# Twelve numbers are a tuple, which the compiler keeps in registers; a loop over an array would go through memory. What
+# is longer than these functions it would not inline.
 
 
 @compiled
-def _wanted(bits: Any, known: Any, start: int, column: int, width: int) -> tuple[int, int, int]:
-    """Return which signs the neighbours want, as six bits, and sums of them (+-1 each) over two rings of neighbours."""
-    e = start + column
-    found = 0
-    ring = 0
-    far = 0
-    for step in (1, width, width - 1, width + 1):
-        if 0 < step <= column:
-            want = _want(bits, known, e - step)
-            found = 2 * found + want
-            ring += 2 * want - 1
-        else:
-            found *= 2
-    for step in (2, 2 * width):
-        found = 2 * found + (_want(bits, known, e - step) if step <= column else 0)
-    for step in (2, 2 * width, 2 * width - 1, 2 * width + 1, width + 2, width - 2):
-        if 0 < step <= column:
-            far += 2 * _want(bits, known, e - step) - 1
-    return found, ring, far
+def _read(c: Any, p: Any) -> Any:
+    """Return the counters at these places."""
+    return (
+        *(_at(c, p[0]), _at(c, p[1]), _at(c, p[2]), _at(c, p[3]), _at(c, p[4]), _at(c, p[5])),
+        *(_at(c, p[6]), _at(c, p[7]), _at(c, p[8]), _at(c, p[9]), _at(c, p[10]), _at(c, p[11])),
+    )
 
 
 @compiled
-def _want(bits: Any, known: Any, e: int) -> Any:
-    """Return whether an entry wants a positive sign at its place: it keeps one, or prunes a negative one."""
-    return 1 ^ (np.int64(known[e]) & 1) ^ np.int64(bits[e])
+def _logits(s: Any) -> Any:
+    """Return the logits of counters."""
+    return (
+        *(_stretch(s[0]), _stretch(s[1]), _stretch(s[2]), _stretch(s[3]), _stretch(s[4]), _stretch(s[5])),
+        *(_stretch(s[6]), _stretch(s[7]), _stretch(s[8]), _stretch(s[9]), _stretch(s[10]), _stretch(s[11])),
+    )
+
+
+@compiled
+def _dot(x: Any, w: Any) -> Any:
+    """Return the sum of the products."""
+    first = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5]
+    return first + x[6] * w[6] + x[7] * w[7] + x[8] * w[8] + x[9] * w[9] + x[10] * w[10] + x[11] * w[11]
+
+
+@compiled
+def _moved(w: Any, x: Any, step: int) -> Any:
+    """Return the weights, moved towards the entry that came."""
+    return (
+        *(w[0] + (x[0] * step >> 20), w[1] + (x[1] * step >> 20), w[2] + (x[2] * step >> 20)),
+        *(w[3] + (x[3] * step >> 20), w[4] + (x[4] * step >> 20), w[5] + (x[5] * step >> 20)),
+        *(w[6] + (x[6] * step >> 20), w[7] + (x[7] * step >> 20), w[8] + (x[8] * step >> 20)),
+        *(w[9] + (x[9] * step >> 20), w[10] + (x[10] * step >> 20), w[11] + (x[11] * step >> 20)),
+    )
+
+
+@compiled
+def _learn(c: Any, p: Any, s: Any, bit: int) -> None:
+    """Move four counters towards the entry that came."""
+    target = bit * ((1 << 22) - 1)
+    c[np.uint64(p[0])], c[np.uint64(p[1])] = _learned(s[0], target), _learned(s[1], target)
+    c[np.uint64(p[2])], c[np.uint64(p[3])] = _learned(s[2], target), _learned(s[3], target)
+
+
+@compiled
+def _learned(counter: int, target: int) -> Any:
+    seen = counter & _SEEN
+    return counter + (((target - (counter >> 10)) * _at(_RATES, seen) >> 16) << 10) + (seen < _SEEN)

@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 
 from supermask.ticket.coding.coder_context import LEVELS, CoderContext
 from supermask.ticket.coding.loops import (
-    FIRST_WEIGHT,
-    KINDS,
     LOGIT,
     ONE,
     SQUASH,
     check_end,
-    counters_of_kinds,
     finish,
     run_mixed,
 )
@@ -82,16 +79,12 @@ class CoderParameters:
         return bits
 
     def _run(self, bits: Bits, context: CoderContext, stream: Bits, most: int, decoding: bool) -> State:
-        rows, columns, kernel = context.matrix
-        starts = np.cumsum((0, *counters_of_kinds(rows, columns)))
-        counters = np.full(starts[-1], int(SQUASH[LOGIT + _PRIOR_STEP * self.prior]) << 16, np.uint32)
-        weights = np.full(KINDS, FIRST_WEIGHT, np.int64)
+        _, columns, kernel = context.matrix
+        fresh = int(SQUASH[LOGIT + _PRIOR_STEP * self.prior]) << 16
         # from an entry to that above it: in a kernel, or in an image
         width = context.shape[-1] if kernel > 1 else self.width
         known, places = context.at_level(self.level), context.places
-        state: State = run_mixed(
-            *(bits, places, known, columns, kernel, width), *(counters, starts[:-1], weights), stream, most, decoding
-        )
+        state: State = run_mixed(bits, places, known, columns, kernel, width, fresh, stream, most, decoding)
         return state
 
 

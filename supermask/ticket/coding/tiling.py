@@ -1,9 +1,12 @@
 """How a mask is tiled: rows and kernels, blocks that go whole, groups that all keep the same number, images."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from supermask.compiled import compiled
 
 Bits = NDArray[np.uint8]
 
@@ -65,8 +68,23 @@ def image_width(wanted: Bits, columns: int) -> int:
     steps = range(_NARROWEST_IMAGE, min(_WIDEST_IMAGE, columns // 2) + 1)
     if not steps:
         return 1
-    signs = 2 * wanted.reshape(-1, columns)[: max(1, _SEEN // columns)].astype(np.int8) - 1
-    sums = [int((signs[:, step:] * signs[:, :-step]).sum(dtype=np.int64)) for step in steps]
+    rows = wanted.reshape(-1, columns)[: max(1, _SEEN // columns)]
+    pairs = len(rows) * (columns - np.arange(steps.start, steps.stop))
+    sums = pairs - 2 * _changes(rows, steps.start, steps.stop)
     # the mean over the pairs in units of 2**-20, in integers: the same width on every machine
-    means = [total * (1 << 20) // (len(signs) * (columns - step)) for total, step in zip(sums, steps, strict=True)]
-    return steps[means.index(max(means))]
+    return steps[int(((sums << 20) // pairs).argmax())]
+
+
+@compiled
+def _changes(rows: Any, first: int, end: int) -> Any:
+    """Return how many pairs of entries of a row differ that are `first`, ..., `end` - 1 apart, int64 (end - first,)."""
+    found = np.zeros(end - first, np.int64)
+    for r in range(rows.shape[0]):
+        row = rows[r]
+        for step in range(first, end):
+            later = row[step:]
+            total = 0
+            for i in range(later.size):
+                total += row[i] ^ later[i]
+            found[step - first] += total
+    return found
