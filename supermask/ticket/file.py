@@ -30,6 +30,7 @@ from supermask.ticket.coding.masks import checked_shape
 from supermask.ticket.coding.varints import Reader, write
 from supermask.ticket.container import PREFIX, Sections, seal, unseal
 from supermask.ticket.deflate_dictionary import deflated, inflated
+from supermask.ticket.in_threads import in_threads, threads_for
 from supermask.ticket.side_information import RegrownWeights
 
 WeightOf = Callable[[str], str]
@@ -101,10 +102,14 @@ def encode(contents: Contents, weight_of: WeightOf = str) -> bytes:
     """
     text = header_text(contents)
     regrown = RegrownWeights(contents.header, checked=False)
-    coded = b"".join(
-        write(len(part)) + part for name in contents.masks for part in _coded(contents, name, regrown, weight_of(name))
-    )
-    return seal(Sections(deflated(text), coded, _stored(contents.learned)))
+
+    def coded(name: str) -> bytes:
+        parts = _coded(contents, name, regrown, weight_of(name))
+        return b"".join(write(len(part)) + part for part in parts)
+
+    threads = threads_for(mask.numel() for mask in contents.masks.values())
+    codes = b"".join(in_threads(coded, list(contents.masks), threads))
+    return seal(Sections(deflated(text), codes, _stored(contents.learned)))
 
 
 def header_text(contents: Contents) -> bytes:
@@ -142,16 +147,15 @@ def decode(data: bytes, weight_of: WeightOf = str) -> Contents:
     with _sound():
         regrown = RegrownWeights(header, checked=True)
         contents = Contents(header, {}, {}, {}, _presets(own))
-        masks, treatments = dict[str, Tensor](), dict[str, Treatment]()
-        for name, (code, *codes) in _parts(own, sections.coded):
-            shape = checked_shape(own["masks"][name])
-            free, locked = _fixed(contents, name, shape)
-            side = regrown.side_information(weight_of(name), shape)
-            bits = decode_mask(code, shape, where=free, side_information=side)
-            masks[name] = torch.from_numpy(bits if locked is None else bits | locked)
-            if name in own.get("treatments", {}):
-                symbols = [decode_symbols(code, masks[name].numpy(), side_information=side) for code in codes]
-                treatments[name] = _treatment(own["treatments"][name], symbols)
+        parts = dict(_parts(own, sections.coded))
+
+        def decoded(name: str) -> tuple[Tensor, Treatment | None]:
+            return _decoded(contents, own, name, parts[name], regrown, weight_of(name))
+
+        threads = threads_for(math.prod(checked_shape(own["masks"][name])) for name in parts)
+        layers = dict(zip(parts, in_threads(decoded, list(parts), threads), strict=True))
+        masks = {name: mask for name, (mask, _) in layers.items()}
+        treatments = {name: treatment for name, (_, treatment) in layers.items() if treatment is not None}
         return replace(contents, masks=masks, learned=_loaded(sections.learned), treatments=treatments)
 
 
@@ -249,6 +253,22 @@ def _coded(contents: Contents, name: str, regrown: RegrownWeights, weight: str) 
             symbols = getattr(contents.treatments[name], part)
             if symbols is not None:
                 yield encode_symbols(symbols.cpu().numpy(), mask, side_information=side)
+
+
+def _decoded(
+    contents: Contents, own: Mapping[str, Any], name: str, codes: list[bytes], regrown: RegrownWeights, weight: str
+) -> tuple[Tensor, Treatment | None]:
+    """Return a mask, and its treatment if it has one."""
+    code, *others = codes
+    shape = checked_shape(own["masks"][name])
+    free, locked = _fixed(contents, name, shape)
+    side = regrown.side_information(weight, shape)
+    bits = decode_mask(code, shape, where=free, side_information=side)
+    mask = bits if locked is None else bits | locked
+    if name not in own.get("treatments", {}):
+        return torch.from_numpy(mask), None
+    symbols = [decode_symbols(other, mask, side_information=side) for other in others]
+    return torch.from_numpy(mask), _treatment(own["treatments"][name], symbols)
 
 
 def _fixed(contents: Contents, name: str, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ random weights, so they are first compared with their digest.
 """
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class RegrownWeights:
         self._weights = from_descriptions(header) if described else {}
         self._grown = dict[str, Tensor]()
         self._made = dict[str, NDArray[np.uint16]]()
+        self._growing = Lock()  # the layers of a file are read in several threads
 
     def side_information(self, name: str, shape: tuple[int, ...]) -> SideInformation | None:
         """Return what gives the side information of a weight, None if it is unknown; made at the first call."""
@@ -55,11 +57,13 @@ class RegrownWeights:
     def _tensor(self, name: str, seed: int) -> Tensor:
         if not self._checked:
             return self._weights[name].grow(seed, name)
-        if not self._grown:
-            self._grown = grow_all(self._weights, seed)
-            if digest(self._grown) != self._header["digest"]:
-                raise TicketError(
-                    "its masks cannot be read without its random weights, and those regrown from the seed are others;"
-                    " it was made by another version of the generator."
-                )
+        with self._growing:
+            if not self._grown:
+                grown = grow_all(self._weights, seed)
+                if digest(grown) != self._header["digest"]:
+                    raise TicketError(
+                        "its masks cannot be read without its random weights, and those regrown from the seed are"
+                        " others; it was made by another version of the generator."
+                    )
+                self._grown = grown
         return self._grown[name]

@@ -1,0 +1,102 @@
+"""Files of many layers are written and read in several threads: the same bytes, the same refusals."""
+
+import _thread
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from supermask import EdgePopup, Ticket
+from supermask.errors import TicketError
+from supermask.search import MulticoatedSupermask
+from supermask.ticket import file
+from supermask.ticket.container import Sections, seal, unseal
+from supermask.ticket.in_threads import in_threads, threads_for
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Let files use as many threads as they have layers."""
+    used = []
+
+    def all_layers(entries):
+        used.append(len(list(entries)))
+        return used[-1]
+
+    def switch(on):
+        monkeypatch.setattr(file, "threads_for", all_layers if on else lambda _: 1)
+        return used
+
+    return switch
+
+
+def network():
+    return nn.Sequential(*(nn.Linear(30, 30) for _ in range(12)), nn.Linear(30, 10))
+
+
+@pytest.mark.parametrize("search", [EdgePopup, MulticoatedSupermask])
+def test_a_file_is_the_same_however_many_threads_write_and_read_it(search, threads):
+    ticket = search(network(), density=0.3, seed=1).ticket()
+    threads(on=False)
+    alone = file.encode(ticket.contents())
+    used = threads(on=True)
+    assert file.encode(ticket.contents()) == alone
+    read = Ticket.from_bytes(alone)
+    assert all(torch.equal(read.masks[name], mask) for name, mask in ticket.masks.items())
+    assert read.to_bytes() == alone
+    assert used == [13, 13, 13]
+
+
+def test_a_damaged_layer_is_refused_as_without_threads(threads):
+    """Two layers are damaged, each in its way; the first is told."""
+    data = EdgePopup(network(), density=0.3, seed=1).ticket().to_bytes()
+    sections = unseal(data)
+    codes = [code for _, (code,) in file._parts(file._header(sections.header)[1], sections.coded)]
+    codes[3], codes[9] = codes[3] + b"\1\2\3", b"\3" + codes[9]
+    coded = b"".join(file.write(len(code)) + code for code in codes)
+    bad = seal(Sections(sections.header, coded, sections.learned))
+    told = []
+    for on in (False, True):
+        threads(on=on)
+        with pytest.raises(TicketError, match="are not the code of any mask") as refusal:
+            Ticket.from_bytes(bad)
+        told.append(str(refusal.value))
+    assert told[0] == told[1]
+
+
+def test_results_come_in_order_and_the_first_failure_is_raised():
+    later = threading.Event()
+
+    def work(item):
+        if item == 2:
+            later.wait(30)  # the failure of 3 comes first
+        if item == 3:
+            later.set()
+        if item in (2, 3):
+            raise ValueError(item)
+        return -item
+
+    assert in_threads(work, [0, 1, 4], 3) == [0, -1, -4]
+    with pytest.raises(ValueError, match="2"):
+        in_threads(work, range(5), 4)
+
+
+def test_ctrl_c_ends_the_work_and_nothing_more_is_begun():
+    begun, interrupted = [], threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if item == 1:
+            _thread.interrupt_main()
+        interrupted.wait(0.2)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(work, range(1000), 2)
+    assert len(begun) < 1000
+
+
+@pytest.mark.parametrize(("large", "set_to", "expected"), [(5, 1, 1), (5, 3, 3), (2, 3, 2), (1, 3, 1), (0, 3, 0)])
+def test_threads_are_for_several_large_masks_and_within_those_of_torch(large, set_to, expected, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: set_to)
+    assert threads_for([1 << 20] * large + [1000] * 50) == expected
