@@ -37,7 +37,10 @@ class Distribution(ABC):
 
     @abstractmethod
     def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
-        """Return the first `count` weights of the stream, float64 (count,)."""
+        """Return the next `count` weights of the stream, float64 (count,).
+
+        Parts whose counts are multiples of 64 join to what one call would return.
+        """
 
     @abstractmethod
     def deviation(self, fans: Fans) -> float:

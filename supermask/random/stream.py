@@ -7,7 +7,7 @@ maths library differ in the last bit between platforms, and so would the network
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +41,7 @@ class Stream:
     seed: int
     name: str
     purpose: str
+    _inside: dict[float, Floats] = field(default_factory=dict, init=False)  # by cut: truncated normals not read yet
 
     @cached_property
     def _philox(self) -> np.random.Philox:
@@ -70,15 +71,17 @@ class Stream:
         return out
 
     def truncated_normal(self, count: int, cut: float) -> Floats:
-        """Return `count` standard normals conditioned on [-cut, cut]: the first of the stream that fall inside."""
-        parts: list[Floats] = []
-        missing = count
+        """Return `count` standard normals conditioned on [-cut, cut]: the next of the stream that fall inside."""
+        parts = [self._inside.pop(cut, np.empty(0))]
+        missing = count - parts[0].size
         while missing > 0:
             # at a cut of 2, 95 % fall inside, so one draw is mostly enough; 64 keeps the last draws from being tiny
             drawn = self.normal(min(_CHUNK, 2 * missing + 64))
-            parts.append(drawn[np.abs(drawn) <= cut][:missing])
+            parts.append(drawn[np.abs(drawn) <= cut])
             missing -= parts[-1].size
-        return np.concatenate(parts) if parts else np.empty(0)
+        inside = np.concatenate(parts)
+        self._inside[cut] = inside[count:]
+        return inside[:count]
 
 
 def exact_log(x: Floats) -> Floats:

@@ -69,14 +69,15 @@ class Treatment:
             name: of the parameter.
 
         """
-        # a copy, because the reshuffle writes into it, and the caller may keep what grow returns
-        value = grow(0).clone()
+        value = grow(0)
         for draw in [] if self.redraws is None else self.redraws.unique().tolist():
             if draw:
                 value = torch.where(self.redraws == draw, grow(draw), value)
         # before the factors, which belong to a place and do not move with the values
         if self.reshuffled:
-            value[mask] = value[mask][_order(int(mask.sum()), seed, name, "reshuffle")]
+            kept = value[mask]
+            value = value.clone()  # the caller may keep what grow returned
+            value[mask] = kept[_order(len(kept), seed, name, "reshuffle")]
         if self.factors is not None:
             value = value * self.factors
         if self.gain != 1.0:

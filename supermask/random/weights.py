@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from supermask.random.stream import Stream
 
 MAX_SEED = 2**63 - 1  # fits the signed 64 bits of numpy and torch
 Purpose = Literal["weights", "scores"]
+CHUNK = 1 << 16  # entries made at a time, so that the temporaries stay in the cache; a multiple of a word's 64 bits
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,12 @@ class RandomWeight:
 
         """
         stream = Stream(checked_seed(seed), name, f"{purpose} {draw}" if draw else purpose)
-        # scaled in float64, so that the only rounding to float32 is the last step
-        entries = self.distribution.draw(stream, self.count, self.fans) * self.scale
-        return torch.from_numpy(entries.astype("float32")).reshape(self.shape)
+        entries = np.empty(self.count, np.float32)
+        for start in range(0, self.count, CHUNK):
+            part = entries[start : start + CHUNK]
+            # scaled in float64, so that the only rounding to float32 is the last step
+            part[:] = self.distribution.draw(stream, part.size, self.fans) * self.scale
+        return torch.from_numpy(entries).reshape(self.shape)
 
 
 def checked_seed(seed: int) -> int:
@@ -113,5 +118,5 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         data = tensors[name].detach().cpu().contiguous().numpy().astype("<f4", copy=False)
         # names and shapes too, or the same bytes cut up in another way would have the same digest
         total.update(f"{name}\0{data.shape}\0".encode())
-        total.update(data.tobytes())
+        total.update(data.reshape(-1).data)  # not tobytes: a copy of large weights takes longer than their hash
     return total.hexdigest()

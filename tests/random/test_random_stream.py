@@ -142,6 +142,15 @@ def test_numbers_are_the_same_at_once_and_in_parts(kind, sizes):
     assert parts == getattr(whole, kind)(sum(sizes)).tolist()
 
 
+@pytest.mark.parametrize("cut", [0.5, 2.0])
+@settings(max_examples=20, deadline=None)
+@given(sizes=st.lists(st.integers(0, 200), max_size=5))
+def test_truncated_normals_are_the_same_at_once_and_in_parts(cut, sizes):
+    parted, whole = stream(), stream()
+    parts = [number for size in sizes for number in parted.truncated_normal(size, cut).tolist()]
+    assert parts == whole.truncated_normal(sum(sizes), cut).tolist()
+
+
 @pytest.mark.parametrize("kind", ["words", "uniform", "normal", "bits"])
 def test_a_longer_draw_begins_with_the_shorter(kind):
     # 70,000 is more than is made at a time

@@ -18,6 +18,7 @@ import supermask
 from supermask.errors import SupermaskError
 from supermask.random.distributions import KNOWN, Fans, KaimingNormal, SignedConstant, Uniform, named
 from supermask.random.weights import (
+    CHUNK,
     MAX_SEED,
     RandomWeight,
     checked_seed,
@@ -140,6 +141,13 @@ def test_any_shape_is_filled_in_the_order_of_its_flat_index(shape, name, seed, s
     assert tuple(grown.shape) == shape
     assert grown.is_contiguous()
     assert torch.equal(grown.reshape(-1), flat)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_weight_that_is_grown_in_parts_is_that_of_one_draw(name):
+    weight = RandomWeight((2 * CHUNK + 77,), named(name), Fans(3, 4), scale=0.3**-0.5)
+    drawn = weight.distribution.draw(supermask.random.stream.Stream(0, "w", "weights"), weight.count, weight.fans)
+    assert np.array_equal(weight.grow(0, "w").numpy(), (drawn * weight.scale).astype(np.float32))
 
 
 def test_weights_are_rounded_to_float32_once():
