@@ -129,24 +129,26 @@ class Ticket:
         return grown
 
     @torch.no_grad()
-    def apply(self, model: nn.Module, *, held: bool = False) -> nn.Module:
+    def apply(self, model: nn.Module, *, held: bool = False, grown: Mapping[str, Tensor] | None = None) -> nn.Module:
         """Turn a freshly built model into the ticket's network.
 
         Args:
             model: of the architecture that the ticket was made from, on any device; changed in place.
             held: keep pruned weights at zero in any training to come (see `masking.parametrization.hold`); otherwise
                 the module stays plain.
+            grown: the random tensors of the first draw, float32 on the CPU, from a caller who still has them: they are
+                checked against the digest and not grown again.
 
         Returns:
             The model. Its pruned weights are +0, its parameters keep their dtype and device.
 
         Raises:
-            TicketError: the model is of another architecture; the first differences are named and the model is
-                untouched.
+            TicketError: the model is of another architecture, of which the first differences are named, or the random
+                weights are not the ticket's; the model is untouched.
 
         """
         self._check_fits(model)
-        grown = self.random_weights()
+        grown = self.random_weights() if grown is None else self._checked(grown)
         bypass(model, self.bypassed)
         for name, parameter in model.named_parameters():
             parameter.copy_(self._value(name, grown, parameter))
@@ -239,6 +241,16 @@ class Ticket:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise TicketError(f"its header does not describe a ticket ({error!r}).") from None
 
+    def _checked(self, grown: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return random weights that the caller has, if they are those of the ticket to the last bit."""
+        # the digest is of float32, so it would not see what other dtypes have beyond that
+        if any(tensor.dtype is not torch.float32 for tensor in grown.values()) or digest(grown) != self.digest:
+            raise TicketError(
+                "The random weights given are not those of the ticket; give those that its seed grows, unchanged and"
+                " float32, or none."
+            )
+        return grown
+
     def _value(self, name: str, grown: Mapping[str, Tensor], like: Tensor) -> Tensor:
         if name in self.constants:
             return torch.full_like(like, self.constants[name])
@@ -246,13 +258,15 @@ class Ticket:
             return self.learned[name]
         if name not in self.masks:
             return grown[name]
-        treatment = self.treatments.get(name, Treatment())
+        mask, treatment = self.masks[name].cpu(), self.treatments.get(name)
+        if treatment is None:
+            return torch.where(mask, grown[name], 0.0)
 
         def draw(number: int) -> Tensor:
             random = self.weights[name].grow(self.seed, name, draw=number) if number else grown[name]
             return random.to(like.dtype)
 
-        return treatment.apply(self.masks[name].cpu(), draw, self.seed, name)
+        return treatment.apply(mask, draw, self.seed, name)
 
     def _check_fits(self, model: nn.Module) -> None:
         shapes = {name: weight.shape for name, weight in self.weights.items()}

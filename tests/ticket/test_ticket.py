@@ -18,6 +18,7 @@ from supermask import EdgePopup, Ticket
 from supermask import files as supermask_files
 from supermask.errors import SupermaskError, TicketError
 from supermask.random.distributions import Fans, SignedConstant
+from supermask.random.transform import Treatment
 from supermask.random.weights import RandomWeight, digest, grow_all
 
 
@@ -165,6 +166,36 @@ def test_random_weights_are_those_the_search_froze():
     search = searched()
     grown = search.ticket().random_weights()
     assert all(torch.equal(grown[name], frozen) for name, frozen in search.frozen_weights().items())
+
+
+@pytest.mark.parametrize("treated", [False, True])
+def test_random_weights_at_hand_are_not_grown_again(monkeypatch, treated):
+    ticket = searched().ticket()
+    if treated:
+        ticket = dataclasses.replace(ticket, treatments={"0.weight": Treatment(gain=2.0, reshuffled=True)})
+    grown, expected = ticket.random_weights(), state(ticket.apply(network()))
+    kept = {name: tensor.clone() for name, tensor in grown.items()}
+    monkeypatch.setattr(RandomWeight, "grow", lambda *_, **__: pytest.fail("grown again"))
+    assert equal(state(ticket.apply(network(), grown=grown)), expected)
+    assert equal(grown, kept)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda grown: grown["0.weight"].view(torch.int32)[0, 0].bitwise_xor_(1),
+        lambda grown: grown.update({"0.weight": grown["0.weight"].double()}),
+        lambda grown: grown.pop("0.weight"),
+    ],
+    ids=["one bit", "float64", "missing"],
+)
+def test_random_weights_that_are_not_the_tickets_are_refused_and_the_model_untouched(change):
+    ticket, model = searched().ticket(), network()
+    grown, before = ticket.random_weights(), state(model)
+    change(grown)
+    with pytest.raises(TicketError, match="weights given are not those of the ticket; give those that its seed grows"):
+        ticket.apply(model, grown=grown)
+    assert equal(state(model), before)
 
 
 # ---- a ticket of another machine or another architecture
