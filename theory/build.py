@@ -122,19 +122,20 @@ def construct(
     ]  # fmt: skip
     network, pairs = empty_network(read, widths, relu=how.relu, grouped=grouped)
     weights, grown = draw(pairs, seed)
+    drawn = digest(grown)  # before anything else reads them
     pruned = _prune(how, pairs, grown, halves, tolerances, progress=progress)
     ticket = Ticket(
         seed=seed,
         weights=weights,
         masks=_masks(pairs, pruned),
-        digest=digest(grown),
+        digest=drawn,
         provenance={
             **_provenance(how, epsilon, widths, radius, norm),
             "model": {"modules": describe(network), "input_shape": list(read.input_shape)},
         },
     )
-    del grown  # the ticket grows them again, and the two copies together may not fit into memory
-    ticket.apply(network).requires_grad_(False)
+    ticket.apply(network, grown=grown).requires_grad_(False)  # which checks that they are what was drawn
+    del grown  # a third of the network's memory
     found = _effective(pairs, network, relu=how.relu)
     certificate = certify(read, network, found, radius=radius, norm=norm, seed=seed)
     ticket = replace(ticket, provenance={**ticket.provenance, "certificate": _bounds(certificate)})

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from supermask import Ticket
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, TicketError
 from supermask.random.weights import RandomWeight
 from theory import bounds
-from theory.constructions import random_pair
+from theory.constructions import prune, random_pair
 
 # `theory` offers the function construct under the name of its module
 construction = importlib.import_module("theory.build")
@@ -127,10 +127,35 @@ def test_the_random_network_is_drawn_once_whether_it_fits_or_not(draws, width):
     built = construct(target, 0.01, width=width, seed=7)
     assert draws.networks == [7]
     assert {seed for seed, *_ in draws.tensors} == {7}
+    assert sorted(name for _, name, _ in draws.tensors) == sorted(built.ticket.weights)  # each of them once
     assert {(name, weight) for _, name, weight in draws.tensors} == set(built.ticket.weights.items())
     assert built.ticket.seed == 7
     assert built.widths == (width, width)
     assert built.within == (width == 40)
+
+
+def test_random_weights_that_were_written_into_are_not_what_is_returned(monkeypatch):
+    """The digest is of what was drawn, and is held against what the network is made from."""
+
+    def paths(pair, tensors):
+        tensors[f"{pair.second}.weight"].view(-1)[0] += 1.0
+        return pair_paths(pair, tensors)
+
+    pair_paths = random_pair.RandomPair.paths
+    monkeypatch.setattr(random_pair.RandomPair, "paths", paths)
+    with pytest.raises(TicketError, match="weights given are not those of the ticket"):
+        construct(gaussian(3, 4, 2), 0.1, width=4)
+
+
+@pytest.mark.parametrize("cores", [1, 3, 100])
+def test_the_number_of_cores_does_not_change_what_is_built(monkeypatch, cores):
+    target = gaussian(5, 4, 2, bias=True)
+    expected = construct(target, 0.1, width=16)
+    monkeypatch.setattr(prune, "available_cores", lambda: cores)
+    built = construct(target, 0.1, width=16)
+    assert all(torch.equal(mask, expected.ticket.masks[name]) for name, mask in built.ticket.masks.items())
+    assert all(map(np.array_equal, built.errors, expected.errors))
+    assert built.certificate == expected.certificate
 
 
 def test_a_network_that_does_not_fit_says_so_with_the_error_it_reached():

@@ -105,6 +105,7 @@ def test_the_random_network_is_drawn_once_whether_it_fits_or_not(draws, width, g
     built = build(target, (1, 4, 4), width=width, epsilon=0.1, seed=7, grouped=grouped)
     assert draws.networks == [7]
     assert {seed for seed, *_ in draws.tensors} == {7}
+    assert sorted(name for _, name, _ in draws.tensors) == sorted(built.ticket.weights)  # each of them once
     assert {(name, weight) for _, name, weight in draws.tensors} == set(built.ticket.weights.items())
     assert (built.ticket.seed, built.widths) == (7, (width, width))
     assert built.within == (built.certificate.upper <= 0.1) == (width == 40)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -37,8 +38,13 @@ class Effective:
         """Return P * x+ - N * x- + c for a layer of this geometry."""
         if self.negative is None:
             return layer.affine(x, self.positive, self.offset)
-        both = np.concatenate([self.positive, -self.negative], axis=1)
-        return layer.affine(torch.cat([x.relu(), (-x).relu()], dim=1), both, self.offset)
+        return layer.affine(torch.cat([x.relu(), (-x).relu()], dim=1), self._both, self.offset)
+
+    @cached_property
+    def _both(self) -> Matrix:
+        """P and -N side by side, made once: the certificate's search runs it hundreds of times."""
+        assert self.negative is not None
+        return np.concatenate([self.positive, -self.negative], axis=1)
 
 
 def effective(layer: TargetLayer, paths: Paths, *, relu: bool) -> Effective:

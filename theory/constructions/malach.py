@@ -11,8 +11,8 @@ from theory.target import Matrix, TargetLayer
 
 FAILURE = 0.01
 """Probability that some weight of a layer does not find its path; the other constructions allow the same."""
-MOST_DISTANCES = 2**24
-"""Distances that are held in memory at a time: 128 MiB, in two or three arrays."""
+MOST_DISTANCES = 2**20
+"""Distances that a thread holds in memory at a time: 8 MiB, in two or three arrays."""
 
 
 def choose_closest_pair(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix]:

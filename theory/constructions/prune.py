@@ -1,6 +1,7 @@
 """Pruning a pair of random layers to a layer of the target: paths of an input's block meet each of its weights."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theory.constructions.random_pair import Mask, Paths, RandomPair
+from theory.subset_sum.meet_in_the_middle import available_cores
 from theory.target import Matrix
 
 
@@ -66,7 +68,7 @@ def prune_pair(
     tolerance: float,
     advance: Callable[[int], object],
 ) -> Pruned:
-    """PathChooser the paths of one layer.
+    """Choose the paths of one layer.
 
     Args:
         pair: the two random layers.
@@ -75,31 +77,25 @@ def prune_pair(
         halves: signs of the input that are served: (1, -1) for any input, (1,) where inputs are not negative, (0,) in
             a linear network, where one path serves both.
         tolerance: error of a weight that is small enough.
-        advance: called with the number of weights just processed.
+        advance: called with the number of weights just processed, by the calling thread.
 
     """
     layer = pair.layer
     second = np.zeros(paths.second.shape, np.bool_)
     errors = np.zeros((layer.outputs, pair.columns, layer.taps))
-    for column in range(pair.columns):
-        of_bias = column == layer.inputs
-        for half in _halves(halves, of_bias=of_bias):
-            units, strength = _serving(paths.hop[column], half)
-            # (outputs, units, taps), a column at a time: all in float64 would double the memory of the random network
-            hops = paths.second[:, column, units].astype(np.float64)
-            if of_bias:
-                problem = PathProblem(strength.repeat(layer.taps), _flat(hops), layer.offset, pair.scale)
-                kept, missed = choose(problem, tolerance)
-                second[:, column, units] = kept.reshape(hops.shape)
-                errors[:, column, 0] = missed
-            else:
-                wanted = layer.kernel[:, column].reshape(-1) * (half or 1)
-                problem = PathProblem(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
-                kept, missed = choose(problem, tolerance)
-                # the halves have units of their own, and a weight misses by the worse of the two
-                second[:, column, units] |= kept.reshape(layer.outputs, layer.taps, -1).swapaxes(1, 2)
-                errors[:, column] = np.maximum(errors[:, column], missed.reshape(layer.outputs, -1))
-            advance(len(missed))
+
+    def prune(column: int) -> int:
+        return sum(
+            _prune_half(pair, paths, choose, column, half, tolerance, second[:, column], errors[:, column])
+            for half in _halves(halves, of_bias=column == layer.inputs)
+        )
+
+    pool = ThreadPoolExecutor(available_cores())  # each column has paths of its own, so that the order is nothing
+    try:
+        for met in pool.map(prune, range(pair.columns)):
+            advance(met)
+    finally:
+        pool.shutdown(cancel_futures=True)
     hop: Mask = np.logical_or.reduce(second, axis=(0, 3))
     return Pruned(hop, second, _in_a_row(errors, layer.inputs))
 
@@ -108,6 +104,39 @@ def weights_to_meet(pair: RandomPair, halves: Sequence[int]) -> int:
     """Return how many weights `prune_pair` will meet: one per weight of the target and half, and the biases."""
     layer = pair.layer
     return len(halves) * layer.kernel.size + (layer.outputs if layer.bias is not None else 0)
+
+
+def _prune_half(
+    pair: RandomPair,
+    paths: Paths,
+    choose: PathChooser,
+    column: int,
+    half: int,
+    tolerance: float,
+    second: Mask,
+    errors: Matrix,
+) -> int:
+    """Meet the weights of a column for inputs of one sign, and return how many there are.
+
+    What stays goes into `second`, (outputs, width, taps), and the errors into `errors`, (outputs, taps).
+    """
+    layer = pair.layer
+    units, strength = _serving(paths.hop[column], half)
+    # (outputs, units, taps), a column at a time: all in float64 would double the memory of the random network
+    hops = paths.second[:, column, units].astype(np.float64)
+    if column == layer.inputs:
+        problem = PathProblem(strength.repeat(layer.taps), _flat(hops), layer.offset, pair.scale)
+        kept, missed = choose(problem, tolerance)
+        second[:, units] = kept.reshape(hops.shape)
+        errors[:, 0] = missed
+    else:
+        wanted = layer.kernel[:, column].reshape(-1) * (half or 1)
+        problem = PathProblem(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
+        kept, missed = choose(problem, tolerance)
+        second[:, units] = kept.reshape(layer.outputs, layer.taps, -1).swapaxes(1, 2)
+        # the halves have units of their own, and a weight misses by the worse of the two
+        np.maximum(errors, missed.reshape(errors.shape), out=errors)
+    return len(missed)
 
 
 def _halves(halves: Sequence[int], *, of_bias: bool) -> Iterator[int]:

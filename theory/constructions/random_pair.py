@@ -183,7 +183,11 @@ def empty_network(
         modules += [*before, first, *between, second, *(step.module for step in layer.after)]
         pairs.append(replace(pair, first=str(place), second=str(place + 1 + len(between))))
     _check_memory(pairs)
-    return nn.Sequential(*modules).double().to_empty(device="cpu"), pairs
+    network = nn.Sequential(*modules).double()
+    # not to_empty, for which torch imports sympy, a second of CPU time
+    empty = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(empty, assign=True)
+    return network, pairs
 
 
 def draw(pairs: Sequence[RandomPair], seed: int) -> tuple[dict[str, RandomWeight], dict[str, Tensor]]:

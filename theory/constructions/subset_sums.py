@@ -32,8 +32,10 @@ def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix
             break
         tried = items[left]
         mask = _base(tried, wanted[left], window)
-        rest = wanted[left] - np.where(mask, tried, 0.0).sum(axis=1)
-        solution = solve(tried[:, window], rest)
+        rest = wanted[left]
+        if window.start:  # the others have no base
+            rest = rest - np.where(mask, tried, 0.0).sum(axis=1)
+        solution = solve(tried[:, window], rest, threads=1)  # the columns of a layer already share the cores
         mask[:, window] = solution.mask
         missed = np.abs(np.where(mask, tried, 0.0).sum(axis=1) - wanted[left])
         better = missed < errors[left]  # a later window may do worse than an earlier one

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from supermask.errors import SupermaskError
@@ -21,7 +22,7 @@ SOLVERS: dict[str, Callable[..., Answer]] = {
 
 
 def solve(coefficients: object, targets: object, *, solver: str = "meet_in_the_middle", **options: object) -> Solution:
-    """PathChooser for each problem of a batch the subset of the coefficients whose sum is closest to the target.
+    """Choose for each problem of a batch the subset of the coefficients whose sum is closest to the target.
 
     Args:
         coefficients: (batch, n), float32 or float64, a NumPy array or a torch tensor on any device; n is at least 1,
@@ -51,6 +52,7 @@ def solve(coefficients: object, targets: object, *, solver: str = "meet_in_the_m
     return Solution.of(problem, SOLVERS[solver](problem, **options))
 
 
+@cache  # reading a signature takes as long as a few small problems
 def _options(solver: Callable[..., Answer]) -> list[str]:
     return [p.name for p in inspect.signature(solver).parameters.values() if p.kind is p.KEYWORD_ONLY]
 

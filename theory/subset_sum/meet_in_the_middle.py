@@ -48,16 +48,17 @@ def meet_in_the_middle(
     if device is not None:
         return _answer(_solve_on(problem, _available(device), limit))
     _check_memory(problem.n, limit, _bytes_of_thread)
-    most = max(1, min(threads or _cores(), limit // _bytes_of_thread(problem.n), problem.batch))
+    most = max(1, min(threads or available_cores(), limit // _bytes_of_thread(problem.n), problem.batch))
     return _answer(_solve_compiled(problem, most))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _answer(mask: Mask) -> Answer:
     return Answer(mask, np.ones(len(mask), np.bool_))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _bytes_of_thread(n: int) -> int:
@@ -94,10 +95,14 @@ def _solve_compiled(problem: Problem, threads: int) -> Mask:
         scratch = np.empty(numbers_needed(problem.n))
         solve_block(coefficients[block], problem.targets[block], scratch, mask[block])
 
+    starts = range(0, problem.batch, rows)
+    if len(starts) == 1:  # a pool and a bar take longer than the sums of a few problems
+        solve(0)
+        return mask[:, : problem.n]
     pool = ThreadPoolExecutor(threads)
     try:
         with tqdm(total=problem.batch, desc="subset sums", unit="problem", disable=None, delay=2) as bar:
-            for start, _ in zip(starts := range(0, problem.batch, rows), pool.map(solve, starts), strict=True):
+            for start, _ in zip(starts, pool.map(solve, starts), strict=True):
                 bar.update(min(rows, problem.batch - start))
     finally:
         pool.shutdown(cancel_futures=True)
