@@ -1,23 +1,30 @@
 """`supermask evaluate` and `supermask inspect`: what a ticket file is worth, and what it holds."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tyro.conf import Positional
 
 from supermask.cli.options import Common
 from supermask.cli.ticket_bytes import bytes_table, bytes_values
+from supermask.data import DataSet, Examples
 from supermask.files import make_folder, relative, write_json
+from supermask.graph import largest_activation
 from supermask.report import plot_bars, table
 from supermask.runs.ticket_model import built_from, data_of, is_chain
 from supermask.ticket import Ticket
 from supermask.ticket.file import sizes
-from supermask.training import Recipe, evaluate
-from supermask.training.batches import Prepared, on_device
+from supermask.training import Recipe
+from supermask.training.batches import EVALUATION_BATCH, Prepared, on_device
+from supermask.training.evaluation import outputs, scored
+
+LARGEST = 24 << 20
+"""Bytes of the largest activation of a batch on a CPU: glibc maps what is above 32 MiB anew at each call, and then
+every page of it faults."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ class Evaluate(Common):
         name = data_set.name
         network = ticket.apply(built_from(ticket, self.ticket)).to(device)
         examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
-        score = evaluate(network, Prepared(data_set, examples, Recipe()))
-        classes = per_class(network, Prepared(data_set, examples, Recipe()), data_set.classes)
+        found = list(outputs(network, batches_for(network, data_set, examples)))
+        score, classes = scored(found), per_class(found, data_set.classes)
         out = make_folder(self.out or self.ticket.parent)
         result = {"ticket": self.ticket.name, "data": name, "part": self.part, **asdict(score)}
         write_json(out / "evaluation.json", {**result, "accuracy": score.accuracy, "per_class": classes})
@@ -113,13 +120,20 @@ class Inspect:
         return [[key, value] for key, value in facts.items()]
 
 
-@torch.no_grad()
-def per_class(network: nn.Module, batches: Prepared, classes: int) -> list[float]:
-    """Return the accuracy within each class; 0 for a class without examples."""
-    network.eval()
+def batches_for(network: nn.Module, data_set: DataSet, examples: Examples) -> Prepared:
+    """Return the examples in the batches that training evaluates, on a CPU in smaller ones for large activations."""
+    batches = Prepared(data_set, examples, Recipe())
+    if examples.labels.device.type != "cpu" or not len(examples):
+        return batches
+    one = largest_activation(network, next(iter(replace(batches, batch=1)))[0])
+    return replace(batches, batch=min(EVALUATION_BATCH, max(1, LARGEST // max(1, one))))
+
+
+def per_class(found: Iterable[tuple[Tensor, Tensor]], classes: int) -> list[float]:
+    """Return the accuracy within each class, of logits (batch, classes) and labels; 0 for a class without examples."""
     correct, total = torch.zeros(classes), torch.zeros(classes)
-    for images, labels in batches:
-        right = (network(images).argmax(1) == labels).cpu()
+    for logits, labels in found:
+        right = (logits.argmax(1) == labels).cpu()
         total += torch.bincount(labels.cpu(), minlength=classes)
         correct += torch.bincount(labels.cpu()[right], minlength=classes)
     return [float(share) for share in correct / total.clamp(min=1)]

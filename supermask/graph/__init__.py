@@ -1,8 +1,17 @@
 """The one reading of a network as a graph: its units, who reads them, which go together, and their removal."""
 
 from supermask.graph.channels import ChannelGraph, Follower, Layer
-from supermask.graph.cost import Cost, cost_of
+from supermask.graph.cost import Cost, cost_of, largest_activation
 from supermask.graph.liveness import live_units
 from supermask.graph.reader import channel_graph
 
-__all__ = ["ChannelGraph", "Cost", "Follower", "Layer", "channel_graph", "cost_of", "live_units"]
+__all__ = [
+    "ChannelGraph",
+    "Cost",
+    "Follower",
+    "Layer",
+    "channel_graph",
+    "cost_of",
+    "largest_activation",
+    "live_units",
+]

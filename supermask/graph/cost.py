@@ -1,4 +1,4 @@
-"""What a network costs: its parameters and its multiply-adds."""
+"""What a network costs: its parameters, its multiply-adds, and the memory of what its layers return."""
 
 import math
 from contextlib import ExitStack
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supermask.graph.program import evaluating
+from supermask.graph.program import evaluating, tensors_in
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,25 @@ def cost_of(model: nn.Module, example: Tensor) -> Cost:
     return Cost(sum(parameter.numel() for parameter in model.parameters()), sum(counts) // len(example))
 
 
+def largest_activation(model: nn.Module, example: Tensor) -> int:
+    """Return the bytes of the largest output of a module for one example, from one forward pass.
+
+    Args:
+        model: left as it was, its statistics too.
+        example: an input, e.g. float32 (N, C, H, W), on the device of the model.
+
+    """
+    sizes = [0]
+    with ExitStack() as hooks, evaluating(model):
+        for module in model.modules():
+            hooks.callback(module.register_forward_hook(partial(_measure, sizes)).remove)
+        model(example)
+    return max(sizes) // len(example)
+
+
 def _count(counts: list[int], module: nn.Module, args: Any, output: Tensor) -> None:
     counts.append(output.numel() * math.prod(module.get_parameter("weight").shape[1:]))
+
+
+def _measure(sizes: list[int], module: nn.Module, args: Any, output: Any) -> None:
+    sizes.extend(tensor.numel() * tensor.element_size() for tensor in tensors_in(output))

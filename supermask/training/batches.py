@@ -11,7 +11,8 @@ from supermask.errors import SupermaskError
 from supermask.training.processes import ALONE, Processes
 from supermask.training.recipe import Recipe
 
-EVALUATION_BATCH = 1000  # fixed: the last bits of a logit, and so a close race, may depend on it
+EVALUATION_BATCH = 1000
+"""Fixed where results are compared: the last bits of a logit, and so a close race, may depend on it."""
 
 
 class Batches:
@@ -73,18 +74,23 @@ class Prepared:
     """Examples of a data set on a device, in batches ready for a network: this process's share of the batches.
 
     A batch is not divided: in a smaller one the last bits of a logit may differ, and with them who wins a close race.
+
+    Attributes:
+        batch: examples of one; the last may have fewer.
+
     """
 
     data: DataSet
     examples: Examples
     recipe: Recipe
     processes: Processes = ALONE
+    batch: int = EVALUATION_BATCH
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images float32 (batch, C, H, W) and labels int64 (batch,)."""
-        starts = range(0, len(self.examples), EVALUATION_BATCH)
+        starts = range(0, len(self.examples), self.batch)
         for start in starts[self.processes.share(len(starts))]:
-            part = slice(start, start + EVALUATION_BATCH)
+            part = slice(start, start + self.batch)
             yield prepare(self.data, self.recipe, self.examples.images[part]), self.examples.labels[part]
 
 

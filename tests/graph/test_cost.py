@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from supermask import models
-from supermask.graph import cost_of
+from supermask.graph import cost_of, largest_activation
 
 
 def test_costs_by_hand():
@@ -31,4 +31,11 @@ def test_costs_of_vgg_16_are_those_of_the_paper():
     cost = cost_of(model, torch.randn(1, 3, 32, 32))
     assert f"{cost.multiply_adds:.2e}" == "3.13e+08"
     assert f"{cost.parameters:.1e}" == "1.5e+07"
+    assert model.training
+
+
+def test_the_largest_activation_by_hand():
+    model = models.build("lenet5")
+    assert largest_activation(model, torch.randn(3, 1, 28, 28)) == 28 * 28 * 6 * 4  # the first convolution, float32
+    assert largest_activation(model.double(), torch.randn(1, 1, 28, 28).double()) == 28 * 28 * 6 * 8
     assert model.training

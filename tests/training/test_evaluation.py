@@ -27,3 +27,12 @@ def test_the_mode_stays_as_it_was(mode):
 
 def test_no_examples_have_accuracy_zero():
     assert evaluate(nn.Linear(2, 2), []).accuracy == 0.0
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_is_back_after_an_error(mode):
+    model = nn.Linear(2, 2).train(mode)
+    with pytest.raises(IndexError) as caught:  # kept alive, and with it the frames of its traceback
+        evaluate(model, [(torch.zeros(1, 2), torch.full((1,), 7))])
+    assert model.training is mode
+    assert caught.value is not None

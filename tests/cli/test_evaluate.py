@@ -1,0 +1,62 @@
+"""`supermask evaluate` beside what it says: one pass, batches that fit, and accuracies by hand."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from supermask import EdgePopup, data, models
+from supermask.cli import main
+from supermask.cli.tickets import LARGEST, batches_for
+from supermask.data import Examples
+
+DIGITS = {"name": "lenet_300_100", "input_shape": [1, 8, 8], "classes": 10, "width": 1.0}
+
+
+class Widened(nn.Module):
+    """A module with that many float32 outputs, which take no memory."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, images):
+        return images[:, 0, 0, :1].expand(-1, self.outputs)
+
+
+@pytest.mark.parametrize(("outputs", "batch"), [(1, 1000), (LARGEST // 4 // 300, 300), (LARGEST, 1)])
+def test_the_largest_activation_chooses_the_batch(outputs, batch):
+    images = torch.zeros(1_100, 1, 8, 8, dtype=torch.uint8)
+    examples = Examples(images, torch.zeros(1_100, dtype=torch.int64))
+    sizes = [len(labels) for _, labels in batches_for(Widened(outputs), data.load("digits"), examples)]
+    assert set(sizes[:-1]) == {batch}
+    assert sum(sizes) == 1_100
+
+
+def test_no_examples_make_no_batches():
+    examples = Examples(torch.zeros(0, 1, 8, 8, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+    assert list(batches_for(nn.Flatten(), data.load("digits"), examples)) == []
+
+
+def test_the_network_sees_every_example_once_and_each_class_is_counted(tmp_path):
+    found = EdgePopup(models.build("lenet_300_100", input_shape=(1, 8, 8)), density=0.5, seed=3).ticket()
+    ticket = replace(found, provenance={"model": DIGITS, "data": "digits"})
+    ticket.save(tmp_path / "network.ticket")
+    seen = []
+    hook = register_module_forward_hook(lambda module, inputs, output: seen.append((module, len(output))))
+    try:
+        assert main(["evaluate", str(tmp_path / "network.ticket"), "--device", "cpu"]) == 0
+    finally:
+        hook.remove()
+    digits = data.load("digits")
+    test, network = digits.test(), seen[-1][0]  # the outermost module is the last to be done
+    assert sum(count for module, count in seen if module is network) == len(test) + 1  # one, alone, shows the sizes
+    again = ticket.apply(models.build("lenet_300_100", input_shape=(1, 8, 8)))
+    guesses = again(digits.normalize(test.images)).argmax(1)
+    said = json.loads((tmp_path / "evaluation.json").read_text())
+    assert said["correct"] == int((guesses == test.labels).sum())
+    by_hand = [float((guesses[test.labels == label] == label).float().mean()) for label in range(10)]
+    assert said["per_class"] == pytest.approx(by_hand, rel=1e-6)
