@@ -107,8 +107,8 @@ def encode(contents: Contents, weight_of: WeightOf = str) -> bytes:
         parts = _coded(contents, name, regrown, weight_of(name))
         return b"".join(write(len(part)) + part for part in parts)
 
-    threads = threads_for(mask.numel() for mask in contents.masks.values())
-    codes = b"".join(in_threads(coded, list(contents.masks), threads))
+    threads = threads_for(sum(mask.numel() for mask in contents.masks.values()))
+    codes = b"".join(in_threads(coded, contents.masks, threads))
     return seal(Sections(deflated(text), codes, _stored(contents.learned)))
 
 
@@ -147,15 +147,15 @@ def decode(data: bytes, weight_of: WeightOf = str) -> Contents:
     with _sound():
         regrown = RegrownWeights(header, checked=True)
         contents = Contents(header, {}, {}, {}, _presets(own))
-        parts = dict(_parts(own, sections.coded))
 
-        def decoded(name: str) -> tuple[Tensor, Treatment | None]:
-            return _decoded(contents, own, name, parts[name], regrown, weight_of(name))
+        def decoded(part: tuple[str, list[bytes]]) -> tuple[str, Tensor, Treatment | None]:
+            name, codes = part
+            return name, *_decoded(contents, own, name, codes, regrown, weight_of(name))
 
-        threads = threads_for(math.prod(checked_shape(own["masks"][name])) for name in parts)
-        layers = dict(zip(parts, in_threads(decoded, list(parts), threads), strict=True))
-        masks = {name: mask for name, (mask, _) in layers.items()}
-        treatments = {name: treatment for name, (_, treatment) in layers.items() if treatment is not None}
+        threads = threads_for(8 * len(sections.coded))  # a byte holds eight entries at least
+        layers = in_threads(decoded, _parts(own, sections.coded), threads)
+        masks = {name: mask for name, mask, _ in layers}
+        treatments = {name: treatment for name, _, treatment in layers if treatment is not None}
         return replace(contents, masks=masks, learned=_loaded(sections.learned), treatments=treatments)
 
 

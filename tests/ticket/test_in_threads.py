@@ -17,18 +17,8 @@ from supermask.ticket.in_threads import in_threads, threads_for
 
 @pytest.fixture
 def threads(monkeypatch):
-    """Let files use as many threads as they have layers."""
-    used = []
-
-    def all_layers(entries):
-        used.append(len(list(entries)))
-        return used[-1]
-
-    def switch(on):
-        monkeypatch.setattr(file, "threads_for", all_layers if on else lambda _: 1)
-        return used
-
-    return switch
+    """Let files use so many threads, however few entries they have."""
+    return lambda count: monkeypatch.setattr(file, "threads_for", lambda _: count)
 
 
 def network():
@@ -38,14 +28,13 @@ def network():
 @pytest.mark.parametrize("search", [EdgePopup, MulticoatedSupermask])
 def test_a_file_is_the_same_however_many_threads_write_and_read_it(search, threads):
     ticket = search(network(), density=0.3, seed=1).ticket()
-    threads(on=False)
+    threads(1)
     alone = file.encode(ticket.contents())
-    used = threads(on=True)
+    threads(5)
     assert file.encode(ticket.contents()) == alone
     read = Ticket.from_bytes(alone)
     assert all(torch.equal(read.masks[name], mask) for name, mask in ticket.masks.items())
     assert read.to_bytes() == alone
-    assert used == [13, 13, 13]
 
 
 def test_a_damaged_layer_is_refused_as_without_threads(threads):
@@ -57,8 +46,8 @@ def test_a_damaged_layer_is_refused_as_without_threads(threads):
     coded = b"".join(file.write(len(code)) + code for code in codes)
     bad = seal(Sections(sections.header, coded, sections.learned))
     told = []
-    for on in (False, True):
-        threads(on=on)
+    for count in (1, 5):
+        threads(count)
         with pytest.raises(TicketError, match="are not the code of any mask") as refusal:
             Ticket.from_bytes(bad)
         told.append(str(refusal.value))
@@ -96,7 +85,23 @@ def test_ctrl_c_ends_the_work_and_nothing_more_is_begun():
     assert len(begun) < 1000
 
 
-@pytest.mark.parametrize(("large", "set_to", "expected"), [(5, 1, 1), (5, 3, 3), (2, 3, 2), (1, 3, 1), (0, 3, 0)])
-def test_threads_are_for_several_large_masks_and_within_those_of_torch(large, set_to, expected, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: set_to)
-    assert threads_for([1 << 20] * large + [1000] * 50) == expected
+def test_a_failure_before_that_of_the_iterable_is_raised_first():
+    def items(last):
+        yield from range(last)
+        raise KeyError("no more")
+
+    def work(item):
+        if item == 3:
+            raise ValueError(item)
+
+    for threads in (1, 4):
+        with pytest.raises(ValueError, match="3"):
+            in_threads(work, items(6), threads)
+        with pytest.raises(KeyError, match="no more"):
+            in_threads(work, items(3), threads)
+
+
+@pytest.mark.parametrize(("entries", "expected"), [(0, 1), (10_000, 1), (1 << 20, 3)])
+def test_threads_are_those_of_torch_where_there_is_work(entries, expected, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert threads_for(entries) == expected
