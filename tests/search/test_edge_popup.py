@@ -153,6 +153,7 @@ def test_memory_format_does_not_choose_between_tied_scores():
 # ---- masks
 
 
+@pytest.mark.filterwarnings("ignore:density=")
 @settings(deadline=None, max_examples=25)
 @given(
     st.sampled_from([0.0, 1 / 72, 1.0]) | st.floats(1e-6, 1.0),
@@ -188,6 +189,7 @@ def test_the_mask_is_that_of_the_largest_scores():
         assert search.masks()["fc.weight"].flatten().nonzero().flatten().tolist() == kept
 
 
+@pytest.mark.filterwarnings("ignore:density=")
 def test_all_equal_scores_and_one_weight():
     search = EdgePopup(nn.Linear(1, 1), density=1.0)
     assert search.masks()["weight"].tolist() == [[True]]
@@ -535,3 +537,19 @@ def test_a_step_of_a_schedule_is_refused_in_a_cuda_graph(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     search.step()
     assert search.complete
+
+
+@pytest.mark.parametrize("scope", ["layer", "erk", "global"])
+def test_layers_that_a_density_empties_are_named(scope):
+    network = nn.Sequential(nn.Linear(40, 20), nn.Linear(20, 2), nn.Linear(2, 1))
+    if scope == "global":
+        EdgePopup(network, density=0.2, scope=Global(floor=1))
+        return
+    with pytest.warns(UserWarning, match=r"density=0.01 keeps no weight of (1.weight|2.weight) \(.*own_density="):
+        EdgePopup(network, density=0.01, scope=scope)
+
+
+def test_a_layer_that_is_to_be_empty_is_no_mistake():
+    network = nn.Sequential(nn.Linear(40, 20), nn.Linear(20, 2))
+    assert not EdgePopup(network, density=0.5, own_density={"1.weight": 0.0}).masks()["1.weight"].any()
+    assert not EdgePopup(nn.Linear(3, 2), density=0.0).masks()["weight"].any()
