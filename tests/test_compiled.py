@@ -5,6 +5,8 @@ the file of the function for changes, so a change elsewhere would not reach mach
 """
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,32 @@ INNER = "\n@compiled\ndef f(x):\n    return g(x)\n"
 )
 def test_what_a_compiled_function_reaches_is_seen(before, reached):
     assert [name for function, name in foreign(before + INNER) if function == "f"] == reached
+
+
+LOOPS = """
+from supermask.compiled import compiled
+
+@compiled
+def doubled(x: int) -> int:
+    \"\"\"Return it twice.\"\"\"
+    return 2 * x
+
+@compiled
+def summed(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total += doubled(i)
+    return total
+"""
+
+
+def test_what_is_first_called_by_many_threads_calls_what_is_in_its_file(tmp_path):
+    path = tmp_path / "loops.py"
+    path.write_text(LOOPS)
+    module = module_from_spec(spec := spec_from_file_location("loops", path))
+    spec.loader.exec_module(module)
+    summed, doubled = module.summed, module.doubled  # as another file imports them
+    assert doubled.__doc__ == "Return it twice."
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(summed, [10] * 32)) == [90] * 32
+    assert doubled(4) == module.doubled(4) == 8

@@ -5,13 +5,22 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from typing import Annotated, Any, Union
 
 from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError
 
-COMMANDS = ("search", "train", "compare", "sweep", "evaluate", "inspect", "export")
-"""The commands of this package; others come by `supermask.cli.plugins`."""
+COMMANDS = {
+    "search": "supermask.cli.single:Search",
+    "train": "supermask.cli.single:Train",
+    "compare": "supermask.cli.compare:Compare",
+    "sweep": "supermask.cli.sweep:Sweep",
+    "evaluate": "supermask.cli.tickets:Evaluate",
+    "inspect": "supermask.cli.tickets:Inspect",
+    "export": "supermask.cli.export:Export",
+}
+"""The commands of this package and their dataclasses; others come by `supermask.cli.plugins`."""
 
 DESCRIPTION = """Strong lottery tickets: networks that work without any weight being trained.
 
@@ -69,22 +78,23 @@ def _said_once(parse: Callable[[], Command]) -> Command:
 
 def _parse(arguments: Sequence[str]) -> Command:
     # imported here, so that an interrupt while PyTorch is being loaded ends quietly too
-    from supermask.cli.compare import Compare
-    from supermask.cli.export import Export
-    from supermask.cli.single import Search, Train
-    from supermask.cli.sweep import Sweep
-    from supermask.cli.tickets import Evaluate, Inspect
     from supermask.training.processes import launched
 
-    kinds: tuple[type[Command], ...] = (Search, Train, Compare, Sweep, Evaluate, Inspect, Export)
-    commands = dict(zip(COMMANDS, kinds, strict=True))
     asked = arguments[0] if arguments else ""
     if launched()[1] > 1 and asked not in ("search", "train", "compare"):
         raise SupermaskError("Several processes can search, train and compare; run anything else without torchrun.")
-    if asked not in commands:
+    if asked in COMMANDS:  # the others would take their time to import
+        commands = {asked: _own(asked)}
+    else:
         # its own commands last, so that no other package replaces one of them
-        commands = {**brought(asked), **commands}
+        commands = {**brought(asked), **{name: _own(name) for name in COMMANDS}}
     return parse_command("supermask", DESCRIPTION, commands, arguments)
+
+
+def _own(name: str) -> type[Command]:
+    module, kind = COMMANDS[name].split(":")
+    command: type[Command] = getattr(import_module(module), kind)
+    return command
 
 
 def parse_command(

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from supermask.report.intervals import Mean
 from supermask.report.plot import COLORS, new_figure, save_figure
+
+if TYPE_CHECKING:  # see `plot`
+    from matplotlib.axes import Axes
 
 MARKERS = "os^Dv"  # a line is told apart by its color and its marker together
 TICKS = 10
@@ -33,7 +35,7 @@ def plot_accuracy_by_density(
 
 
 def draw_accuracy_by_density(
-    axes: Axes, curves: Mapping[str, Mapping[float, Mean]], levels: Mapping[str, Mean]
+    axes: "Axes", curves: Mapping[str, Mapping[float, Mean]], levels: Mapping[str, Mean]
 ) -> None:
     """Draw test accuracy over a logarithmic axis of densities, with intervals; a density of 0 has no place on it.
 

@@ -1,29 +1,38 @@
-"""Plots, drawn without a display."""
+"""Plots, drawn without a display.
+
+matplotlib takes a quarter as long to import as PyTorch, so it is imported when a figure is made: no command does before
+its end.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from supermask.files import write_whole
 from supermask.training.result import TrainingResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito: told apart by all
 STYLES = ("-", "-.", (0, (1, 1)))  # for more lines than colors; those that are dashed are levels
 
 
-def new_figure(width: float = 6.4, height: float = 4.0) -> tuple[Figure, Axes]:
+def new_figure(width: float = 6.4, height: float = 4.0) -> "tuple[Figure, Axes]":
     """Return an empty figure of this size in inches and its axes."""
     figure, (axes,) = new_figures(1, width, height)
     return figure, axes
 
 
-def new_figures(count: int, width: float, height: float = 4.0) -> tuple[Figure, list[Axes]]:
+def new_figures(count: int, width: float, height: float = 4.0) -> "tuple[Figure, list[Axes]]":
     """Return an empty figure of this size in inches and its axes, side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     # not pyplot, which keeps every figure and may look for a display
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -34,7 +43,7 @@ def new_figures(count: int, width: float, height: float = 4.0) -> tuple[Figure, 
     return figure, row
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
     # no date and no version inside, so that equal figures are equal files

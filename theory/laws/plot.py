@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from supermask.report.plot import COLORS, new_figure, save_figure
@@ -30,6 +29,8 @@ def plot_failures(
         bounds: label to {x: probability}.
 
     """
+    from matplotlib.ticker import MaxNLocator  # matplotlib takes a quarter as long to import as PyTorch
+
     figure, axes = new_figure(height=4.8)
     for color, (label, curve) in zip(COLORS, curves.items(), strict=False):
         found = curve.values()

@@ -1,13 +1,14 @@
 """The inner loops of masking: compiled for the `cpu`, in Triton for the `gpu`, and `plain` torch for all the rest."""
 
 from collections.abc import Sequence
+from functools import cache
 from types import ModuleType
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from supermask.masking.kernels import cpu, plain
+from supermask.masking.kernels import plain
 from supermask.masking.kernels.availability import available
 from supermask.masking.kernels.top_k import Sgd, TopK, Trained
 
@@ -36,7 +37,7 @@ class Selector(Protocol):
 
 def selector_class(tensors: Sequence[Tensor]) -> type[Selector]:
     """Return what selects among scores of these dtypes on these devices."""
-    modules = {_module(tensor) for tensor in tensors} or {cpu}
+    modules = {_module(tensor) for tensor in tensors} or {_cpu()}
     # the compiled loops rank by the bits of float32, and tensors on several devices have no loop in common
     wide = any(tensor.dtype is torch.float64 for tensor in tensors)
     chosen = plain if wide or len(modules) > 1 else modules.pop()
@@ -75,7 +76,7 @@ def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
         out: floating, of n entries, written in row-major order.
 
     """
-    (cpu if _for(out) is cpu else plain).write_signs(bits, magnitude, out)
+    (plain if out.is_cuda else _for(out)).write_signs(bits, magnitude, out)
 
 
 def _for(tensor: Tensor) -> ModuleType:
@@ -88,9 +89,17 @@ def _for(tensor: Tensor) -> ModuleType:
 def _module(tensor: Tensor) -> ModuleType:
     """Return the inner loops for the device of a tensor."""
     if tensor.is_cpu:
-        return cpu
+        return _cpu()
     if tensor.is_cuda and available():
         from supermask.masking.kernels import gpu  # not to be imported elsewhere
 
         return gpu
     return plain
+
+
+@cache
+def _cpu() -> ModuleType:
+    """Return the loops for the CPU, with which numba is imported: a tenth of the time that PyTorch takes."""
+    from supermask.masking.kernels import cpu
+
+    return cpu
