@@ -46,6 +46,14 @@ def test_equals_the_slow_oracle(n, channels, height, width, padding, flip, seed)
     assert fast.dtype == torch.uint8
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.float64])
+def test_every_dtype_and_layout_is_cut_alike(dtype):
+    images = random_images(6, 3, 5, 7, dtype).contiguous(memory_format=torch.channels_last)
+    cut = CropAndFlip(2)(images, generator=np.random.default_rng(0))
+    assert torch.equal(cut, slow(images, 2, True, np.random.default_rng(0)))
+    assert cut.is_contiguous()
+
+
 def test_without_padding_and_flip_nothing_changes():
     images = random_images(4, 3, 5, 5)
     assert torch.equal(CropAndFlip(0, flip=False)(images, generator=np.random.default_rng(0)), images)
