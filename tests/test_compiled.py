@@ -138,7 +138,7 @@ def summed(n: int) -> int:
 """
 
 
-def test_what_is_first_called_by_many_threads_calls_what_is_in_its_file(tmp_path):
+def test_a_function_that_another_file_imported_calls_what_is_in_its_own_file(tmp_path):
     path = tmp_path / "loops.py"
     path.write_text(LOOPS)
     module = module_from_spec(spec := spec_from_file_location("loops", path))

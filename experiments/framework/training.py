@@ -83,7 +83,9 @@ def _table(
 
 
 ACCURACY = _table(
-    lambda results: f"{results[0].kept:,}", lambda sizes: sizes[0], "Kept: weights. Seconds: mean per run."
+    lambda results: f"{results[0].kept:,}",
+    lambda sizes: sizes[0],
+    "Kept: weights. Seconds: mean per run, on a machine that did other work.",
 )
 """The columns where all seeds keep the same number of weights; ticket bytes are those of the first."""
 

@@ -23,8 +23,10 @@ from supermask.training.batches import EVALUATION_BATCH, Prepared, on_device
 from supermask.training.evaluation import outputs, scored
 
 LARGEST = 24 << 20
-"""Bytes of the largest activation of a batch on a CPU: glibc maps what is above 32 MiB anew at each call, and then
-every page of it faults."""
+"""Bytes of the largest activation of a batch on a CPU.
+
+glibc asks the system for each block above 32 MiB again, and every page of such a block faults on its first use.
+"""
 
 
 @dataclass(frozen=True)

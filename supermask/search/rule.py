@@ -346,7 +346,7 @@ class BudgetedRule(Rule):
         return self.budget.fractions(shapes, self.kept) if self.scaled and self.kept is not None else {}
 
     def emptied(self, shapes: Shapes) -> list[str]:
-        """Return the layers of which the density keeps no weight, although it is not 0."""
+        """Return the layers in which the density keeps no weight, although it is not 0."""
         return self.budget.emptied(shapes, self.kept) if self.kept is not None else []
 
     def varies(self, state: SearchState) -> bool:

@@ -112,7 +112,7 @@ class _Written(NamedTuple):
     """What a selection writes.
 
     Attributes:
-        tensors: the buffers of all layers, of which the rest was made.
+        tensors: the buffers of all layers; the other attributes were made from them.
         masks: by parameter name.
         followers: the weights that follow the masks by themselves, by parameter name.
         rescaled: the names of those whose gain follows too.

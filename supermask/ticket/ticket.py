@@ -143,7 +143,7 @@ class Ticket:
             The model. Its pruned weights are +0, its parameters keep their dtype and device.
 
         Raises:
-            TicketError: the model is of another architecture, of which the first differences are named, or the random
+            TicketError: the model is of another architecture (the sentence names the first differences), or the random
                 weights are not the ticket's; the model is untouched.
 
         """
