@@ -17,6 +17,8 @@ class SparseLinear(nn.Module):
 
     """
 
+    rows: Tensor
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
@@ -26,16 +28,20 @@ class SparseLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The dense weight (out_features, in_features), made at each access, for code that reads it elsewhere."""
-        return self.get_buffer("rows").to_dense()
+        return self.rows.to_dense()
 
     def extra_repr(self) -> str:
         """Return what `print` says of it."""
-        return f"{self.in_features}, {self.out_features}, {self.get_buffer('rows')._nnz()} weights"
+        return f"{self.in_features}, {self.out_features}, {self.rows._nnz()} weights"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (..., out_features) of inputs (..., in_features)."""
-        found = _product(self.get_buffer("rows"), x.reshape(-1, self.in_features).t(), self.bias)
-        return found.t().reshape(*x.shape[:-1], self.out_features)
+        if x.shape[:-1].numel() == 1:  # a vector takes half the time of a matrix of one column
+            vector = x.reshape(self.in_features)
+            found = self.rows @ vector if self.bias is None else torch.addmv(self.bias, self.rows, vector)
+        else:
+            found = _product(self.rows, x.reshape(-1, self.in_features).t(), self.bias).t()
+        return found.reshape(*x.shape[:-1], self.out_features)
 
 
 class SparsePointwise(nn.Module):
@@ -46,6 +52,8 @@ class SparsePointwise(nn.Module):
 
     """
 
+    rows: Tensor
+
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
@@ -55,24 +63,26 @@ class SparsePointwise(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The dense weight (out_channels, in_channels, 1, 1), made at each access."""
-        return self.get_buffer("rows").to_dense()[..., None, None]
+        return self.rows.to_dense()[..., None, None]
 
     def extra_repr(self) -> str:
         """Return what `print` says of it."""
-        return f"{self.in_channels}, {self.out_channels}, {self.get_buffer('rows')._nnz()} weights"
+        return f"{self.in_channels}, {self.out_channels}, {self.rows._nnz()} weights"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return outputs (batch, out_channels, height, width) of inputs (batch, in_channels, height, width)."""
         pixels = x.transpose(0, 1).reshape(self.in_channels, -1)
-        found = _product(self.get_buffer("rows"), pixels, self.bias)
+        found = _product(self.rows, pixels, self.bias)
         return found.view(self.out_channels, len(x), *x.shape[2:]).transpose(0, 1)
 
 
 def csr(weight: Tensor) -> Tensor:
-    """Return a matrix in compressed rows."""
+    """Return a matrix in compressed rows, with int32 indices: of int64 ones PyTorch makes such for MKL at each call."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
-        return weight.to_sparse_csr()
+        rows = weight.to_sparse_csr()
+        indices = rows.crow_indices().int(), rows.col_indices().int()
+        return torch.sparse_csr_tensor(*indices, rows.values(), rows.shape, check_invariants=True)
 
 
 def _product(rows: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
