@@ -1,7 +1,7 @@
 """What a method of the comparison is, and what it works with."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from supermask.data import DataSet
 from supermask.search import Search
 from supermask.search.rule import Algorithm, Rule
 from supermask.ticket import Ticket
-from supermask.training import Outcome, Recipe, Subject
+from supermask.training import Outcome, Recipe, State, Subject
 
 _ANOTHER = 1_000_003  # away from the seeds of other runs
 
@@ -25,7 +25,16 @@ class Loop(Protocol):
     """The training loop with what does not change within a run filled in."""
 
     def __call__(
-        self, subject: Subject, recipe: Recipe, *, folder: Path | None, resume: bool, start: int, title: str | None
+        self,
+        subject: Subject,
+        recipe: Recipe,
+        *,
+        seed: int,
+        folder: Path | None,
+        resume: bool,
+        start: int | State,
+        keep: Collection[int],
+        title: str | None,
     ) -> Outcome:
         """Train; `supermask.training.train` says how."""
 
@@ -50,6 +59,7 @@ class RunContext:
         dense: weights that are not pruned and do not count as prunable.
         start_search: returns a search by a rule over a fresh network, with the run's options.
         search_recipe: how a search is trained whose ticket is then trained; None is `recipe`.
+        order: seed of the order of the examples, the augmentation and dropout; None is `seed`.
 
     """
 
@@ -68,6 +78,7 @@ class RunContext:
     dense: tuple[str, ...] = ()
     start_search: Callable[[Rule], Search] | None = None
     search_recipe: Recipe | None = None
+    order: int | None = None
 
     @cached_property
     def whole(self) -> Ticket:
@@ -119,7 +130,14 @@ class RunContext:
         return MethodResult(search, outcome, search.ranking(), details=way.details(outcome))
 
     def train(
-        self, subject: Subject, *, stage: str | None = None, recipe: Recipe | None = None, start: int = 0
+        self,
+        subject: Subject,
+        *,
+        stage: str | None = None,
+        recipe: Recipe | None = None,
+        start: int | State = 0,
+        keep: Collection[int] = (),
+        order: int | None = None,
     ) -> Outcome:
         """Train a subject, and leave it in the state of its best step.
 
@@ -129,15 +147,24 @@ class RunContext:
                 and seed, at other densities too. It is not repeated by a run that finds it finished. None is the last
                 training, or the only one.
             recipe: another than the run's.
-            start: optimizer step to begin at, as for a rewound network.
+            start: optimizer step to begin at, as for a rewound network, or the state of another training.
+            keep: optimizer steps whose states the outcome keeps.
+            order: another seed of the order of the examples than the run's.
 
         """
         folder = self.folder if stage is None or self.stages is None else self.stages / stage
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        resume = self.resume or stage is not None
-        title = subject.name if stage is None else f"{subject.name}, {stage}"
-        return self.loop(subject, recipe or self.recipe, folder=folder, resume=resume, start=start, title=title)
+        return self.loop(
+            subject,
+            recipe or self.recipe,
+            seed=next(seed for seed in (order, self.order, self.seed) if seed is not None),
+            folder=folder,
+            resume=self.resume or stage is not None,
+            start=start,
+            keep=keep,
+            title=subject.name if stage is None else f"{subject.name}, {stage}",
+        )
 
 
 @dataclass(frozen=True)

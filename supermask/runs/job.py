@@ -117,7 +117,9 @@ class Job:
         width: multiplies the model's hidden widths.
         data: a name that `supermask.data.load` takes.
         validation: examples held out of the training set to choose the best step; None is the data set's usual number.
-        seed: of the weights, the scores, the validation split and the order of the examples.
+        seed: of the weights, the scores and all that a method draws; of what the next two name, where they are None.
+        split_seed: of which examples are held out of the training set.
+        order_seed: of the order of the examples, the augmentation and dropout: the noise of SGD.
         recipe: how it is trained.
         search: how the mask is searched for; other methods take the density and the prunable weights from it.
         initial: distribution of the initial weights of networks that are trained.
@@ -141,6 +143,8 @@ class Job:
     options: Algorithm | None = None
     setting: SettingName = "short"
     search_recipe: Recipe | None = None
+    split_seed: int | None = None
+    order_seed: int | None = None
 
     def __post_init__(self) -> None:
         known = named_method(self.method)
@@ -151,7 +155,18 @@ class Job:
         if self.options is not None and self.options != replace(known, **self.options.own_options()):
             raise SupermaskError(f"Give the density of {self.method}, and what else searches share, in search=.")
         named(self.initial)
-        checked_seed(self.seed)
+        for seed in (self.seed, self.split, self.order):
+            checked_seed(seed)
+
+    @property
+    def split(self) -> int:
+        """The seed of the validation split."""
+        return self.seed if self.split_seed is None else self.split_seed
+
+    @property
+    def order(self) -> int:
+        """The seed of the order of the examples, the augmentation and dropout."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     @property
     def algorithm(self) -> Algorithm:
@@ -246,5 +261,7 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("", "options", {}),
     ("", "setting", "short"),
     ("", "search_recipe", None),
+    ("", "split_seed", None),
+    ("", "order_seed", None),
 )
 """Options that runs recorded before do not name, and what those did."""

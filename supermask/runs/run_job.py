@@ -81,7 +81,7 @@ def run(
             shared = more["folder"] if more["folder"] != Path(path) and processes.leads else None
             more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
             with nullcontext() if shared is None else locked(shared):
-                return train(subject, data_set, recipe, seed=job.seed, device=own, **more)
+                return train(subject, data_set, recipe, device=own, **more)
 
         def measure(folder: Path) -> JobResult:
             context = _work(job, data_set, own, loop, folder, stages or folder / STAGES, resume)
@@ -102,6 +102,7 @@ def _work(
         recipe=job.training,
         search_recipe=job.search_recipe,
         seed=job.seed,
+        order=job.order,
         density=job.search.density,
         device=device,
         build=lambda: build_network(job, data_set),
@@ -125,7 +126,7 @@ def _stages_of(job: Job) -> str:
 
 def load_data(job: Job, data_folder: Path | None) -> DataSet:
     """Return the job's data set, split by its seed."""
-    return data.load(job.data, folder=data_folder, validation=job.validation, seed=job.seed)
+    return data.load(job.data, folder=data_folder, validation=job.validation, seed=job.split)
 
 
 def build_network(job: Job, data_set: DataSet) -> nn.Module:

@@ -18,7 +18,7 @@ from supermask.search.estimator import Estimator, Noise
 from supermask.search.passes import Passes
 from supermask.search.search import Search
 from supermask.training.processes import ALONE, Processes
-from supermask.training.subject import Outcome
+from supermask.training.state import Outcome
 
 
 @dataclass(frozen=True)

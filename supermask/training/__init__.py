@@ -3,7 +3,8 @@
 from supermask.training.batch_norm import reestimate
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Stopped
-from supermask.training.loop import Outcome, Subject, train
+from supermask.training.loop import Subject, train
 from supermask.training.recipe import Recipe
+from supermask.training.state import Outcome, State
 
-__all__ = ["Outcome", "Recipe", "Score", "Stopped", "Subject", "evaluate", "reestimate", "train"]
+__all__ = ["Outcome", "Recipe", "Score", "State", "Stopped", "Subject", "evaluate", "reestimate", "train"]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -26,16 +26,17 @@ from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
+from supermask.training.state import Outcome, State
 from supermask.training.subject import (
     Advising,
     Estimating,
     Fusing,
     Intervening,
-    Outcome,
     Subject,
     equal_tensors,
     is_complete,
 )
+from supermask.training.telemetry import Telemetry
 
 CHECKPOINT = "run.checkpoint"
 
@@ -49,7 +50,9 @@ def train(
     device: str | torch.device = "cpu",
     folder: Path | None = None,
     resume: bool = False,
-    start: int = 0,
+    start: int | State = 0,
+    keep: Collection[int] = (),
+    telemetry: bool = False,
     title: str | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
@@ -72,8 +75,11 @@ def train(
         resume: go on from the folder's checkpoint where there is one. On the CPU the end is the same, bit for bit, as
             without the interruption. The number of processes may be another one. The checkpoint keeps the first one's
             dropout; where several go on, the others draw theirs again from (seed, rank, step).
-        start: optimizer step of the recipe to begin at, for a network that is rewound to it: the batches and the
-            learning rates are those of the steps from there on.
+        start: where to begin: an optimizer step of the recipe, for a network that is rewound to it, or the state of
+            another training at a step, with its optimizer. The batches and the learning rates are those of the steps
+            from there on.
+        keep: optimizer steps whose states the outcome keeps, as they are before any statistics are estimated again.
+        telemetry: record at every evaluation how far the weights have moved (`supermask.training.telemetry`).
         title: what the progress bar is called; the subject's name by default.
         checkpoint_seconds: time between checkpoints; one is also written on Ctrl-C, on SIGTERM and at the end.
         progress: show a progress bar where standard error is a terminal.
@@ -94,7 +100,8 @@ def train(
         torch.random.fork_rng(devices=cuda),
         StopRequest(forwarded=not processes.alone) as stop,
     ):
-        run = _Run(subject, data, recipe, seed, device, folder, processes, start)
+        start = start if isinstance(start, State) else State(start)
+        run = _Run(subject, data, recipe, seed, device, folder, processes, start, keep, telemetry)
         if resume:
             run.take_up()
         with dropping(subject.model, recipe.dropout):
@@ -114,7 +121,9 @@ class _Run:
         device: torch.device,
         folder: Path | None,
         processes: Processes,
-        start: int,
+        start: State,
+        keep: Collection[int],
+        telemetry: bool,
     ) -> None:
         _refuse_unsuitable(subject, recipe)
         self.subject, self.data, self.recipe, self.device, self.folder = subject, data, recipe, device, folder
@@ -123,20 +132,35 @@ class _Run:
         self.model = subject.model.to(device=device).to(memory_format=layout)
         self.batches = Batches(data, recipe, seed=seed, device=device, processes=processes)
         self.validation = Prepared(data, on_device(data.validation, device), recipe, processes)
-        self.steps, self.start = recipe.steps(len(data.train)), start
-        if not 0 <= start <= self.steps:
-            raise SupermaskError(f"start={start} is not one of the recipe's {self.steps} steps.")
+        self.steps, self.start, self.keep = recipe.steps(len(data.train)), start.step, {*keep}
+        for name, asked in (("start", [start.step]), ("keep", self.keep)):
+            if wrong := [step for step in asked if not 0 <= step <= self.steps]:
+                raise SupermaskError(f"{name}={wrong[0]} is not one of the recipe's {self.steps} steps.")
         # without steps there may be no parameters to train, which torch's optimizers refuse
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = self._optimizer() if self.steps else None
-        self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start, **asdict(recipe)}
-        self.step = start
+        self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start.step, **asdict(recipe)}
+        # only where they are asked for, so that checkpoints of before are still taken up
+        self.plan |= {"keep": sorted(self.keep)} if keep else {}
+        self.plan |= {"telemetry": True} if telemetry else {}
+        self.plan |= {"state": start.digest()} if start.subject or start.optimizer else {}
+        self._begin(start)
+        self.step = start.step
+        self.kept: dict[int, State] = {}
+        self.telemetry = Telemetry(subject.parameters()) if telemetry else None
         # on the device: reading each loss would make the host wait for the GPU at every step
         self.loss_sum = torch.zeros((), device=device)
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.seconds = 0.0
         self._seed_dropout()
+
+    def _begin(self, start: State) -> None:
+        """Take up the tensors of the state to start from."""
+        if start.subject is not None:
+            self.subject.load_state_dict(deepcopy(dict(start.subject)))
+        if start.optimizer is not None and self.optimizer:
+            self.optimizer.load_state_dict(deepcopy(dict(start.optimizer)))
 
     def _compiled(self) -> nn.Module:
         """Return the network as its training steps run it; evaluations run it as it is."""
@@ -161,6 +185,7 @@ class _Run:
         with self._bar(title) as bar:
             # the start is a candidate for the best step too, and without steps the only one
             if self.step == self.start and not self.history:
+                self._keep()
                 self._evaluate()
             while self.step < self.steps:
                 self._train_step()
@@ -208,6 +233,7 @@ class _Run:
             history=self.history,
             seconds=self.seconds,
             last=last,
+            kept=self.kept,
         )
 
     def save(self) -> None:
@@ -232,6 +258,8 @@ class _Run:
             "best": self.best,
             "seconds": self.seconds,
             "random": torch.get_rng_state(),
+            "kept": {step: vars(kept) for step, kept in self.kept.items()},
+            "telemetry": self.telemetry.first if self.telemetry else None,
         }
         if self.device.type == "cuda":
             state["random_cuda"] = torch.cuda.get_rng_state(self.device)
@@ -252,6 +280,9 @@ class _Run:
             self.optimizer.load_state_dict(state["optimizer"])
         self.loss_sum = state["loss_sum"].to(self.device)
         self.seconds = state["seconds"]
+        self.kept = {step: State(**kept) for step, kept in state.get("kept", {}).items()}
+        if self.telemetry:
+            self.telemetry.first = state["telemetry"]
         self._seed_dropout()
         if self.processes.leads:
             self._set_random(state)
@@ -282,6 +313,12 @@ class _Run:
         self.subject.step()
         self.loss_sum += loss
         self.step += 1
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep the state of this step, if it was asked for."""
+        if self.step in self.keep:
+            self.kept[self.step] = State.of(self.step, self.subject, self.optimizer)
 
     def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Fill the gradients of a batch; return its loss, times the weight of this process's share."""
@@ -326,6 +363,7 @@ class _Run:
                 "validation_loss": score.loss,
                 # the rate of the last step that was taken
                 "learning_rate": self.recipe.rate(max(0, self.step - 1), self.steps),
+                **({"telemetry": self.telemetry.record()} if self.telemetry else {}),
             }
         )
         if self.folder is not None:

@@ -5,7 +5,8 @@ from typing import Any
 
 from supermask.results import Result
 from supermask.training.evaluation import Score
-from supermask.training.subject import Outcome
+from supermask.training.state import Outcome
+from supermask.training.telemetry import Record
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Evaluation:
         validation_accuracy: a fraction.
         validation_loss: mean cross-entropy, in nats.
         learning_rate: of the step before it.
+        telemetry: how far the weights have moved, where that was asked for.
 
     """
 
@@ -49,6 +51,7 @@ class Evaluation:
     validation_accuracy: float
     validation_loss: float
     learning_rate: float
+    telemetry: Record | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,5 +85,10 @@ def measured(outcome: Outcome) -> dict[str, Any]:
         "best_step": outcome.best_step,
         "steps": outcome.steps,
         "seconds": round(outcome.seconds, 3),
-        "history": tuple(Evaluation(**record) for record in records),
+        "history": tuple(map(_evaluation, records)),
     }
+
+
+def _evaluation(record: dict[str, Any]) -> Evaluation:
+    moved = record.pop("telemetry", None)
+    return Evaluation(**record, telemetry=None if moved is None else Record(**moved))

@@ -1,13 +1,11 @@
-"""What the loop trains, and what it returns."""
+"""What the loop trains."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from supermask.training.evaluation import Score
 from supermask.training.processes import Processes
 from supermask.training.recipe import Recipe
 
@@ -75,30 +73,6 @@ class Estimating(Protocol):
 def is_complete(subject: Subject) -> bool:
     """Return whether a subject is what it is to become: one whose density still falls has `complete` = False."""
     return bool(getattr(subject, "complete", True))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training run came to. The subject is left in the state of the best step.
-
-    Attributes:
-        best_step: optimizer steps after which the network did best on the validation split; see `Recipe.best`.
-        steps: optimizer steps in all.
-        validation: score of the best step on the validation split, which chose it.
-        test: its score on the test set, read once.
-        history: one record per evaluation: step, train_loss, validation accuracy and loss, learning_rate.
-        seconds: spent training and evaluating, over all resumptions.
-        last: what the subject's `state_dict` returned after the last step.
-
-    """
-
-    best_step: int
-    steps: int
-    validation: Score
-    test: Score
-    history: list[dict[str, float]]
-    seconds: float
-    last: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def equal_tensors(subject: Subject) -> list[Tensor]:

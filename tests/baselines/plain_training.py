@@ -27,7 +27,7 @@ def work(recipe=SGD, *, density=0.3, seed=0, data_set=None, build=lenet, **optio
     data_set = data_set or data.load("synthetic", seed=0)
 
     def loop(subject, recipe, **more):
-        return train(subject, data_set, recipe, seed=seed, progress=False, **more)
+        return train(subject, data_set, recipe, progress=False, **more)
 
     return RunContext(
         data=data_set, recipe=recipe, seed=seed, density=density, device=CPU, build=build, loop=loop, **options

@@ -11,7 +11,7 @@ from torch import nn
 from supermask import SupermaskError, data
 from supermask.baselines import rounds as ways
 from supermask.baselines.method import RunContext
-from supermask.baselines.rounds import engine
+from supermask.baselines.sparse import Sparse
 from supermask.training import Recipe, Stopped, train
 
 RECIPE = Recipe(iterations=12, batch_size=100, optimizer="adam", learning_rate=3e-3, evaluate_every=4)
@@ -44,13 +44,11 @@ class Trainings:
     def __init__(self, synthetic, stop_at=None):
         self.synthetic, self.stop_at, self.calls = synthetic, stop_at, []
 
-    def __call__(self, subject, recipe, *, folder, resume, start, title):
+    def __call__(self, subject, recipe, *, start, title, **more):
         begun = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
         if len(self.calls) == self.stop_at:
             raise Stopped("stopped")
-        outcome = train(
-            subject, self.synthetic, recipe, seed=0, folder=folder, resume=resume, start=start, progress=False
-        )
+        outcome = train(subject, self.synthetic, recipe, start=start, progress=False, **more)
         self.calls.append((begun, subject.masks(), recipe, start, outcome))
         return outcome
 
@@ -153,15 +151,15 @@ def same(found, expected):
 
 def test_rewinding_goes_back_to_the_weights_and_the_schedule_of_the_step(synthetic):
     dense, _, (begun, masks, recipe, start, outcome) = last_two(synthetic, ways.IMPRewind(rewind_to=5))
-    early = engine.Rewindable(network(), work(Trainings(synthetic), 1.0).whole, keep_at=5)
+    whole = Sparse(network(), work(Trainings(synthetic), 1.0).whole)
     states = []
 
     def step():
-        engine.Rewindable.step(early)
-        states.append({name: tensor.clone() for name, tensor in early.model.state_dict().items()})
+        Sparse.step(whole)
+        states.append({name: tensor.clone() for name, tensor in whole.model.state_dict().items()})
 
-    early.step = step
-    train(early, synthetic, RECIPE, seed=0, progress=False)
+    whole.step = step
+    train(whole, synthetic, RECIPE, seed=0, progress=False)
     assert same(begun, pruned(states[4], masks))
     assert (start, recipe) == (5, RECIPE)
     assert not same(begun, pruned(dense[0], masks))

@@ -7,11 +7,10 @@ their initial values, from those of an early step, or from where they are.
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.baselines.sparse import Sparse
@@ -22,39 +21,6 @@ from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe
 
 Tensors = Mapping[str, Tensor]
-
-
-class Rewindable(Sparse):
-    """A network that remembers its weights at one step of its training.
-
-    Args:
-        model: freshly built.
-        ticket: where it starts and what is pruned.
-        keep_at: the step, at least 1.
-
-    """
-
-    name: ClassVar[str] = "rewindable"
-
-    def __init__(self, model: nn.Module, ticket: Ticket, *, keep_at: int) -> None:
-        super().__init__(model, ticket)
-        self._keep_at = keep_at
-        self._early: dict[str, Any] = {}
-
-    def step(self) -> None:
-        """Set the pruned weights to zero, and remember all of them at the step to rewind to."""
-        super().step()
-        if self.steps == self._keep_at:
-            self._early = deepcopy(self.model.state_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that changes, but the optimizer."""
-        return {**super().state_dict(), "early": self._early}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
-        super().load_state_dict(state)
-        self._early = state["early"]
 
 
 @dataclass(frozen=True)
@@ -173,13 +139,12 @@ class Rounds(Method):
         return MethodResult(network, outcome, scores, RoundsDetails(tuple(records)))
 
     def _train_dense(self, context: RunContext) -> tuple[Sparse, Outcome, TrainedNetwork]:
-        keep_at = self.keeps_step(context)
-        if keep_at > context.steps:
-            raise SupermaskError(f"Cannot rewind to step {keep_at}: the training has {context.steps} steps.")
-        network = Rewindable(context.build(), context.whole, keep_at=keep_at) if keep_at else context.sparse()
-        initial = deepcopy(network.model.state_dict())
-        outcome = context.train(network, stage=_stage(0))
-        return network, outcome, TrainedNetwork(outcome.last.get("early") or initial, outcome.last["model"])
+        rewound = self.keeps_step(context)
+        if rewound > context.steps:
+            raise SupermaskError(f"Cannot rewind to step {rewound}: the training has {context.steps} steps.")
+        network = context.sparse()
+        outcome = context.train(network, stage=_stage(0), keep=(rewound,))
+        return network, outcome, TrainedNetwork(outcome.kept[rewound].model, outcome.last["model"])
 
     def _train_pruned(
         self, context: RunContext, masks: Tensors, dense: TrainedNetwork, final: Tensors, stage: str

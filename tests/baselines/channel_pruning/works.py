@@ -12,7 +12,7 @@ def work_on(build, recipe, *, density=0.5, seed=0, folder=None, resume=False, de
     data_set = data.load("synthetic", seed=seed, validation=100)
 
     def loop(subject, recipe, **more):
-        return train(subject, data_set, recipe, seed=seed, checkpoint_seconds=0.0, progress=False, **more)
+        return train(subject, data_set, recipe, checkpoint_seconds=0.0, progress=False, **more)
 
     def seeded():
         torch.manual_seed(seed)

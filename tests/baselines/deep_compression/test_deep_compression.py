@@ -43,13 +43,11 @@ class Trainings:
     def __init__(self, synthetic, stop_at=None):
         self.synthetic, self.stop_at, self.calls, self.best = synthetic, stop_at, [], []
 
-    def __call__(self, subject, recipe, *, folder, resume, start, title):
+    def __call__(self, subject, recipe, *, start, title, **more):
         begun = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
         if len(self.calls) == self.stop_at:
             raise Stopped("stopped")
-        outcome = train(
-            subject, self.synthetic, recipe, seed=0, folder=folder, resume=resume, start=start, progress=False
-        )
+        outcome = train(subject, self.synthetic, recipe, start=start, progress=False, **more)
         self.calls.append((begun, subject.masks(), recipe, outcome))
         self.best.append({name: tensor.clone() for name, tensor in subject.model.state_dict().items()})
         return outcome
