@@ -22,6 +22,7 @@ from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
 from supermask.models.resnet import ResNet
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
 from supermask.models.small_conv import SmallConv
+from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
 
 __all__ = ["MODELS", "TORCHVISION_HINT", "InputShape", "ModelSpec", "build", "known"]
@@ -68,9 +69,13 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
         "conv4": ModelSpec(partial(ConvNet, 4), CIFAR),
         "conv6": ModelSpec(partial(ConvNet, 6), CIFAR),
         "conv8": ModelSpec(partial(ConvNet, 8), CIFAR),
+        "resnet8": ModelSpec(partial(ResNet, 8), CIFAR),
+        "plain8": ModelSpec(partial(ResNet, 8, residual=False), CIFAR),
         "resnet20": ModelSpec(partial(ResNet, 20), CIFAR),
         "resnet32": ModelSpec(partial(ResNet, 32), CIFAR),
         "resnet56": ModelSpec(partial(ResNet, 56), CIFAR),
+        "vgg16": ModelSpec(partial(VGG, 16), CIFAR),
+        "vgg19": ModelSpec(partial(VGG, 19), CIFAR),
         "wide_resnet_16_8": ModelSpec(partial(WideResNet, 16, 8), CIFAR),
         "wide_resnet_22_2": ModelSpec(partial(WideResNet, 22, 2), CIFAR),
         "wide_resnet_28_2": ModelSpec(partial(WideResNet, 28, 2), CIFAR),

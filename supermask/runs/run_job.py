@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask import data, models
-from supermask.baselines.method import Loop, MethodResult, RunContext
+from supermask.baselines.method import MethodResult, RunContext
 from supermask.data import DataSet
 from supermask.errors import SupermaskError, first_line
 from supermask.files import locked, tensor_bytes, write_whole
@@ -23,7 +23,7 @@ from supermask.runs.result import JobResult
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject, train
 from supermask.training.metrics import write_metrics
-from supermask.training.processes import joined, own_device
+from supermask.training.processes import ALONE, Processes, joined, own_device
 from supermask.training.result import measured
 
 TICKET, SCORES = "network.ticket", "scores.safetensors"
@@ -76,15 +76,18 @@ def run(
         data_set = processes.led(lambda: load_data(job, data_folder))
         check_network(job, data_set)
 
-        def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
-            # jobs that share a stage may run at once: the first trains it
-            shared = more["folder"] if more["folder"] != Path(path) and processes.leads else None
-            more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
-            with nullcontext() if shared is None else locked(shared):
-                return train(subject, data_set, recipe, device=own, **more)
-
         def measure(folder: Path) -> JobResult:
-            context = _work(job, data_set, own, loop, folder, stages or folder / STAGES, resume)
+            context = context_of(
+                job,
+                data_set,
+                folder,
+                stages or folder / STAGES,
+                device=own,
+                resume=resume,
+                checkpoint_seconds=checkpoint_seconds,
+                progress=progress,
+                processes=processes,
+            )
             found = context.carry_out(job.algorithm)
             kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
             return JobResult(**measured(found.outcome), **kept, details=found.details)
@@ -92,10 +95,40 @@ def run(
         return recorded(JobResult, path, job.config(), measure, device=str(own), resume=resume, processes=processes)
 
 
-def _work(
-    job: Job, data_set: DataSet, device: torch.device, loop: Loop, folder: Path, stages: Path, resume: bool
+def context_of(
+    job: Job,
+    data_set: DataSet,
+    folder: Path,
+    stages: Path,
+    *,
+    device: torch.device,
+    resume: bool = True,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+    processes: Processes = ALONE,
 ) -> RunContext:
-    """Return what a settled job works with."""
+    """Return what a settled job works with: its network, its data, and a loop that remembers stages.
+
+    Args:
+        job: settled.
+        data_set: its data, or other data that its network takes.
+        folder: of the run.
+        stages: folder of the trainings that others follow, which several runs may share.
+        device: where to compute.
+        resume: go on from the folder's checkpoint.
+        checkpoint_seconds: time between checkpoints.
+        progress: show a progress bar where standard error is a terminal.
+        processes: that train together.
+
+    """
+
+    def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
+        # runs that share a stage may go on at once: the first trains it
+        shared = more["folder"] if more["folder"] != folder and processes.leads else None
+        more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
+        with nullcontext() if shared is None else locked(shared):
+            return train(subject, data_set, recipe, device=device, **more)
+
     steps = job.training.steps(len(data_set.train))
     return RunContext(
         data=data_set,

@@ -51,6 +51,8 @@ def images(input_shape, batch=2, seed=0):
         ("conv6", 2_261_184),
         ("conv8", 5_275_840),
         ("resnet20", 270_896),
+        ("vgg16", 14_715_584),
+        ("vgg19", 20_024_000),
     ],
 )
 def test_weights_without_biases_and_batch_norm_are_those_of_the_papers(name, weights):
@@ -246,7 +248,7 @@ def test_layers_are_registered_in_the_order_that_they_run(name):
 def test_biases_everywhere_but_in_convolutions_beside_batch_norm(name):
     model = on_meta(name)
     normed = any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
-    assert normed == (name in RESIDUAL)
+    assert normed == (name in RESIDUAL or name in ("plain8", "vgg16", "vgg19"))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bare = name == "small_conv" or (normed and isinstance(layer, nn.Conv2d))
@@ -392,9 +394,9 @@ def message(*arguments, **options):
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
         f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, "
-        "linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet20, resnet32, resnet56, "
-        "wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any "
-        "torchvision model as torchvision:resnet18."
+        "linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet8, plain8, resnet20, resnet32, "
+        "resnet56, vgg16, vgg19, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, "
+        "wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
     )
 
 

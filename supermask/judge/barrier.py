@@ -1,0 +1,200 @@
+"""The error barrier between two networks: linear mode connectivity (Frankle, Dziugaite, Roy & Carbin 2020)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from supermask.data import DataSet, Examples
+from supermask.errors import SupermaskError
+from supermask.training import Recipe, reestimate
+from supermask.training.batches import Prepared, on_device
+from supermask.training.evaluation import outputs
+
+STABLE = 0.02
+"""Barrier, as a fraction, below which networks are stable to the noise of SGD (section 3.1)."""
+POINTS = 30
+"""Evenly spaced places between the two networks (section 3.1); the ends are among them."""
+EXAMPLES = 5_000
+"""Training examples, at most, that statistics are estimated and the training error is measured on: the standard errors
+are 1.4 % of a deviation and 0.7 points."""
+
+Statistics = Literal["estimated", "interpolated"]
+"""What batch norm normalises with between two networks: see `barrier`."""
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """The errors along the straight line between two networks; all of them are fractions.
+
+    Attributes:
+        fractions: a of the networks a W1 + (1 - a) W2, from 0 to 1.
+        errors: on the test set.
+        train_errors: on training examples.
+        distance: Euclidean, between the trained parameters of the two.
+        disagreement: share of the test examples that the two classify differently.
+
+    """
+
+    fractions: tuple[float, ...]
+    errors: tuple[float, ...]
+    train_errors: tuple[float, ...]
+    distance: float
+    disagreement: float
+
+    @property
+    def height(self) -> float:
+        """The largest test error minus the mean of those at the ends.
+
+        It is not clipped: a negative one says that every place in between is better than the ends on average.
+        """
+        return _height(self.errors)
+
+    @property
+    def train_height(self) -> float:
+        """The same of the training error."""
+        return _height(self.train_errors)
+
+    @property
+    def stable(self) -> bool:
+        """Whether the test barrier is below two points."""
+        return self.height < STABLE
+
+
+def barrier(
+    first: nn.Module,
+    second: nn.Module,
+    data: DataSet,
+    points: int = POINTS,
+    *,
+    statistics: Statistics = "estimated",
+    device: str | torch.device = "cpu",
+    examples: int = EXAMPLES,
+) -> Barrier:
+    """Return the errors of networks between two others, and how high they rise above those of the ends.
+
+    A pruned weight that is zero in both networks is zero in between. The test set is read once.
+
+    Args:
+        first: a network that takes the data's images; it is left as it is, and so is the second.
+        second: of the same architecture.
+        data: test error and training error are measured on it.
+        points: places, both ends included; at least 2.
+        statistics: of batch norm. No training has visited the places in between, so that averages of the two networks'
+            statistics are not theirs: "estimated" takes them again at every place, both ends included, from the first
+            training examples; "interpolated" averages them, as some codes do, which raises the barrier.
+        device: where to compute.
+        examples: training examples, at most, that statistics are estimated and the training error is measured on.
+
+    Raises:
+        SupermaskError: the networks differ in their tensors, hold a number that is not finite, or there are fewer than
+            two points.
+
+    """
+    if points < 2:
+        raise SupermaskError(f"points={points} is too small; both ends are among them, so give at least 2.")
+    ends = _state(first), _state(second)
+    _refuse_different(*ends)
+    line = _Line(first, data, torch.device(device), statistics, examples)
+    fractions = np.linspace(0.0, 1.0, points).tolist()
+    found = [line.at(between(*ends, fraction)) for fraction in fractions]
+    trained = [name for name, _ in first.named_parameters()]
+    return Barrier(
+        fractions=tuple(fractions),
+        errors=tuple(place.error for place in found),
+        train_errors=tuple(place.train_error for place in found),
+        distance=distance(*({name: end[name] for name in trained} for end in ends)),
+        disagreement=float((found[0].classes != found[-1].classes).double().mean()),
+    )
+
+
+def between(first: Mapping[str, Tensor], second: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
+    """Return the tensors a W1 + (1 - a) W2; those of whole numbers are the first's.
+
+    Args:
+        first: W1, a state dictionary.
+        second: W2, of the same names and shapes.
+        fraction: a; 1 gives the first to the bit, 0 the second.
+
+    """
+    if fraction in (0.0, 1.0):  # products with 0 would turn an infinite number into NaN, and lose the sign of a zero
+        return {name: tensor.clone() for name, tensor in (first if fraction else second).items()}
+    return {
+        name: fraction * tensor + (1.0 - fraction) * second[name] if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in first.items()
+    }
+
+
+def distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
+    """Return the Euclidean distance between two sets of tensors of the same names and shapes."""
+    squares = [(tensor.double() - second[name].double()).square().sum() for name, tensor in first.items()]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a network does: its errors, and the classes that it gives the test examples."""
+
+    error: float
+    train_error: float
+    classes: Tensor
+
+
+class _Line:
+    """Measures networks of one architecture on one data set, which is read once for all of them."""
+
+    def __init__(
+        self, model: nn.Module, data: DataSet, device: torch.device, statistics: Statistics, examples: int
+    ) -> None:
+        self._model = deepcopy(model).to(device)
+        self._estimated = statistics == "estimated"
+        train = Examples(data.train.images[:examples], data.train.labels[:examples])
+        self._train = Prepared(data, on_device(train, device), Recipe())
+        self._test = Prepared(data, on_device(data.test(), device), Recipe())
+
+    def at(self, tensors: Mapping[str, Tensor]) -> _Place:
+        self._model.load_state_dict(dict(tensors))
+        if self._estimated:
+            reestimate(self._model, self._batches())
+        classes, error = self._classified(self._test)
+        _, train_error = self._classified(self._train)
+        return _Place(error, train_error, classes)
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Yield the training examples in whole batches: a smaller one would count as much as another."""
+        whole = min(Recipe().batch_size, len(self._train.examples))
+        for images, _ in replace(self._train, batch=whole):
+            if len(images) == whole:
+                yield images
+
+    def _classified(self, examples: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, float]:
+        found = [(logits.argmax(1), labels) for logits, labels in outputs(self._model, examples)]
+        classes = torch.cat([classes for classes, _ in found])
+        wrong = classes != torch.cat([labels for _, labels in found])
+        return classes, float(wrong.double().mean())
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+
+
+def _height(errors: tuple[float, ...]) -> float:
+    return max(errors) - (errors[0] + errors[-1]) / 2
+
+
+def _refuse_different(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    there, here = ({name: tuple(tensor.shape) for name, tensor in end.items()} for end in (first, second))
+    if there != here:
+        differ = next(name for name in {**there, **here} if there.get(name) != here.get(name))
+        raise SupermaskError(
+            f"The two networks differ in {differ}: {there.get(differ)} and {here.get(differ)}; give two of one"
+            " architecture."
+        )
+    for number, end in enumerate((first, second), 1):
+        for name, tensor in end.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise SupermaskError(f"{name} of network {number} holds a number that is not finite.")
