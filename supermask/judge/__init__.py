@@ -2,6 +2,7 @@
 
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
+from supermask.judge.correlation import Correlation, weight_correlation
 from supermask.judge.paired import Paired, paired
 from supermask.judge.report import Judged, judge
 from supermask.judge.verdicts import Verdict, verdicts
@@ -9,6 +10,7 @@ from supermask.judge.verdicts import Verdict, verdicts
 __all__ = [
     "CONTROLS",
     "Changed",
+    "Correlation",
     "Judged",
     "Paired",
     "Verdict",
@@ -17,4 +19,5 @@ __all__ = [
     "named_control",
     "paired",
     "verdicts",
+    "weight_correlation",
 ]
