@@ -4,6 +4,7 @@ from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
 from supermask.judge.correlation import Correlation, weight_correlation
 from supermask.judge.paired import Paired, paired
+from supermask.judge.perturbations import Noised, Permuted, Recombined, effective_deviation, signs_changed
 from supermask.judge.report import Judged, judge
 from supermask.judge.verdicts import Verdict, verdicts
 
@@ -12,12 +13,17 @@ __all__ = [
     "Changed",
     "Correlation",
     "Judged",
+    "Noised",
     "Paired",
+    "Permuted",
+    "Recombined",
     "Verdict",
     "changed",
+    "effective_deviation",
     "judge",
     "named_control",
     "paired",
+    "signs_changed",
     "verdicts",
     "weight_correlation",
 ]
