@@ -3,6 +3,7 @@
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
 from supermask.judge.correlation import Correlation, weight_correlation
+from supermask.judge.jackpot import Jackpot, Sweep, jackpot
 from supermask.judge.paired import Paired, paired
 from supermask.judge.perturbations import Noised, Permuted, Recombined, effective_deviation, signs_changed
 from supermask.judge.report import Judged, judge
@@ -12,14 +13,17 @@ __all__ = [
     "CONTROLS",
     "Changed",
     "Correlation",
+    "Jackpot",
     "Judged",
     "Noised",
     "Paired",
     "Permuted",
     "Recombined",
+    "Sweep",
     "Verdict",
     "changed",
     "effective_deviation",
+    "jackpot",
     "judge",
     "named_control",
     "paired",
