@@ -3,6 +3,7 @@
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
 from supermask.judge.correlation import Correlation, weight_correlation
+from supermask.judge.hessian import Density, Spectrum, extreme_eigenvalues, spectral_density
 from supermask.judge.jackpot import Jackpot, Sweep, jackpot
 from supermask.judge.paired import Paired, paired
 from supermask.judge.perturbations import Noised, Permuted, Recombined, effective_deviation, signs_changed
@@ -13,21 +14,25 @@ __all__ = [
     "CONTROLS",
     "Changed",
     "Correlation",
+    "Density",
     "Jackpot",
     "Judged",
     "Noised",
     "Paired",
     "Permuted",
     "Recombined",
+    "Spectrum",
     "Sweep",
     "Verdict",
     "changed",
     "effective_deviation",
+    "extreme_eigenvalues",
     "jackpot",
     "judge",
     "named_control",
     "paired",
     "signs_changed",
+    "spectral_density",
     "verdicts",
     "weight_correlation",
 ]
