@@ -50,7 +50,7 @@ def random_labels(data: DataSet, fraction: float = 1.0, *, seed: int) -> DataSet
         return Examples(examples.images, labels)
 
     train, validation = relabelled("train", data.train), relabelled("validation", data.validation)
-    return replace(data, name=f"{data.name}, {fraction:g} of the labels random", train=train, validation=validation)
+    return replace(data, name=f"{data.name}, {100 * fraction:g} % of the labels random", train=train, validation=validation)
 
 
 def blurred(data: DataSet, factor: int = 4) -> DataSet:

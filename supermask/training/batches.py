@@ -77,8 +77,8 @@ class Batches:
     def _drawn(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return what the task makes of a batch.
 
-        After the augmentation: a flip after a quarter turn would be a turn the other way of the mirrored image, under
-        the wrong label. Of the whole batch, as the augmentation is.
+        It comes after the augmentation: a flip after a quarter turn would be a turn the other way of the mirrored
+        image, under the wrong label. It is of the whole batch, as the augmentation is.
         """
         if self._data.draw is None:
             return images, labels
