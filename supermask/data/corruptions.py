@@ -1,6 +1,6 @@
 """Data with something taken away, to ask what a ticket takes from it: labels, detail, order, or half of the examples.
 
-The sets of Frankle, Schwab & Morcos 2020, section 6 (random labels, blurred images, quarter turns), and of Su et al.
+The sets of Frankle, Schwab & Morcos 2020 (random labels, blurred images, quarter turns), and of Su et al.
 2020 (random labels, shuffled pixels, half of the data). Each is a `DataSet` with the statistics (mean, std) of the one
 it was made from, whose test files are read when it is asked for its own test examples. They can be made of each other;
 `quarter_turns` comes after what changes pixels.
@@ -50,7 +50,9 @@ def random_labels(data: DataSet, fraction: float = 1.0, *, seed: int) -> DataSet
         return Examples(examples.images, labels)
 
     train, validation = relabelled("train", data.train), relabelled("validation", data.validation)
-    return replace(data, name=f"{data.name}, {100 * fraction:g} % of the labels random", train=train, validation=validation)
+    return replace(
+        data, name=f"{data.name}, {100 * fraction:g} % of the labels random", train=train, validation=validation
+    )
 
 
 def blurred(data: DataSet, factor: int = 4) -> DataSet:
@@ -188,7 +190,7 @@ def shuffled_pixels(data: DataSet, *, seed: int) -> DataSet:
     """Return the set with the pixels of each training and validation image in an order of its own.
 
     The channels of a pixel stay together. Test images are left: a mask that was found on the shuffled ones is judged
-    on true ones (Su et al. 2020, section 3).
+    on true ones (Su et al. 2020).
 
     Raises:
         DataError: the examples are drawn at each step.

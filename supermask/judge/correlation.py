@@ -114,7 +114,7 @@ class Correlation:
 def weight_correlation(
     first: Weights, second: Weights, *, fraction: float, masks: Mapping[str, Tensor] | None = None
 ) -> Correlation:
-    """Return the correlation indicator R_p of two networks (Liu et al. 2021, section 3).
+    """Return the correlation indicator R_p of two networks (Liu et al. 2021).
 
     In each layer the weights are ranked by magnitude, ties go to the lowest flat index, and round(fraction * n) of n
     are taken. The indicator is the share of these that both networks take. The paper divides by fraction * n; here it

@@ -1,8 +1,8 @@
 """Jackpot tickets (Ma et al. 2021, "Sanity checks for lottery tickets").
 
-The paper asks for five things of a ticket at one sparsity, most of which may hold at a learning rate of its own. The
-best of many noisy means is too high, so each rate is chosen on the validation part, and what is then compared are the
-means over the runs on the test part. The authors' code has no validation part.
+The paper asks for five things of a ticket at one sparsity, and most of them may hold at a learning rate of their own.
+The best of many noisy means is too high, so each rate is chosen on the validation part, and what is then compared are
+the means over the runs on the test part. The authors' code has no validation part.
 """
 
 import math
@@ -18,10 +18,10 @@ Role = Literal["ticket", "reinitialised", "dense", "small_dense"]
 Verdict = Literal["jackpot", "at boundary", "secondary prize", "none", "undecided"]
 
 GAP = 0.005
-"""A clear gap: more than half a point (the paper, section 3)."""
+"""A clear gap: more than half a point (the paper)."""
 
 SIMILAR: Mapping[str, float] = {"cifar10": 0.005, "cifar100": 0.01, "tiny_imagenet": 0.01, "imagenet": 0.015}
-"""How far below dense an accuracy may be and still be similar, by data set (the paper, section 3)."""
+"""How far below dense an accuracy may be and still be similar, by data set (the paper)."""
 
 NONTRIVIAL = 0.59
 """The least sparsity that is not trivial: about 60 %, and four rounds of 20 %, the paper's first, prune 59.04 %."""
@@ -223,7 +223,7 @@ def jackpot(
     gap: float = GAP,
     doubled: Mapping[Role, Sweep] | None = None,
 ) -> Jackpot:
-    """Return whether tickets of one sparsity win the jackpot (Ma et al. 2021, section 3).
+    """Return whether tickets of one sparsity win the jackpot (Ma et al. 2021).
 
     The conditions: (1) the sparsity is not trivial, and twice the training does not help; (2) a small dense network
     with as many weights is clearly below the ticket; (3) at some rate the ticket is clearly above the reinitialised

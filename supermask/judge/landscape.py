@@ -1,7 +1,7 @@
 """Loss surfaces around a trained network, and its trajectory in them (Ma et al. 2021, contour plots).
 
 A surface is spanned by two directions: random ones that were normalised filter by filter (Li et al. 2018), or the two
-principal ones of the trajectory (Li et al. 2018, section 7). For a pruned network the directions are masked, so that no
+principal ones of the trajectory (Li et al. 2018). For a pruned network the directions are masked, so that no
 point of the plane has a weight that was pruned.
 """
 
@@ -70,7 +70,7 @@ class Surface:
 
 
 def filter_normalised(direction: State, weights: State, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Return a direction whose filters have the lengths of the network's (Li et al. 2018, section 4).
+    """Return a direction whose filters have the lengths of the network's (Li et al. 2018).
 
     Each filter d of the direction becomes d * |w| / |d|, where w is that of the network, and a filter is all weights of
     one output channel or unit (one index of dimension 0). Tensors of less than two dimensions, which are biases and
@@ -102,7 +102,7 @@ def filter_normalised(direction: State, weights: State, masks: Mapping[str, Tens
 
 
 def principal_plane(trajectory: Sequence[State]) -> Plane:
-    """Return the plane through the last state of a trajectory that is nearest to all of it (Li et al. 2018, section 7).
+    """Return the plane through the last state of a trajectory that is nearest to all of it (Li et al. 2018).
 
     Its directions are the two principal ones of theta_t - theta_T, by the singular values of these differences. They
     are not centred, so that the plane holds theta_T. Each points to the side on which the first state is.
