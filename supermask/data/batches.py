@@ -18,3 +18,11 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> Tensor:
 def step_generator(seed: int, step: int) -> np.random.Generator:
     """Return a fresh generator for the augmentation of one optimizer step."""
     return keyed_generator(seed, "augmentation", step)
+
+
+def draw_generator(seed: int, step: int) -> np.random.Generator:
+    """Return a fresh generator for what `DataSet.draw` draws at one optimizer step.
+
+    It is another stream than that of the augmentation, which draws the same whether or not a task draws too.
+    """
+    return keyed_generator(seed, "drawn examples", step)

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from supermask.errors import DataError
+
+Draw = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
+"""Images uint8 (n, C, H, W), labels int64 (n,) and a generator, to the images and labels that a step trains on."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,6 +66,8 @@ class DataSet:
         train, validation: disjoint; validation may be empty.
         read_test: reads the test files; call `test()` instead, which counts.
         reads: counts the calls of `test()`, also through copies made by `dataclasses.replace`.
+        draw: makes the training examples of each step out of stored ones, after augmentation, for a task whose labels
+            are drawn; `train` then holds what it starts from. None trains on the stored examples.
 
     Raises:
         DataError: a part does not fit input_shape or classes, or mean and std are not one per channel.
@@ -77,6 +83,7 @@ class DataSet:
     validation: Examples
     read_test: Callable[[], Examples] = field(repr=False)
     reads: Reads = field(default_factory=Reads, repr=False)
+    draw: Draw | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         channels = self.input_shape[0]

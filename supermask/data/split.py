@@ -17,8 +17,9 @@ def hold_out(data: DataSet, count: int, *, seed: int) -> DataSet:
     Both parts keep the order of the original; the global generators of torch and numpy are not touched.
 
     Raises:
-        DataError: count is negative, or leaves nothing to train on.
+        DataError: count is negative, or leaves nothing to train on; or the examples are drawn at each step.
     """
+    refuse_drawn(data, "held out of")
     if not 0 <= count < len(data.train):
         raise DataError(
             f"validation is {count} examples of the {len(data.train)} for training of {data.name}; "
@@ -32,6 +33,16 @@ def divide(examples: Examples, count: int, seed: int, purpose: str) -> tuple[Exa
     """Return `count` examples drawn by (seed, purpose), and the others; each in its original order."""
     order = torch.from_numpy(keyed_permutation(len(examples), seed, purpose))
     return examples.select(order[:count].sort().values), examples.select(order[count:].sort().values)
+
+
+def refuse_drawn(data: DataSet, what: str) -> None:
+    """Refuse a set whose training examples are drawn at each step, for what changes the stored ones.
+
+    Stored training examples come before the draw and the other parts after it, so that one change would not be the
+    same for both.
+    """
+    if data.draw is not None:
+        raise DataError(f"Examples of {data.name} are drawn at each step and cannot be {what}; make the task last.")
 
 
 def nothing_of(examples: Examples) -> Examples:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from supermask.data.data_set import DataSet, Examples
-from supermask.data.split import nothing_of
+from supermask.data.split import nothing_of, refuse_drawn
 from supermask.errors import DataError
 from supermask.random.keyed import keyed_permutation
 
@@ -25,14 +25,15 @@ def permuted(data: DataSet, task: int, *, seed: int = 0) -> DataSet:
     PermutedMNIST (Wortsman et al. 2020, section 4.2); no task has the pixels in place.
 
     Raises:
-        DataError: task is negative.
+        DataError: task is negative, or the examples are drawn at each step.
 
     """
     if task < 0:
         raise DataError(f"task={task} is negative; tasks are counted from 0.")
+    refuse_drawn(data, "permuted")
     pixels = data.input_shape[1] * data.input_shape[2]
     order = torch.from_numpy(keyed_permutation(pixels, seed, "pixels of task", task))
-    return _changed(data, f"permuted {data.name}, task {task}", lambda images: _gathered(images, order))
+    return with_images(data, f"permuted {data.name}, task {task}", lambda images: _gathered(images, order))
 
 
 def rotated(data: DataSet, degrees: float) -> DataSet:
@@ -42,21 +43,23 @@ def rotated(data: DataSet, degrees: float) -> DataSet:
     place, so that 90 degrees turn a square image exactly.
 
     Raises:
-        DataError: degrees is not finite.
+        DataError: degrees is not finite, or the examples are drawn at each step.
 
     """
     if not math.isfinite(degrees):
         raise DataError(f"degrees={degrees} is not an angle; give a finite number.")
+    refuse_drawn(data, "turned")
     _, height, width = data.input_shape
     order = _turned(height, width, math.radians(degrees))
-    return _changed(data, f"{data.name} turned by {degrees:g} degrees", lambda images: _gathered(images, order))
+    return with_images(data, f"{data.name} turned by {degrees:g} degrees", lambda images: _gathered(images, order))
 
 
 def split(data: DataSet, group: Sequence[int]) -> DataSet:
     """Return the examples of some classes alone, with labels from 0 in the order of the group.
 
     Raises:
-        DataError: the group is empty, names a class twice or one that the set does not have.
+        DataError: the group is empty, names a class twice or one that the set does not have; or the examples are
+            drawn at each step.
 
     """
     if not group or len(set(group)) != len(group) or not all(0 <= label < data.classes for label in group):
@@ -64,6 +67,7 @@ def split(data: DataSet, group: Sequence[int]) -> DataSet:
             f"The group {list(group)} is not a group of classes of {data.name}; name some of 0 to {data.classes - 1},"
             " each once."
         )
+    refuse_drawn(data, "split by class")
     labels = torch.full((data.classes,), -1, dtype=torch.int64)
     labels[list(group)] = torch.arange(len(group))
 
@@ -103,13 +107,26 @@ def without_test(data: DataSet) -> DataSet:
     return replace(data, read_test=lambda: nothing_of(data.train))
 
 
-def _changed(data: DataSet, name: str, change: Callable[[Tensor], Tensor]) -> DataSet:
+def with_images(
+    data: DataSet, name: str, change: Callable[[Tensor], Tensor], *, input_shape: tuple[int, int, int] | None = None
+) -> DataSet:
+    """Return the set with the images of all parts changed, and the same labels and statistics.
+
+    Args:
+        data: left as it is.
+        name: of the new set.
+        change: uint8 images (n, C, H, W) to others.
+        input_shape: (C, H, W) of the changed images, if it is another.
+
+    """
+
     def changed(examples: Examples) -> Examples:
         return Examples(change(examples.images), examples.labels)
 
     return replace(
         data,
         name=name,
+        input_shape=input_shape or data.input_shape,
         train=changed(data.train),
         validation=changed(data.validation),
         # read_test and not test, which would count one read twice: both sets share their counter

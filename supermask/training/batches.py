@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supermask.data import CropAndFlip, DataSet, Examples, epoch_order, step_generator
+from supermask.data import CropAndFlip, DataSet, Examples, draw_generator, epoch_order, step_generator
 from supermask.errors import SupermaskError
 from supermask.training.processes import ALONE, Processes
 from supermask.training.recipe import Recipe
@@ -57,16 +57,32 @@ class Batches:
         size = self._recipe.batch_size
         chosen = self._order[place * size : (place + 1) * size]
         # faster on a CPU than images[chosen], which copies pixel by pixel
-        images = self._examples.images.index_select(0, chosen)
+        images, labels = self._examples.images.index_select(0, chosen), self._examples.labels[chosen]
         if self._recipe.augment:  # of the whole batch: what is drawn for an example depends on its place there
             images = self._augmentation(images, generator=step_generator(self._seed, step))
-        return prepare(self._data, self._recipe, images[self._share]), self._examples.labels[chosen[self._share]]
+        images, labels = self._drawn(images, labels, step)
+        return prepare(self._data, self._recipe, images[self._share]), labels[self._share]
 
     def first(self, count: int) -> Iterator[Tensor]:
-        """Yield this process's share of the first `count` training batches, whole, in stored order, not augmented."""
+        """Yield this process's share of the first `count` training batches, whole, in stored order, not augmented.
+
+        A task that draws its examples draws these too, so that statistics are those of what the network is trained on.
+        """
         size, batches = self._recipe.batch_size, min(count, self.per_epoch)
         for start in range(0, batches * size, size)[self._processes.share(batches)]:
-            yield prepare(self._data, self._recipe, self._examples.images[start : start + size])
+            images, labels = (part[start : start + size] for part in (self._examples.images, self._examples.labels))
+            # steps are counted from 0, so that no step draws from the streams of negative numbers
+            yield prepare(self._data, self._recipe, self._drawn(images, labels, -1 - start // size)[0])
+
+    def _drawn(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Return what the task makes of a batch.
+
+        It comes after the augmentation: a flip after a quarter turn would be a turn the other way of the mirrored
+        image, under the wrong label. It is of the whole batch, as the augmentation is.
+        """
+        if self._data.draw is None:
+            return images, labels
+        return self._data.draw(images, labels, draw_generator(self._seed, step))
 
 
 @dataclass(frozen=True)
