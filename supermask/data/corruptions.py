@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
 from supermask.data.data_set import DataSet, Examples
 from supermask.data.split import divide, refuse_drawn
@@ -78,24 +78,6 @@ def blurred(data: DataSet, factor: int = 4) -> DataSet:
     return with_images(data, f"{data.name} blurred {factor} times", _in_chunks(blur))
 
 
-def pooled(data: DataSet, size: int) -> DataSet:
-    """Return the set with all images averaged down to size x size pixels, each rounded to a whole value.
-
-    Raises:
-        DataError: a side of the images is not a multiple of size.
-
-    """
-    channels, height, width = data.input_shape
-    if size < 1 or height % size or width % size:
-        raise DataError(
-            f"Images of {height}x{width} do not go into {size}x{size}; give a size that divides both sides."
-        )
-    block = (height // size, width // size)
-    name = f"{data.name} at {size}x{size}"
-    pool = _in_chunks(lambda images: _pixels(avg_pool2d(images.float(), block)))
-    return with_images(data, name, pool, input_shape=(channels, size, size))
-
-
 def quarter_turns(data: DataSet, *, seed: int) -> DataSet:
     """Return the task of telling by how many quarter turns, counterclockwise, an image was turned: 4 classes.
 
@@ -145,30 +127,6 @@ def turned(images: Tensor, turns: Tensor) -> Tensor:
         places = (turns == quarters).nonzero()[:, 0]
         result[places] = torch.rot90(images[places], quarters, (2, 3))
     return result
-
-
-def few(data: DataSet, train: int, test: int, *, seed: int) -> DataSet:
-    """Return the set with so many training and test examples, drawn by seed, in their order; validation is left.
-
-    Raises:
-        DataError: train is not from 1 to the number of training examples, or test is negative. Reading the test
-            examples raises it if there are fewer.
-
-    """
-    if not 1 <= train <= len(data.train) or test < 0:
-        raise DataError(
-            f"{train} training and {test} test examples cannot be drawn from {data.name}; give 1 to {len(data.train)}"
-            " for training, and no negative number."
-        )
-
-    def read() -> Examples:
-        examples = data.read_test()
-        if test > len(examples):
-            raise DataError(f"{test} test examples cannot be drawn from the {len(examples)} of {data.name}.")
-        return divide(examples, test, seed, "few for test")[0]
-
-    chosen = divide(data.train, train, seed, "few for training")[0]
-    return replace(data, name=f"{train:,} examples of {data.name}", train=chosen, read_test=read)
 
 
 def half(data: DataSet, which: int, *, seed: int) -> DataSet:

@@ -9,9 +9,7 @@ from scipy import stats
 from supermask.data import draw_generator, epoch_order
 from supermask.data.corruptions import (
     blurred,
-    few,
     half,
-    pooled,
     quarter_turns,
     random_labels,
     shuffled_pixels,
@@ -51,23 +49,6 @@ def test_random_labels_change_nine_of_ten_of_their_fraction(fraction):
     assert torch.equal(changed.train.labels, random_labels(own, fraction, seed=1).train.labels)
     if fraction:
         assert not torch.equal(changed.train.labels, random_labels(own, fraction, seed=2).train.labels)
-
-
-def test_a_pooled_image_has_the_mean_of_each_block():
-    own = data((2, 6, 4))
-    changed = pooled(own, 2)
-    assert changed.input_shape == (2, 2, 2)
-    for before, after in zip(parts(own), parts(changed), strict=True):
-        assert after.images.shape == (len(before), 2, 2, 2)
-        for row in range(2):
-            for column in range(2):
-                block = before.images[:, :, 3 * row : 3 * row + 3, 2 * column : 2 * column + 2]
-                expected = block.double().mean((2, 3))
-                assert (after.images[:, :, row, column] - expected).abs().max() <= 0.5
-        assert torch.equal(before.labels, after.labels)
-    assert changed.mean == own.mean
-    # an empty part has images of the new shape too
-    assert pooled(replace(own, validation=own.validation.select(torch.arange(0))), 2).input_shape == (2, 2, 2)
 
 
 def bilinear(small, height, width):
@@ -189,21 +170,6 @@ def test_a_blurred_task_of_turns_is_the_turned_blur():
     assert task.name == "quarter turns of synthetic blurred 2 times"
 
 
-def test_few_examples_are_drawn_by_seed_in_their_order():
-    own = data((1, 8, 8))
-    small = few(own, 25, 7, seed=0)
-    for before, after, count in ((own.train, small.train, 25), (own.test(), small.test(), 7)):
-        rows = [row.tolist() for row in before.images.flatten(1)]
-        places = [rows.index(row.tolist()) for row in after.images.flatten(1)]
-        assert len(places) == count
-        assert places == sorted(set(places))
-        assert torch.equal(before.labels[places], after.labels)
-    assert small.validation is own.validation
-    assert not torch.equal(small.train.images, few(own, 25, 7, seed=1).train.images)
-    with pytest.raises(DataError, match="31 test examples cannot be drawn from the 30"):
-        few(own, 25, 31, seed=0).test()
-
-
 @pytest.mark.parametrize("train", [60, 61])
 def test_two_halves_hold_every_example_once(train):
     own = data(train=train)
@@ -235,11 +201,10 @@ def test_each_image_has_its_pixels_in_an_order_of_its_own():
 
 def test_an_image_is_changed_the_same_in_any_chunk(monkeypatch):
     own = data()
-    before = blurred(own).train.images, pooled(own, 4).train.images, shuffled_pixels(own, seed=0).train.images
+    before = blurred(own).train.images, shuffled_pixels(own, seed=0).train.images
     monkeypatch.setattr("supermask.data.corruptions._CHUNK", 7)
     assert torch.equal(before[0], blurred(own).train.images)
-    assert torch.equal(before[1], pooled(own, 4).train.images)
-    assert torch.equal(before[2], shuffled_pixels(own, seed=0).train.images)
+    assert torch.equal(before[1], shuffled_pixels(own, seed=0).train.images)
 
 
 DRAWN = quarter_turns(data(), seed=0)
@@ -252,12 +217,7 @@ DRAWN = quarter_turns(data(), seed=0)
         (lambda: random_labels(data(), float("nan"), seed=0), "fraction=nan is out of range"),
         (lambda: blurred(data(), 0), "factor=0 cannot blur images of 8x8"),
         (lambda: blurred(data(), 9), "factor=9 cannot blur images of 8x8"),
-        (lambda: pooled(data(), 3), "Images of 8x8 do not go into 3x3"),
-        (lambda: pooled(data(), 0), "do not go into 0x0"),
         (lambda: quarter_turns(data((1, 8, 6)), seed=0), "Images of 8x6 change their shape"),
-        (lambda: few(data(), 0, 1, seed=0), "0 training and 1 test examples"),
-        (lambda: few(data(), 61, 1, seed=0), "give 1 to 60 for training"),
-        (lambda: few(data(), 1, -1, seed=0), "no negative number"),
         (lambda: half(data(), 2, seed=0), "There is no half 2"),
         (lambda: quarter_turns(DRAWN, seed=0), "drawn at each step and cannot be turned; make the task last"),
         (lambda: random_labels(DRAWN, seed=0), "cannot be labelled at random"),
