@@ -7,19 +7,18 @@ from statistics import fmean, median
 from typing import Any, ClassVar
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
-from experiments.framework.small import CIFAR, FASHION, LENET, Small
+from experiments.framework.small import CIFAR, FASHION, LENET, Small, Study
 from supermask.baselines.instability import Instability, copies, instability
 from supermask.baselines.method import RunContext
 from supermask.judge.barrier import STABLE, Barrier
 from supermask.report.plot import COLORS, new_figures, save_figure
 from supermask.results import Result
-from supermask.runs import recorded
 from supermask.training import State
 
 SEEDS = (0, 1, 2)
 ORDERS = (101, 102, 103)
 EXAMPLES = 2_000
-"""Training examples of each place on a line: a fifth of the error's spread between the pairs is its standard error."""
+"""Training examples at each place on a line, for the statistics and for the error."""
 CONVERGED = "Frankle et al. 2020, figures 2 and 3, after 63,000 steps"
 
 
@@ -43,7 +42,7 @@ class InstabilityResult(Result):
 
 
 @dataclass(frozen=True)
-class FromStep:
+class FromStep(Study[InstabilityResult]):
     """Copies of a dense network from one step on.
 
     Attributes:
@@ -52,41 +51,25 @@ class FromStep:
         step: k.
         steps: every k of this setting: one training visits them all.
         reset: the copies are trained for the whole schedule, not for what is left of it.
-        orders: of the copies.
 
     """
 
     kind: ClassVar[type[Result]] = InstabilityResult
 
-    setting: Small
-    seed: int
     step: int
     steps: tuple[int, ...] = (0,)
     reset: bool = False
-    orders: tuple[int, ...] = ORDERS
 
-    @property
-    def name(self) -> str:
-        """The seed."""
-        return f"seed{self.seed}"
+    def own(self) -> dict[str, Any]:
+        """Return the step, and how the copies are trained and compared."""
+        return {"step": self.step, "reset": self.reset, "orders": [*ORDERS], "examples": EXAMPLES}
 
-    def config(self) -> dict[str, Any]:
-        """Return all that the copies depend on."""
-        own = {"step": self.step, "reset": self.reset, "orders": [*self.orders], "examples": EXAMPLES}
-        return {**own, **self.setting.seeded(self.seed).config()}
-
-    def run(self, path: Path, *, device: str, data_folder: Path | None) -> InstabilityResult:
+    def measure(self, context: RunContext) -> InstabilityResult:
         """Train the copies; all steps of a seed share the training that leads to them."""
-
-        def measure(_: Path) -> InstabilityResult:
-            context = self.setting.seeded(self.seed).context(path, device=device, data_folder=data_folder)
-            start = early(context, self.steps)[self.step]
-            start = start.rescheduled() if self.reset else start
-            stage = f"{'reset-' if self.reset else ''}from-{self.step}"
-            networks = copies(context, context.whole, start, self.orders, stage=stage)
-            return InstabilityResult.of(instability(context, networks, interpolated=True, examples=EXAMPLES))
-
-        return recorded(InstabilityResult, path, self.config(), measure, device=device, resume=True)
+        start = early(context, self.steps)[self.step]
+        start = start.rescheduled() if self.reset else start
+        networks = copies(context, context.whole, start, ORDERS, stage=f"{'reset-' * self.reset}from-{self.step}")
+        return InstabilityResult.of(instability(context, networks, interpolated=True, examples=EXAMPLES))
 
 
 def early(context: RunContext, steps: Sequence[int]) -> Mapping[int, State]:

@@ -1,9 +1,10 @@
-"""The small setting in which whole trainings take seconds on a CPU: fewer pixels, fewer examples, a small network."""
+"""Settings in which whole trainings take seconds on a CPU (fewer pixels, fewer examples), and studies of them."""
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
 
@@ -11,10 +12,13 @@ from supermask.baselines.method import RunContext
 from supermask.data import DataSet
 from supermask.data.small import few, pooled
 from supermask.files import make_folder
-from supermask.runs import Job, load_data
+from supermask.results import Result
+from supermask.runs import Job, load_data, recorded
 from supermask.runs.folder import STAGES
 from supermask.runs.run_job import context_of
 from supermask.training import Recipe
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,55 @@ class Small:
             checkpoint_seconds=600.0,
             progress=False,
         )
+
+
+@dataclass(frozen=True)
+class Study(ABC, Generic[R]):
+    """A task that trains one network again and again, from one initialisation.
+
+    Trainings that several studies of an experiment have in common are carried out once.
+
+    Attributes:
+        setting: how the network is trained.
+        seed: of the initial weights; the examples and their split are the same for all seeds.
+
+    """
+
+    kind: ClassVar[type[Result]]
+
+    setting: Small
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The seed."""
+        return f"seed{self.seed}"
+
+    @property
+    def seeded(self) -> Small:
+        """The setting with the seed."""
+        return self.setting.seeded(self.seed)
+
+    def config(self) -> dict[str, Any]:
+        """Return all that the study depends on."""
+        own: dict[str, Any] = json.loads(json.dumps(self.own()))
+        return {**own, **self.seeded.config()}
+
+    def run(self, path: Path, *, device: str, data_folder: Path | None) -> R:
+        """Carry it out; trainings that are finished are not repeated."""
+
+        def measure(_: Path) -> R:
+            return self.measure(self.seeded.context(path, device=device, data_folder=data_folder))
+
+        return recorded(cast(type[R], self.kind), path, self.config(), measure, device=device, resume=True)
+
+    @abstractmethod
+    def own(self) -> dict[str, Any]:
+        """Return what it depends on besides the setting, as plain values."""
+
+    @abstractmethod
+    def measure(self, context: RunContext) -> R:
+        """Carry it out and return the result, without `config` and `made`."""
 
 
 STEPS = 1000

@@ -23,6 +23,9 @@ EXAMPLES = 5_000
 """Training examples, at most, that statistics are estimated and the training error is measured on: the standard errors
 are 1.4 % of a deviation and 0.7 points."""
 
+BATCH = 250
+"""Examples of a batch: a small network's activations then stay in the caches, which takes half the time of 1,000."""
+
 Statistics = Literal["estimated", "interpolated"]
 """What batch norm normalises with between two networks: see `barrier`."""
 
@@ -153,8 +156,9 @@ class _Line:
         self._model = deepcopy(model).to(device)
         self._estimated = statistics == "estimated"
         train = Examples(data.train.images[:examples], data.train.labels[:examples])
-        self._train = Prepared(data, on_device(train, device), Recipe())
-        self._test = Prepared(data, on_device(data.test(), device), Recipe())
+        recipe = Recipe(channels_last=_channels_last(model))
+        self._train = Prepared(data, on_device(train, device), recipe, batch=BATCH)
+        self._test = replace(self._train, examples=on_device(data.test(), device))
 
     def at(self, tensors: Mapping[str, Tensor]) -> _Place:
         self._model.load_state_dict(dict(tensors))
@@ -165,17 +169,23 @@ class _Line:
         return _Place(error, train_error, classes)
 
     def _batches(self) -> Iterator[Tensor]:
-        """Yield the training examples in whole batches: a smaller one would count as much as another."""
-        whole = min(Recipe().batch_size, len(self._train.examples))
-        for images, _ in replace(self._train, batch=whole):
-            if len(images) == whole:
-                yield images
+        """Return the training examples in whole batches: a smaller one would count as much as another."""
+        whole = min(BATCH, len(self._train.examples))
+        return (images for images, _ in self._train if len(images) == whole)
 
     def _classified(self, examples: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, float]:
         found = [(logits.argmax(1), labels) for logits, labels in outputs(self._model, examples)]
         classes = torch.cat([classes for classes, _ in found])
         wrong = classes != torch.cat([labels for _, labels in found])
         return classes, float(wrong.double().mean())
+
+
+def _channels_last(model: nn.Module) -> bool:
+    """Return whether a network was trained with its channels last, in which layout it is faster then."""
+    weights = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+    return any(
+        weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous() for weight in weights
+    )
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
