@@ -74,6 +74,8 @@ class FromStep(Study[InstabilityResult]):
 
 def early(context: RunContext, steps: Sequence[int]) -> Mapping[int, State]:
     """Return the states of the dense network at some steps, with the optimizer's momentum."""
+    if not any(steps):
+        return {0: State.of(0, context.sparse(), None)}
     return context.train(context.sparse(), stage="trunk", keep=steps).kept
 
 

@@ -13,7 +13,7 @@ from supermask.cli.method_options import MethodNames, MethodOptions, default_opt
 from supermask.cli.options import DIGITS, Setting, names_in
 from supermask.errors import SupermaskError
 from supermask.runs import Job, SearchOptions
-from supermask.runs.grid import Checks, Grid
+from supermask.runs.grid import VARIED, Checks, Grid, Vary
 from supermask.runs.planned import Planned
 from supermask.training import Recipe
 
@@ -35,7 +35,10 @@ class GridOptions:
     """Runs of each combination, from --seed on."""
 
     seed: int = 0
-    """The first seed: of weights, scores, validation split and order of examples."""
+    """The first seed: of all that is drawn, or of what --vary names."""
+
+    vary: Vary = "all"
+    """What differs between these runs; initialisation includes what methods draw."""
 
     width: float = 1.0
     """Factor on the hidden widths."""
@@ -82,8 +85,14 @@ class GridOptions:
             ),
             setting=self.setting,
             options=options_of(methods, self.options),
+            vary=self.vary,
         )
         return grid.plans(out)
+
+    @property
+    def counted(self) -> str:
+        """How many runs a row has, and what differs between them, as text."""
+        return f"{self.seeds} {VARIED[self.vary][self.seeds > 1]}"
 
 
 def check(plans: Sequence[Planned[Job]], waiting: Sequence[Planned[Job]], data_folder: Path | None) -> None:

@@ -31,6 +31,12 @@ class Single(Common):
     validation: int | None = None
     """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
 
+    split_seed: int | None = None
+    """Seed of the validation split alone; by default --seed."""
+
+    order_seed: int | None = None
+    """Seed of the order of the examples, the augmentation and dropout alone, the noise of SGD; by default --seed."""
+
     setting: Setting = "short"
 
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
@@ -54,12 +60,14 @@ class Single(Common):
             data=self.data,
             validation=self.validation,
             seed=self.seed,
+            split_seed=self.split_seed,
+            order_seed=self.order_seed,
             recipe=self.recipe,
             search=search,
             options=options,
             setting=self.setting,
         )
-        out = self.out or Path("runs", f"{command}-{job.slug}-seed{self.seed}")
+        out = self.out or Path("runs", f"{command}-{job.slug}-{job.slug_of_seeds}")
         with joined(device) as processes:
             result = self._run(job, out, device)
             processes.once(lambda: self._show(job, result, out))
@@ -124,4 +132,4 @@ def summary(job: Job, result: JobResult) -> str:
         ["bytes of the network", f"{result.bytes:,}"],
         ["seconds", f"{result.seconds:.1f}"],
     ]
-    return table([f"{job.model} on {job.data}", f"seed {job.seed}"], rows)
+    return table([f"{job.model} on {job.data}", job.describe_seeds()], rows)

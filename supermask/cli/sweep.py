@@ -132,7 +132,7 @@ class Sweep(GridOptions):
         return Path(named).expanduser().absolute() if named else None
 
     def _show(self, plans: Sequence[Planned[Job]], submitted: int, failed: int) -> None:
-        report = GridReport.of(plans, read_results(plans), f"{self.models} on {self.data}, {self.seeds} seeds")
+        report = GridReport.of(plans, read_results(plans), f"{self.models} on {self.data}, {self.counted}")
         if report.begun:
             report.write(self.out, "sweep.json")
             print(f"\n{report.text()}\n")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from supermask.baselines.sparse import whole_ticket
 from supermask.data import DataSet
@@ -16,6 +16,17 @@ from supermask.runs.planned import Planned
 from supermask.runs.result import JobResult
 from supermask.runs.run_job import build_network, check_network, load_data
 from supermask.search.rule import Algorithm, SettingName
+
+Vary = Literal["all", "initialisation", "split", "order"]
+"""What the seeds of a grid are of."""
+
+VARIED: Mapping[Vary, tuple[str, str]] = {
+    "all": ("seed", "seeds"),
+    "initialisation": ("initialisation", "initialisations"),
+    "split": ("validation split", "validation splits"),
+    "order": ("order of the examples", "orders of the examples"),
+}
+"""What differs between the runs of a row, in the singular and the plural."""
 
 
 class Cell(NamedTuple):
@@ -48,6 +59,7 @@ class Grid:
         base: everything else about a job, but the options of its method.
         options: of methods, by name; those that are not named have their defaults.
         setting: of the methods that have it; the others have the short one.
+        vary: what the seeds are of; all else then has the first of them.
 
     """
 
@@ -59,6 +71,7 @@ class Grid:
     base: Job
     options: Mapping[str, Algorithm] = field(default_factory=dict)
     setting: SettingName = "short"
+    vary: Vary = "all"
 
     def jobs(self) -> Mapping[str, Job]:
         """Return the jobs by the names of their folders: one seed of every combination before the next seed of any.
@@ -69,7 +82,7 @@ class Grid:
         """
         jobs: dict[str, Job] = {}
         for job in self._combinations():
-            name = f"{job.method}-{job.slug}-seed{job.seed}"
+            name = f"{job.method}-{job.slug}-{job.slug_of_seeds}"
             if name in jobs and jobs[name].config() != job.config():
                 first, second = jobs[name].search.density, job.search.density
                 raise SupermaskError(f"Densities {first!r} and {second!r} are too close: both would be run in {name}.")
@@ -90,14 +103,24 @@ class Grid:
         axes = (self.seeds, self.data, self.models, self.methods, self.densities)
         for seed, data, model, method, density in product(*axes):
             search = replace(self.base.search, density=density)
-            job = replace(self.base, model=model, data=data, seed=seed, search=search)
+            job = replace(self.base, model=model, data=data, search=search, **self._seeds(seed))
             setting = self.setting if self.setting in named_method(method).settings else "short"
             yield replace(job, method=method, options=self.options.get(method), setting=setting)
+
+    def _seeds(self, seed: int) -> dict[str, Any]:
+        """Return the seeds of a job's fields."""
+        first = self.seeds[0]
+        return {
+            "all": {"seed": seed},
+            "initialisation": {"seed": seed, "split_seed": first, "order_seed": first},
+            "split": {"seed": first, "split_seed": seed},
+            "order": {"seed": first, "order_seed": seed},
+        }[self.vary]
 
 
 def _title(job: Job) -> str:
     density = Cell.of(job).density
-    return f"{job.method}{'' if density is None else f' density {density:g}'} seed {job.seed}"
+    return f"{job.method}{'' if density is None else f' density {density:g}'} {job.describe_seeds()}"
 
 
 def read_results(plans: Sequence[Planned[Job]]) -> dict[str, JobResult]:

@@ -1,6 +1,7 @@
 """A job: one method on one network and one data set with one seed, as plain values."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -200,6 +201,21 @@ class Job:
         """A name for folders: the model, the data and, where it counts, the density."""
         name = f"{self.model.replace(':', '-')}-{self.data}"
         return f"{name}-density{self.search.density:g}" if self.algorithm.by_density else name
+
+    @property
+    def seeds(self) -> Mapping[str, int]:
+        """The seed, and those of the split and the order where they have their own, by name."""
+        own = {"seed": self.seed, "split": self.split_seed, "order": self.order_seed}
+        return {name: seed for name, seed in own.items() if seed is not None}
+
+    @property
+    def slug_of_seeds(self) -> str:
+        """A name for folders, e.g. "seed0", or "seed0-order3" where the order has its own."""
+        return "-".join(f"{name}{seed}" for name, seed in self.seeds.items())
+
+    def describe_seeds(self) -> str:
+        """Return the seeds as text."""
+        return ", ".join(f"{name} {seed}" for name, seed in self.seeds.items())
 
     @property
     def training(self) -> Recipe:

@@ -47,6 +47,22 @@ def _plain(grid):
     return {name: job.config() for name, job in grid.jobs().items()}
 
 
+@pytest.mark.parametrize(
+    ("vary", "folder", "differ"),
+    [
+        ("initialisation", "seed4-split3-order3", "seed"),
+        ("split", "seed3-split4", "split"),
+        ("order", "seed3-order4", "order"),
+    ],
+)
+def test_one_source_of_randomness_can_vary_alone(vary, folder, differ):
+    jobs = replace(GRID, methods=("dense",), models=("conv2",), data=("digits",), vary=vary).jobs()
+    assert [*jobs][1] == f"dense-conv2-digits-{folder}"
+    first, second = ({"seed": job.seed, "split": job.split, "order": job.order} for job in jobs.values())
+    assert first == dict.fromkeys(first, 3)
+    assert {name for name in first if first[name] != second[name]} == {differ}
+
+
 def test_densities_that_share_a_name_are_refused():
     with pytest.raises(SupermaskError, match=r"0\.1234567 and 0\.1234568 are too close: .*density0\.123457-seed3"):
         replace(GRID, densities=(0.1234567, 0.1234568)).jobs()

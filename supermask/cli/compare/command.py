@@ -76,7 +76,7 @@ class Compare(Common, GridOptions):
             self._judge(suspects_in(names_in("--ticket", self.ticket), seeds, out), out, device)
             return
         plans = self.plans(out, [self.model], [self.data], numbers_in("--density", self.density))
-        title = f"{self.model} on {self.data}, {self.seeds} seed{'s' * (self.seeds > 1)}"
+        title = f"{self.model} on {self.data}, {self.counted}"
 
         with joined(device) as processes:
             comparison = processes.once(lambda: self._begun(plans, out, title))
