@@ -28,7 +28,7 @@ ul { padding-left: 1.25rem; }
 li { margin-bottom: 0.35rem; }
 section { margin-top: 3rem; padding-top: 1.5rem; border-top: 1px solid var(--line); }
 .summary { background: var(--box); border: 1px solid var(--line); border-radius: 0.6rem; padding: 1.1rem 1.25rem; }
-.summary dl, .made dl { display: grid; grid-template-columns: minmax(8rem, auto) 1fr; gap: 0.4rem 1.25rem; margin: 0; }
+.summary dl, .made dl { display: grid; grid-template-columns: 11rem 1fr; gap: 0.4rem 1.25rem; margin: 0; }
 dt { color: var(--quiet); }
 dd { margin: 0; min-width: 0; }
 .made { color: var(--quiet); font-size: 0.85rem; line-height: 1.5; padding: 1rem 1.25rem 0; }
@@ -48,6 +48,7 @@ th:first-child, td:first-child { text-align: left; }
 th:last-child, td:last-child { padding-right: 0.2rem; }
 table.prose td:last-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.prose th:last-child { text-align: left; }
+table.prose td:first-child { white-space: normal; width: 10rem; }
 figure { margin: 0 0 1.25rem; }
 figure img { display: block; width: 100%; max-width: 36rem; height: auto; margin: 0 auto; }
 code { font: 0.85rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
@@ -60,6 +61,8 @@ pre { margin: 0; padding: 0.7rem 0.9rem; background: var(--box); border-radius: 
   .summary dl, .made dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: 0.6rem; }
   .made { padding: 1rem 1rem 0; }
+  table.prose td:first-child { width: 6.5rem; }
+  table.prose { overflow-wrap: anywhere; }
 }
 @media print { section { break-inside: avoid; } }
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from supermask.judge import Paired, paired
+from supermask.judge import Paired, Verdict, paired
 from supermask.report import mean
 from supermask.report.rows import Bar
 
@@ -24,6 +24,16 @@ def bar(accuracies: Sequence[float]) -> Bar:
 def difference(own: Sequence[float], other: Sequence[float], images: int) -> Paired:
     """Return the difference of accuracies over the seeds of both, counted in test images."""
     return paired(own[: len(other)], other, unit=1.0 / images)
+
+
+def shortest(verdict: Verdict) -> str:
+    """Return what a verdict rests on: the comparison with the least to spare among those that hold as it does."""
+    decisive = [each for each in verdict.comparisons if each.holds == verdict.holds]
+    if verdict.refuted or verdict.n == 1 or not decisive:
+        return verdict.reason
+    least = min(decisive, key=lambda each: (each.paired.low - each.threshold) / (1.0 if each.unit == "steps" else 0.01))
+    others = f", the least of {len(decisive)} comparisons" if decisive[1:] else ""
+    return f"{words(least.text())}{others}"
 
 
 def best(networks: Mapping[str, Sequence[float]]) -> str:

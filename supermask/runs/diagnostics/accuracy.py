@@ -165,8 +165,8 @@ def _confusions(result: AccuracyResult) -> list[str]:
     """Return the most frequent confusions, each class with the one that it is most often mistaken for."""
     often = sorted((each for each in result.classes if each.mistakes), key=lambda each: -each.mistakes)[:CONFUSED]
     return [
-        f"Class {each.label} is taken for {each.mistaken} {each.mistakes:,} times ({each.mistakes / each.total:.2%} of"
-        " its images)."
+        f"Class {each.label} is taken for class {each.mistaken} in {each.mistakes:,} of its {each.total:,} images"
+        f" ({100 * each.mistakes / each.total:.2f} %)."
         for each in often
     ]
 

@@ -53,8 +53,9 @@ class FileBytes(Diagnostic[BytesResult]):
         found = Sizes(result.prefix, result.header, result.layers, result.learned, result.total)
         text = (
             f"The file has {result.total:,} bytes. The same weights as float32 numbers would take"
-            f" {4 * result.prunable:,}. A mask of n entries that are independent at its density takes n H(density) / 8"
-            " bytes at least; the ratio says how near its code is to that."
+            f" {4 * result.prunable:,}. A code that knows only the density of a mask of n entries takes n H(density)"
+            " / 8 bytes at least. A ratio below 1 is what the code gains from what it knows besides: the random"
+            " weights, which the seed regrows, and what was kept in the same row and column."
         )
         return Section(self.title, text, table=Table(HEADER, bytes_rows(found)), command=context.inspect)
 

@@ -77,7 +77,7 @@ class Identity(Diagnostic[IdentityResult]):
         density = result.kept / max(1, result.prunable)
         return (
             Fact("Ticket", f"{strong}, found by {result.algorithm} in {result.model}"),
-            Fact("Density", f"{density:.2%}: {result.kept:,} of {result.prunable:,} prunable weights kept"),
+            Fact("Density", f"{100 * density:.2f} %: {result.kept:,} of {result.prunable:,} prunable weights kept"),
         )
 
 
@@ -88,11 +88,18 @@ def _more(context: Context) -> dict[str, str]:
     more = {
         "SHA-256 of the file": context.digests["ticket"],
         "distribution of the weights": "; ".join(described),
-        "density": f"{ticket.density:.2%} ({ticket.kept:,} of {ticket.prunable:,} prunable weights kept)",
+        "density": f"{100 * ticket.density:.2f} % ({ticket.kept:,} of {ticket.prunable:,} prunable weights kept)",
         "layers with a mask": f"{len(ticket.masks):,}",
     }
     named = ("options", "steps", "recipe")
-    return more | {name: text_of(made[name]) for name in named if name in made}
+    return more | {name: text_of(_filled(made[name])) for name in named if name in made}
+
+
+def _filled(value: Any) -> Any:
+    """Return nested values without what is empty, which says nothing in words."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _filled(part) for key, part in value.items() if part not in (None, {}, [], "")}
 
 
 def _model(made: Mapping[str, Any]) -> str:

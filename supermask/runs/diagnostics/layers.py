@@ -118,7 +118,7 @@ class Layers(Diagnostic[LayersResult]):
         dead, units = result.dead
         empty = [name for name, layer in result.layers.items() if layer.prunable and not layer.kept]
         collapsed = [Fact("Layer collapse", f"{', '.join(empty)} keeps no weight", "no")] if empty else []
-        known = f"{dead:,} of {units:,} ({dead / units:.1%})" if units else "not known"
+        known = f"{dead:,} of {units:,} ({100 * dead / units:.1f} %)" if units else "not known"
         return [*collapsed, Fact("Dead units", known)]
 
 
@@ -151,4 +151,4 @@ def _dead(dead: int | None, units: int | None) -> str:
 
 
 def _percent(kept: int, count: int) -> str:
-    return f"{kept / count:.2%}" if count else "-"
+    return f"{100 * kept / count:.2f} %" if count else "-"

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -19,10 +21,10 @@ from supermask.training.evaluation import outputs, scored
 if TYPE_CHECKING:  # the context holds a pace
     from supermask.runs.diagnostics.context import Context
 
-WARM, MOST, SECONDS = 3, 20, 1.0
-"""Steps before the clock starts, the most that are timed, and the time after which no more are begun."""
-EXAMPLES = 1_000
-"""Most examples of the timed evaluation."""
+WARM, LEAST, MOST, SECONDS = 3, 5, 20, 1.5
+"""Steps before the clock starts, the fewest and most that are timed, and the seconds after which no more are begun."""
+EXAMPLES, PARTS = 1_000, 5
+"""Most examples of the timed evaluation, and its parts, which are timed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +83,19 @@ def measure_pace(context: "Context") -> Pace:
         timed = _timed(step, context.device)
     held = context.data.validation if len(context.data.validation) else context.data.train
     some = on_device(held.select(torch.arange(min(EXAMPLES, len(held)))), context.device)
-    evaluated = batches_for(model, context.data, some)
-    begun = time.perf_counter()
-    scored(outputs(model, evaluated))
-    example = (time.perf_counter() - begun) / len(some)
+
+    def evaluate(part: Tensor) -> float:
+        begun = time.perf_counter()
+        scored(outputs(model, batches_for(model, context.data, some.select(part))))
+        return (time.perf_counter() - begun) / len(part)
+
+    # medians, because other programs may take the machine for a moment
+    example = median(map(evaluate, torch.arange(len(some)).chunk(PARTS)))
     normed = any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())
     examples = min(BATCHES, batches.per_epoch) * context.recipe(1).batch_size
     return Pace(
         build=build,
-        step=sum(timed) / len(timed),
+        step=median(timed),
         example=example,
         estimate=normed * example * examples,
         steps=len(timed),
@@ -106,7 +112,7 @@ def _timed(step: Callable[[], None], device: torch.device) -> list[float]:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - begun)
-        if number >= WARM and sum(found) > SECONDS:
+        if number + 1 >= WARM + LEAST and sum(found) > SECONDS:
             break
     # the first steps allocate memory, and on a GPU choose kernels
     return found[WARM:]

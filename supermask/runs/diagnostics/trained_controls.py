@@ -11,7 +11,7 @@ from supermask.judge.result import ControlResult
 from supermask.report import mean
 from supermask.report.page import Fact, Section, Table
 from supermask.report.rows import rows_figure
-from supermask.runs.diagnostics.accuracies import TICKET, bar, difference, words
+from supermask.runs.diagnostics.accuracies import TICKET, bar, difference, shortest, words
 from supermask.runs.diagnostics.context import EVALUATIONS, Context
 from supermask.runs.diagnostics.diagnostic import Diagnosed, OfNetwork, Size
 from supermask.runs.run_controls import run_controls
@@ -31,7 +31,8 @@ class TrainedResult(Diagnosed):
     Attributes:
         accuracies: of each network after its training, a fraction of the test images for each seed.
         parameters: that each network trains.
-        claims: plain values of each verdict, as `supermask.judge.Verdict.values` returns them.
+        claims: plain values of each verdict, as `supermask.judge.Verdict.values` returns them, and what it rests on as
+            "short".
         images: of the test set.
         seeds: that were run.
         asked: how many seeds were to be run.
@@ -82,11 +83,12 @@ class TrainedControls(OfNetwork[TrainedResult]):
             slowest = max(slowest, time.monotonic() - begun)
         judged = judge(runs)
         found = judged.results
+        # a claim about untrained controls stands in a section of its own, with more of them
+        claims = [each for each in judged.verdicts if each.state == "trained" or each.claim == "matching"]
         return TrainedResult(
             accuracies={name: tuple(run.test.accuracy for run in each) for name, each in found.items()},
             parameters={name: each[0].parameters for name, each in found.items()},
-            # a claim about untrained controls has more of them in a section of its own
-            claims=tuple(v.values() for v in judged.verdicts if v.state == "trained" or v.claim == "matching"),
+            claims=tuple({**verdict.values(), "short": shortest(verdict)} for verdict in claims),
             images=found[TICKET][0].test.total,
             seeds=tuple(range(context.seed, context.seed + len(runs))),
             asked=asked,
@@ -120,7 +122,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
         dense = mean(result.accuracies["dense"]).percent()
         seeds = f"{result.steps:,} steps ({result.epochs:.1f} epochs), n = {_seeds(result)}"
         claims = (
-            Fact(f"{claim['claim']}, {claim['state']}".capitalize(), str(claim["reason"]), str(claim["holds"]))
+            Fact(f"{claim['claim']}, {claim['state']}".capitalize(), str(claim["short"]), str(claim["holds"]))
             for claim in result.claims
         )
         return (Fact("Dense network", f"{dense} after {seeds}"), *claims)
@@ -188,7 +190,8 @@ def _text(result: TrainedResult, longest: int) -> str:
 
 def _line(claim: Mapping[str, Any]) -> str:
     seeds = f"{claim['n']} seed{'s' * (claim['n'] != 1)}"
-    return f"{claim['claim']}, {claim['state']}: {claim['holds']} ({claim['reason']}; {seeds}; {claim['source']})"
+    reason = words(str(claim["reason"]))
+    return f"{claim['claim']}, {claim['state']}: {claim['holds']} ({reason}; {seeds}; {claim['source']})"
 
 
 def _seeds(result: TrainedResult) -> str:

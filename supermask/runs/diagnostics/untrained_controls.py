@@ -10,7 +10,7 @@ from supermask.judge.verdicts import Comparison
 from supermask.report import mean
 from supermask.report.page import Fact, Section, Table
 from supermask.report.rows import rows_figure
-from supermask.runs.diagnostics.accuracies import TICKET, bar, best, difference, words
+from supermask.runs.diagnostics.accuracies import TICKET, bar, best, difference, shortest, words
 from supermask.runs.diagnostics.context import Context
 from supermask.runs.diagnostics.diagnostic import Diagnosed, OfNetwork, Size
 from supermask.runs.ticket_scores import batches_for
@@ -121,7 +121,7 @@ class UntrainedControls(OfNetwork[UntrainedResult]):
         found = f"{words(name)} reaches {mean(result.accuracies[name]).percent()}, n = {len(result.seeds)} draws"
         return (
             Fact("Best control untrained", found),
-            *(Fact(f"{each.claim}, untrained".capitalize(), each.reason, each.holds) for each in result.verdicts()),
+            *(Fact(f"{each.claim}, untrained".capitalize(), shortest(each), each.holds) for each in result.verdicts()),
         )
 
 
