@@ -21,6 +21,12 @@ def bar(accuracies: Sequence[float]) -> Bar:
     return Bar(100 * found.value, 100 * max(0.0, found.value - half), 100 * min(1.0, found.value + half))
 
 
+def error_bar(accuracies: Sequence[float]) -> Bar:
+    """Return the mean test error with its interval: accuracies near 100 % all look alike."""
+    found = bar(accuracies)
+    return Bar(100 - found.value, 100 - found.high, 100 - found.low)
+
+
 def difference(own: Sequence[float], other: Sequence[float], images: int) -> Paired:
     """Return the difference of accuracies over the seeds of both, counted in test images."""
     return paired(own[: len(other)], other, unit=1.0 / images)

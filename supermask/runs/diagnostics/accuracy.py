@@ -99,20 +99,16 @@ class Accuracy(OfNetwork[AccuracyResult]):
             [str(each.label), f"{100 * each.share.value:.2f} %", _between(each.share), f"{each.total:,}", _taken(each)]
             for each in worst
         ]
-        bars = {
-            f"class {each.label}": {
-                "accuracy": Bar(100 * each.share.value, 100 * each.share.low, 100 * each.share.high)
-            }
-            for each in worst
-        }
+        # errors, because accuracies near 100 % all look alike
+        bars = {f"class {each.label}": {"error": _error(each.share)} for each in worst}
         header = ["class", "accuracy", "95 % interval", "test images", "most often mistaken for"]
         return Section(
             self.title,
             _text(result) + fewer,
             _confusions(result),
             Table(header, rows),
-            rows_figure(bars, "test accuracy (%)", limit=102),
-            f"Bars of the test accuracy of each class: from {_percent(worst[0])} to {_percent(worst[-1])}.",
+            rows_figure(bars, "test error (%)"),
+            f"Bars of the test error of each class; the accuracies are from {_percent(worst[0])} to {_percent(worst[-1])}.",
             context.command("evaluate"),
         )
 
@@ -173,6 +169,10 @@ def _confusions(result: AccuracyResult) -> list[str]:
 
 def _between(found: Share) -> str:
     return f"{100 * found.low:.2f} to {100 * found.high:.2f} %"
+
+
+def _error(found: Share) -> Bar:
+    return Bar(100 - 100 * found.value, 100 - 100 * found.high, 100 - 100 * found.low)
 
 
 def _taken(each: ClassScore) -> str:

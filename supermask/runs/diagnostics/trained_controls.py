@@ -11,7 +11,7 @@ from supermask.judge.result import ControlResult
 from supermask.report import mean
 from supermask.report.page import Fact, Section, Table
 from supermask.report.rows import rows_figure
-from supermask.runs.diagnostics.accuracies import TICKET, bar, difference, shortest, words
+from supermask.runs.diagnostics.accuracies import TICKET, difference, error_bar, shortest, words
 from supermask.runs.diagnostics.context import EVALUATIONS, Context
 from supermask.runs.diagnostics.diagnostic import Diagnosed, OfNetwork, Size
 from supermask.runs.run_controls import run_controls
@@ -105,15 +105,15 @@ class TrainedControls(OfNetwork[TrainedResult]):
             against = "" if name == TICKET else f"{difference(own, found, result.images).text()} points"
             parameters = f"{result.parameters[name]:,}"
             rows.append([words(name), mean(found).percent(), against, parameters, str(len(found))])
-        bars = {words(name): {"accuracy": bar(found)} for name, found in result.accuracies.items()}
+        bars = {words(name): {"error": error_bar(found)} for name, found in result.accuracies.items()}
         return Section(
             self.title,
             _text(result, _lengths(context)[0]),
             [_line(claim) for claim in result.claims],
             Table(["network", "test accuracy", "ticket - it", "parameters", "n"], rows),
-            rows_figure(bars, "test accuracy (%)"),
-            f"Bars of test accuracies after training: the ticket at {mean(own).percent()}, dense at"
-            f" {mean(result.accuracies['dense']).percent()}.",
+            rows_figure(bars, "test error after training (%)"),
+            f"Bars of test errors after training; the accuracy of the ticket is {mean(own).percent()}, that of the dense"
+            f" network {mean(result.accuracies['dense']).percent()}.",
             self._command(context, result),
         )
 
@@ -191,7 +191,8 @@ def _text(result: TrainedResult, longest: int) -> str:
 def _line(claim: Mapping[str, Any]) -> str:
     seeds = f"{claim['n']} seed{'s' * (claim['n'] != 1)}"
     reason = words(str(claim["reason"]))
-    return f"{claim['claim']}, {claim['state']}: {claim['holds']} ({reason}; {seeds}; {claim['source']})"
+    claimed = f"{claim['claim']}, {claim['state']}".capitalize()
+    return f"{claimed}: {claim['holds']} ({reason}; {seeds}; {claim['source']})"
 
 
 def _seeds(result: TrainedResult) -> str:

@@ -107,7 +107,7 @@ class UntrainedControls(OfNetwork[UntrainedResult]):
             "A control takes one thing from the ticket and keeps the rest; if the accuracy stays, that thing is not"
             f" what makes it. Here all are measured as they are drawn, with nothing trained{estimated}. Means are over"
             f" {len(result.seeds)} draws, with 95 % intervals (Student); the ticket itself draws nothing.{scored}",
-            [verdict.line() for verdict in result.verdicts()],
+            [_line(verdict) for verdict in result.verdicts()],
             Table(["network", "test accuracy", "ticket - it", "n"], rows),
             rows_figure(bars, "test accuracy (%)"),
             f"Bars of test accuracies: the ticket at {mean(own).percent()}, the best control, {words(strongest)}, at"
@@ -128,6 +128,11 @@ class UntrainedControls(OfNetwork[UntrainedResult]):
 def _names(context: Context) -> list[str]:
     """Return the controls that can be drawn: without scores no mask is inverted."""
     return [name for name, control in CONTROLS.items() if context.filed.scores is not None or not control.scored]
+
+
+def _line(verdict: Verdict) -> str:
+    line = verdict.line()
+    return line[0].upper() + line[1:]
 
 
 def _accuracy(context: Context, ticket: Ticket) -> float:
