@@ -78,5 +78,5 @@ def share(count: int, total: int, confidence: float = 0.95) -> Share:
     z, value = float(ndtri(0.5 + confidence / 2)), count / total
     middle = (value + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(value * (1 - value) / total + z * z / (4 * total * total))
-    # at 0 and at 1 the sums end beside them by their last bits
-    return Share(value, max(0.0, middle - half), min(1.0, middle + half), total)
+    # for all and for none an end is the value itself, which rounded sums miss by their last bits
+    return Share(value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)), total)

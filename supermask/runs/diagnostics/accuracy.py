@@ -108,7 +108,7 @@ class Accuracy(OfNetwork[AccuracyResult]):
             _confusions(result),
             Table(header, rows),
             rows_figure(bars, "test error (%)"),
-            f"Bars of the test error of each class; the accuracies are from {_percent(worst[0])} to {_percent(worst[-1])}.",
+            f"Bars of the test error of each class. Accuracies are from {_percent(worst[0])} to {_percent(worst[-1])}.",
             context.command("evaluate"),
         )
 

@@ -112,8 +112,8 @@ class TrainedControls(OfNetwork[TrainedResult]):
             [_line(claim) for claim in result.claims],
             Table(["network", "test accuracy", "ticket - it", "parameters", "n"], rows),
             rows_figure(bars, "test error after training (%)"),
-            f"Bars of test errors after training; the accuracy of the ticket is {mean(own).percent()}, that of the dense"
-            f" network {mean(result.accuracies['dense']).percent()}.",
+            f"Bars of test errors after training; the accuracy of the ticket is {mean(own).percent()}, that of the"
+            f" dense network {mean(result.accuracies['dense']).percent()}.",
             self._command(context, result),
         )
 
