@@ -185,7 +185,7 @@ def _text(result: TrainedResult, longest: int) -> str:
         text += f"\n\nThe time was up after {_seeds(result)}; {result.asked} were to be run."
     elif len(result.seeds) < SEEDS[0]:
         text += f"\n\nThere was time for {_seeds(result)}, which decides little; more --minutes run {SEEDS[0]}."
-    return text + "\n\nThe command below trains the other controls of the table in the section before, too."
+    return text + "\n\nThe command below trains more controls than these."
 
 
 def _line(claim: Mapping[str, Any]) -> str:
