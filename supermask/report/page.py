@@ -150,7 +150,7 @@ def _section(section: Section) -> str:
         source = f"data:image/png;base64,{b64encode(png).decode()}"
         parts.append(f'<figure><img src="{source}" alt="{escape(section.alt)}"></figure>')
     if section.command:
-        shown = f'<pre tabindex="0"><code>{escape(section.command)}</code></pre>'
+        shown = f"<pre><code>{escape(section.command)}</code></pre>"
         parts.append(f'<p class="again">These figures again:</p>\n{shown}')
     return "<section>\n" + "\n".join(parts) + "\n</section>"
 

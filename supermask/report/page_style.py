@@ -52,7 +52,8 @@ table.prose td:first-child { white-space: normal; width: 10rem; }
 figure { margin: 0 0 1.25rem; }
 figure img { display: block; width: 100%; max-width: 36rem; height: auto; margin: 0 auto; }
 code { font: 0.85rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { margin: 0; padding: 0.7rem 0.9rem; background: var(--box); border-radius: 0.4rem; overflow-x: auto; }
+pre { margin: 0; padding: 0.7rem 0.9rem; background: var(--box); border-radius: 0.4rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .again { color: var(--quiet); font-size: 0.9rem; margin: 0 0 0.3rem; }
 @media (max-width: 32rem) {
   main { padding: 1.5rem 1rem 3rem; }

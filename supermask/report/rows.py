@@ -47,6 +47,7 @@ def rows_figure(rows: Mapping[str, Mapping[str, Bar]], label: str, *, limit: flo
         )
     axes.set_yticks(range(len(rows)), list(rows))
     axes.grid(visible=False, axis="y")
+    axes.set_axisbelow(True)
     axes.invert_yaxis()
     axes.set(xlabel=label, xlim=(0, limit))
     if len(series) > 1:

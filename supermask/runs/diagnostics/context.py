@@ -142,7 +142,7 @@ class Context:
         return (ticket or self.ticket).apply(self.filed.build()).to(self.device).eval()
 
     def recipe(self, steps: int) -> Recipe:
-        """Return the recipe of trainings of so many optimizer steps, which are evaluated five times on the way."""
+        """Return the recipe of trainings of so many optimizer steps, which look at the validation part on the way."""
         size = min(128 if len(self.data.train) >= LARGE else 64, len(self.data.train))
         # a warm-up, because networks without normalisation may diverge at the full rate
         return Recipe(
@@ -201,5 +201,5 @@ class Context:
             )
 
 
-EVALUATIONS = 5
+EVALUATIONS = 3
 """Looks at the validation part in a training, besides the one at its start."""

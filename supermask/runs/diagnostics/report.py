@@ -26,16 +26,8 @@ def page_of(examined: Examined) -> Page:
     """Return the report as a page."""
     context = examined.context
     facts = [fact for each in examined.found for fact in each.facts]
-    left = (
-        [
-            Fact(
-                "Left out",
-                f"{', '.join(each.diagnostic.title.lower() for each in examined.left)}; the last section says why",
-            )
-        ]
-        if examined.left
-        else []
-    )
+    names = ", ".join(each.diagnostic.title for each in examined.left)
+    left = [Fact("Left out", f"{names}; the last section says why")] if names else []
     sections = [*(each.section for each in examined.found), *([_left_out(examined)] if examined.left else [])]
     title = f"{context.filed.path.name} on {context.data.name}"
     return Page(title, sections, [*facts, *left], _made(examined))

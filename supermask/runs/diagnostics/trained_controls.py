@@ -170,21 +170,25 @@ def _lengths(context: Context) -> list[int]:
 
 
 def _text(result: TrainedResult, longest: int) -> str:
+    seeds = (
+        f"Means are over {_seeds(result)}, with 95 % intervals (Student), and differences are paired by seed."
+        if len(result.seeds) > 1
+        else "The numbers are those of one seed, which has no interval and decides nothing."
+    )
     text = (
         "The ticket, its controls, the dense network and a dense one with about as many parameters as the ticket keeps"
         f" are trained alike for {result.steps:,} steps, {result.epochs:.1f} epochs: {result.recipe}. The validation"
-        f" part chooses the best step; the test set is read at the end. Means are over {_seeds(result)}, with 95 %"
-        " intervals (Student), and differences are paired by seed."
+        f" part chooses the best step; the test set is read at the end. {seeds}"
     )
     if result.steps < longest:
         text += (
-            f"\n\nThis is a short training: the longest here is of {longest:,} steps. Verdicts on fully trained"
-            " networks may differ; more --minutes train for longer."
+            f"\n\nThis is a short training: the longest here is of {longest:,} steps, for which there was no time."
+            " Verdicts on fully trained networks may differ."
         )
     if len(result.seeds) < result.asked:
         text += f"\n\nThe time was up after {_seeds(result)}; {result.asked} were to be run."
     elif len(result.seeds) < SEEDS[0]:
-        text += f"\n\nThere was time for {_seeds(result)}, which decides little; more --minutes run {SEEDS[0]}."
+        text += f"\n\nThere was time for {_seeds(result)}; with more minutes there are {SEEDS[0]}."
     return text + "\n\nThe command below trains more controls than these."
 
 

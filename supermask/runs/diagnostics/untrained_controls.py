@@ -63,7 +63,7 @@ class UntrainedControls(OfNetwork[UntrainedResult]):
 
     name: ClassVar[str] = "untrained_controls"
     title: ClassVar[str] = "Controls, untrained"
-    share: ClassVar[float] = 0.5
+    share: ClassVar[float] = 0.3
     kind = UntrainedResult
 
     def unfit(self, context: Context) -> str:
