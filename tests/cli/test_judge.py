@@ -110,7 +110,7 @@ def test_controls_have_their_seeds_and_their_verdicts(judged):
     assert (trained["seeds"], trained["steps"]) == ([0, 1], 20)
     summary = {fact["name"]: fact["mark"] for fact in values(judged)["summary"]}
     assert summary["Beats random masks, untrained"] in ("yes", "undecided", "no")
-    assert summary["Matching, trained"] in ("yes", "undecided", "no")
+    assert summary["Matching, trained for 20 steps"] in ("yes", "undecided", "no")
 
 
 def test_the_controls_are_those_of_a_comparison(judged):
@@ -177,7 +177,7 @@ def test_what_does_not_fit_the_time_is_named_with_its_estimate_and_more_minutes_
     assert (left["seconds"], left["minutes"]) == (7_200.0, 121)
     for file in ("judge.html", "judge.md"):
         text = (tmp_path / file).read_text()
-        assert "Controls, trained: its estimate is 2 h" in text
+        assert "Trained controls: its estimate is 2 h" in text
         assert "With --minutes 121 it is run in its smallest form (2 seeds of 20 steps)." in text
     assert judge(ticket, tmp_path) == 0  # the same command chooses the same
     assert "trained_controls" in values(tmp_path)["left out"]

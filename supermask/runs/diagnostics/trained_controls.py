@@ -57,7 +57,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
     """The ticket beside its controls and dense networks, all of them trained."""
 
     name: ClassVar[str] = "trained_controls"
-    title: ClassVar[str] = "Controls, trained"
+    title: ClassVar[str] = "Trained controls"
     kind = TrainedResult
 
     def sizes(self, context: Context) -> Sequence[Size]:
@@ -121,11 +121,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
         """Return a line for each verdict."""
         dense = mean(result.accuracies["dense"]).percent()
         seeds = f"{result.steps:,} steps ({result.epochs:.1f} epochs), n = {_seeds(result)}"
-        claims = (
-            Fact(f"{claim['claim']}, {claim['state']}".capitalize(), str(claim["short"]), str(claim["holds"]))
-            for claim in result.claims
-        )
-        return (Fact("Dense network", f"{dense} after {seeds}"), *claims)
+        return (Fact("Dense network", f"{dense} after {seeds}"), *(_fact(result, claim) for claim in result.claims))
 
     def _run(self, context: Context, steps: int, seed: int, folder: Path) -> dict[str, ControlResult]:
         return run_controls(
@@ -190,6 +186,13 @@ def _text(result: TrainedResult, longest: int) -> str:
     elif len(result.seeds) < SEEDS[0]:
         text += f"\n\nThere was time for {_seeds(result)}; with more minutes there are {SEEDS[0]}."
     return text + "\n\nThe command below trains more controls than these."
+
+
+def _fact(result: TrainedResult, claim: Mapping[str, Any]) -> Fact:
+    """Return a verdict in a line, with the length of the training: that of a short one may be another."""
+    trained, text = claim["state"] == "trained", str(claim["short"])
+    name = f"{claim['claim']}, {claim['state']}" + (f" for {result.steps:,} steps" if trained else "")
+    return Fact(name.capitalize(), text if trained else f"{text}; dense was trained", str(claim["holds"]))
 
 
 def _line(claim: Mapping[str, Any]) -> str:

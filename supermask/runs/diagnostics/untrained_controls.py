@@ -62,7 +62,7 @@ class UntrainedControls(OfNetwork[UntrainedResult]):
     """The ticket beside its controls, with nothing trained."""
 
     name: ClassVar[str] = "untrained_controls"
-    title: ClassVar[str] = "Controls, untrained"
+    title: ClassVar[str] = "Untrained controls"
     share: ClassVar[float] = 0.3
     kind = UntrainedResult
 
