@@ -94,7 +94,7 @@ def examine(context: Context, diagnostics: Sequence[Diagnostic[Any]] = DIAGNOSTI
     left: list[Left] = []
     stopped = False
     shown = None if context.progress else True  # None: where standard error is no terminal
-    with tqdm(total=len(diagnostics), desc="judge", unit="step", disable=shown, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=len(diagnostics), desc="judge", unit="part", disable=shown, leave=False, dynamic_ncols=True) as bar:
         try:
             context = _with_pace(context)
             for diagnostic in diagnostics:
