@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "supermask.cli.compare:Compare",
     "sweep": "supermask.cli.sweep:Sweep",
     "evaluate": "supermask.cli.tickets:Evaluate",
+    "judge": "supermask.cli.judge:Judge",
     "inspect": "supermask.cli.tickets:Inspect",
     "export": "supermask.cli.export:Export",
 }

@@ -45,10 +45,21 @@ def new_figures(count: int, width: float, height: float = 4.0) -> "tuple[Figure,
 
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
+    write_whole(path, png_of(figure))
+
+
+def png_of(figure: "Figure", dpi: int = 120) -> bytes:
+    """Return a figure as the bytes of a PNG file.
+
+    Args:
+        figure: as it is drawn.
+        dpi: dots for each inch of its size.
+
+    """
     buffer = io.BytesIO()
     # no date and no version inside, so that equal figures are equal files
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    write_whole(path, buffer.getvalue())
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def plot_accuracy_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path: Path, title: str) -> None:

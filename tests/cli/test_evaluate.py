@@ -10,8 +10,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from supermask import EdgePopup, data, models
 from supermask.cli import main
-from supermask.cli.tickets import LARGEST, batches_for
 from supermask.data import Examples
+from supermask.runs.ticket_scores import LARGEST, batches_for
 
 DIGITS = {"name": "lenet_300_100", "input_shape": [1, 8, 8], "classes": 10, "width": 1.0}
 

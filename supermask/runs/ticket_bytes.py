@@ -5,8 +5,16 @@ from typing import Any
 from supermask.report import table
 from supermask.ticket.file import Sizes
 
+HEADER = ("bytes of", "bytes", "n H(density)/8", "ratio", "treatment")
+"""Of `bytes_rows`."""
+
 
 def bytes_table(found: Sizes) -> str:
+    """Return `bytes_rows` as a Markdown table."""
+    return table(HEADER, bytes_rows(found))
+
+
+def bytes_rows(found: Sizes) -> list[list[str]]:
     """Return a row for each part of the file: its bytes, the entropy bound of a mask, and their ratio."""
     rows = [["prefix and checksums", f"{found.prefix:,}", "", "", ""], ["header", f"{found.header:,}", "", "", ""]]
     rows += [
@@ -20,7 +28,7 @@ def bytes_table(found: Sizes) -> str:
         ["stored tensors", f"{found.learned:,}", "", "", ""],
         ["the whole file", f"{found.total:,}", "", "", ""],
     ]
-    return table(["bytes of", "bytes", "n H(density)/8", "ratio", "treatment"], rows)
+    return rows
 
 
 def bytes_values(found: Sizes) -> dict[str, Any]:

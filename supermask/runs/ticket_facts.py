@@ -1,0 +1,47 @@
+"""What a ticket is and where it comes from, as names and texts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from supermask.runs.ticket_model import is_chain
+from supermask.ticket import Ticket
+
+
+def facts_of(ticket: Ticket, path: Path) -> dict[str, str]:
+    """Return the facts about a ticket by their names.
+
+    Args:
+        ticket: as read.
+        path: of its file.
+
+    """
+    stored = sum(tensor.numel() for tensor in ticket.learned.values())
+    distributions = dict.fromkeys(weight.distribution.name for weight in ticket.weights.values())
+    return {
+        "seed": str(ticket.seed),
+        "weights": ", ".join(distributions),
+        "digest of the weights": ticket.digest[:16] + "…",
+        "bytes": f"{path.stat().st_size:,}",
+        "stored tensors": f"{len(ticket.learned):,} ({stored:,} numbers)",
+        **_origin(ticket.provenance),
+    }
+
+
+def _origin(made: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a ticket says of where it comes from."""
+    keys = ["algorithm", "model", "data", "metrics", "versions"]
+    shown, model = dict(made), made.get("model")
+    if isinstance(model, Mapping) and is_chain(model):
+        keys[2:2] = ["target", "options", "widths", "certificate", "pixels"]
+        shown["model"] = f"{len(model['modules'])} modules in a chain"
+    return {key: text_of(shown[key]) for key in keys if key in shown}
+
+
+def text_of(value: Any) -> str:
+    """Return a plain value, nested or not, in words."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text_of(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(text_of, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
