@@ -34,6 +34,7 @@ from experiments import (
     subset_sum_rates,
     superposition,
     trained_targets,
+    weight_correlation,
     zhou_actions,
     zhou_heuristics,
 )
@@ -58,6 +59,7 @@ _ALL = (
     strong_and_weak.EXPERIMENT,
     instability.EXPERIMENT,
     early_phase.EXPERIMENT,
+    weight_correlation.EXPERIMENT,
     jackpot.EXPERIMENT,
     initialisation.EXPERIMENT,
     pensia_edge_popup.EXPERIMENT,
