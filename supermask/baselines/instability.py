@@ -23,13 +23,11 @@ class Instability:
     """What the copies of one network came to.
 
     Attributes:
-        barriers: between the copies of each pair, with the statistics of batch norm estimated at every place.
-        interpolated: the same with interpolated statistics; empty where that was not measured.
+        barriers: between the copies of each pair.
 
     """
 
     barriers: tuple[Barrier, ...]
-    interpolated: tuple[Barrier, ...] = ()
 
     @property
     def height(self) -> float:
@@ -79,7 +77,7 @@ def instability(
     networks: Sequence[nn.Module],
     *,
     points: int = POINTS,
-    interpolated: bool = False,
+    statistics: Statistics = "estimated",
     examples: int = EXAMPLES,
 ) -> Instability:
     """Return the barriers between all pairs of copies.
@@ -88,21 +86,9 @@ def instability(
         context: whose data the errors are measured on.
         networks: the copies, two or more.
         points: places on each line.
-        interpolated: also measure with interpolated statistics of batch norm.
+        statistics: of batch norm, as `barrier` has them.
         examples: of the training set, that `barrier` takes.
 
     """
-    pairs = list(combinations(networks, 2))
-    measure = partial(_barriers, context, pairs, points, examples)
-    return Instability(measure("estimated"), measure("interpolated") if interpolated else ())
-
-
-def _barriers(
-    context: RunContext,
-    pairs: Sequence[tuple[nn.Module, nn.Module]],
-    points: int,
-    examples: int,
-    statistics: Statistics,
-) -> tuple[Barrier, ...]:
     measure = partial(barrier, statistics=statistics, device=context.device, examples=examples)
-    return tuple(measure(*pair, context.data, points) for pair in pairs)
+    return Instability(tuple(measure(*pair, context.data, points) for pair in combinations(networks, 2)))
