@@ -164,9 +164,9 @@ EXPERIMENT = Experiment(
             "n: initialisations, of three pairs each. Error: of the copies on the test set, mean. Barrier: the largest"
             " test error on the line minus the mean of its ends, in points: median over the pairs (smallest to"
             " largest). Train: the same of the training error. Interpolated: the test barrier where batch norm"
-            " normalises with interpolated statistics, of a pair or more of each initialisation; everywhere else they are estimated again at every place. Differ:"
-            " test examples that the two copies classify differently. Distance: Euclidean, between the copies. Stable:"
-            " pairs with a test barrier below 2 points."
+            " normalises with interpolated statistics, of one pair or more of each initialisation; everywhere else"
+            " they are estimated again at every place. Differ: test examples that the two copies classify differently."
+            " Distance: Euclidean, between the copies. Stable: pairs with a test barrier below 2 points."
         ),
     ),
     plot=_plot,
