@@ -19,7 +19,7 @@ SEEDS = (0, 1, 2)
 ORDERS = (101, 102, 103)
 EXAMPLES = 2_000
 """Training examples at each place on a line, for the statistics and for the error."""
-CONVERGED = "Frankle et al. 2020, figures 2 and 3, after 63,000 steps"
+CONVERGED = "Frankle et al. 2020, figures 2 to 4: ResNet-20 on CIFAR-10, 63,000 steps; LeNet on MNIST"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +121,16 @@ def _group(label: str, setting: Small, step: int, steps: tuple[int, ...], publis
 def _groups(name: str, setting: Small, steps: tuple[int, ...]) -> list[Group]:
     length = setting.job.recipe.iterations or 0
     own = setting.with_recipe
-    publisheds = ["unstable", *["unstable below 3 %, stable from there on"] * (len(steps) - 1)]
+    # ResNet-20 becomes stable after 2,000 of 63,000 steps
+    known = ["unstable" if step < 0.03 * length else "stable" for step in steps]
     middle = steps[2]
     return [
         *(
             _group(f"{name}, k = {step} ({step / length:.0%})", setting, step, steps, said)
-            for step, said in zip(steps, publisheds, strict=True)
+            for step, said in zip(steps, known, strict=True)
         ),
         *(
-            [_group(f"{name}, k = {middle}, whole schedule", setting, middle, steps, "as without it", reset=True)]
+            [_group(f"{name}, k = {middle}, whole schedule", setting, middle, steps, "as without", reset=True)]
             if setting is CIFAR
             else []
         ),
