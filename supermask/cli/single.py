@@ -9,7 +9,7 @@ from supermask.cli.method_options import SearchMethodOptions, SearchName, defaul
 from supermask.cli.options import DIGITS, Common, DataName, ModelName, Setting
 from supermask.errors import SupermaskError
 from supermask.files import relative
-from supermask.report import plot_accuracy_over_steps, table
+from supermask.report import plot_accuracy_over_steps, plot_telemetry, table
 from supermask.runs import Job, JobResult, SearchOptions, run
 from supermask.runs.methods import named_method
 from supermask.search.rule import Algorithm
@@ -43,6 +43,9 @@ class Single(Common):
 
     out: Path | None = None
     """Folder for the run: settings, metrics, plot, result and network; by default one below runs."""
+
+    telemetry: bool = False
+    """Record at every evaluation how far the weights, or the scores of a search, have moved, and draw it."""
 
     resume: bool = False
     """Go on with the unfinished run in the folder."""
@@ -80,6 +83,7 @@ class Single(Common):
                 device=device,
                 data_folder=self.data_folder,
                 resume=self.resume,
+                telemetry=self.telemetry,
                 checkpoint_seconds=self.checkpoint_seconds,
             )
         except Stopped as stop:
@@ -87,9 +91,13 @@ class Single(Common):
 
     def _show(self, job: Job, result: JobResult, out: Path) -> None:
         plot_accuracy_over_steps({job.method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
+        drawn = "accuracy.png"
+        if self.telemetry:
+            drawn += ", telemetry.png"
+            plot_telemetry(result.history, out / "telemetry.png", f"{job.method}, {self.model} on {self.data}")
         print(summary(job, result))
         print(f"Trained with {job.describe_training()}.")
-        print(f"In {relative(out)}: {result.file}, result.json, metrics.jsonl, accuracy.png")
+        print(f"In {relative(out)}: {result.file}, result.json, metrics.jsonl, {drawn}")
 
 
 @dataclass(frozen=True)

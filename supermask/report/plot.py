@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from supermask.files import write_whole
-from supermask.training.result import TrainingResult
+from supermask.training.result import Evaluation, TrainingResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,6 +87,40 @@ def plot_accuracy_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path:
     # 101 and not 100, so that a line at 100 % is not cut in half
     axes.set(xlabel="optimizer steps", ylabel="validation accuracy (%)", title=title, ylim=(0, 101))
     axes.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def plot_telemetry(history: Sequence[Evaluation], path: Path, title: str) -> None:
+    """Draw how far the weights of one training have moved: Frankle, Schwab & Morcos 2020, figure 3.
+
+    Args:
+        history: evaluations with their telemetry; those without are left out.
+        path: of the PNG file.
+        title: above the plot.
+
+    """
+    records = {each.step: each.telemetry for each in history if each.telemetry is not None}
+    steps, found = [*records], [*records.values()]
+    figure, panels = new_figures(5, 18.0, 3.4)
+    size, signs, far, angle, ten = panels
+    size.plot(steps, [record.magnitude for record in found], color=COLORS[0], label="mean magnitude")
+    size.plot(steps, [record.gradient or np.nan for record in found], color=COLORS[1], label="norm of the gradient")
+    size.set(yscale="log", title="Magnitude, gradient")
+    signs.plot(steps, [100 * record.signs_changed for record in found], color=COLORS[0])
+    signs.set(ylabel="%", title="Signs changed since the start")
+    for panel, quantity, name in ((far, "distance", "Euclidean distance"), (angle, "cosine", "Cosine")):
+        panel.plot(steps, [getattr(record, quantity) for record in found], color=COLORS[0], label="to the start")
+        to_end = [getattr(record, f"final_{quantity}") for record in found]
+        panel.plot(steps, [np.nan if each is None else each for each in to_end], color=COLORS[1], label="to the end")
+        panel.set(title=name)
+    for line in zip(*(record.weights for record in found), strict=True):
+        ten.plot(steps, line, linewidth=1)
+    ten.set(title=f"{len(found[0].weights) if found else 0} weights")
+    for panel in panels:
+        panel.set_xlabel("step")
+    for panel in (size, far, angle):
+        panel.legend(frameon=False, fontsize="small")
+    figure.suptitle(title)
     save_figure(figure, path)
 
 

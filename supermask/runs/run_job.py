@@ -45,6 +45,7 @@ def run(
     data_folder: Path | None = None,
     resume: bool = False,
     stages: Path | None = None,
+    telemetry: bool = False,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> JobResult:
@@ -63,6 +64,7 @@ def run(
         resume: go on from the checkpoint of an unfinished run.
         stages: a folder for trainings that jobs of other densities or options have in common, e.g. the rounds of
             iterative pruning; it stays. None keeps them in the run's folder until it is finished.
+        telemetry: record at every evaluation how far the weights have moved.
         checkpoint_seconds: time between checkpoints.
         progress: show a progress bar where standard error is a terminal.
 
@@ -84,6 +86,7 @@ def run(
                 stages or folder / STAGES,
                 device=own,
                 resume=resume,
+                telemetry=telemetry,
                 checkpoint_seconds=checkpoint_seconds,
                 progress=progress,
                 processes=processes,
@@ -103,6 +106,7 @@ def context_of(
     *,
     device: torch.device,
     resume: bool = True,
+    telemetry: bool = False,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
     processes: Processes = ALONE,
@@ -116,6 +120,7 @@ def context_of(
         stages: folder of the trainings that others follow, which several runs may share.
         device: where to compute.
         resume: go on from the folder's checkpoint.
+        telemetry: record at every evaluation how far the weights have moved.
         checkpoint_seconds: time between checkpoints.
         progress: show a progress bar where standard error is a terminal.
         processes: that train together.
@@ -125,7 +130,7 @@ def context_of(
     def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
         # runs that share a stage may go on at once: the first trains it
         shared = more["folder"] if more["folder"] != folder and processes.leads else None
-        more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
+        more |= {"telemetry": telemetry, "checkpoint_seconds": checkpoint_seconds, "progress": progress}
         with nullcontext() if shared is None else locked(shared):
             return train(subject, data_set, recipe, device=device, **more)
 

@@ -79,7 +79,8 @@ def train(
             another training at a step, with its optimizer. The batches and the learning rates are those of the steps
             from there on.
         keep: optimizer steps whose states the outcome keeps, as they are before any statistics are estimated again.
-        telemetry: record at every evaluation how far the weights have moved (`supermask.training.telemetry`).
+        telemetry: record at every evaluation how far the weights have moved (`supermask.training.telemetry`); each
+            record keeps a copy of the weights until the end.
         title: what the progress bar is called; the subject's name by default.
         checkpoint_seconds: time between checkpoints; one is also written on Ctrl-C, on SIGTERM and at the end.
         progress: show a progress bar where standard error is a terminal.
@@ -220,6 +221,9 @@ class _Run:
             raise SupermaskError(
                 f"{self.subject.name} was at none of the evaluations as sparse as was asked; give it more steps."
             )
+        if self.telemetry:
+            self.telemetry.complete([record["telemetry"] for record in self.history])
+            self._write_metrics()
         # a copy, because the best state is loaded into the same tensors
         last = deepcopy(self.subject.state_dict())
         self.subject.load_state_dict(self.best["subject"])
@@ -259,7 +263,7 @@ class _Run:
             "seconds": self.seconds,
             "random": torch.get_rng_state(),
             "kept": {step: vars(kept) for step, kept in self.kept.items()},
-            "telemetry": self.telemetry.first if self.telemetry else None,
+            "telemetry": self.telemetry.passed if self.telemetry else None,
         }
         if self.device.type == "cuda":
             state["random_cuda"] = torch.cuda.get_rng_state(self.device)
@@ -282,7 +286,7 @@ class _Run:
         self.seconds = state["seconds"]
         self.kept = {step: State(**kept) for step, kept in state.get("kept", {}).items()}
         if self.telemetry:
-            self.telemetry.first = state["telemetry"]
+            self.telemetry.passed = state["telemetry"]
         self._seed_dropout()
         if self.processes.leads:
             self._set_random(state)
@@ -366,12 +370,15 @@ class _Run:
                 **({"telemetry": self.telemetry.record()} if self.telemetry else {}),
             }
         )
-        if self.folder is not None:
-            metrics = self.folder / "metrics.jsonl"
-            self.processes.once(lambda: write_metrics(metrics, self.history))
+        self._write_metrics()
         if is_complete(self.subject) and self._better(score):
             # a copy: the live tensors change in place
             self.best = {"step": self.step, "score": vars(score), "subject": deepcopy(self.subject.state_dict())}
+
+    def _write_metrics(self) -> None:
+        if self.folder is not None:
+            metrics = self.folder / "metrics.jsonl"
+            self.processes.once(lambda: write_metrics(metrics, self.history))
 
     def _better(self, score: Score) -> bool:
         """Return whether a score is to be kept: the first, without a validation split every one, else a better one."""

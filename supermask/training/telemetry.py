@@ -36,34 +36,54 @@ class Record(Movement):
     Attributes:
         gradient: Euclidean norm of the gradient of the last batch; None before the first step.
         weights: ten of the weights, which are the same ones at every record.
+        final_distance: Euclidean distance to the weights after the last step; None until then.
+        final_cosine: of the angle to them.
 
     """
 
     gradient: float | None
     weights: tuple[float, ...]
+    final_distance: float | None = None
+    final_cosine: float | None = None
 
 
 class Telemetry:
     """What a training records of its weights: the trained parameters of two or more dimensions.
 
-    A record reads each weight and its first value once, so that one at each evaluation costs next to nothing.
+    A record reads each weight and its first value once, so that one at each evaluation costs next to nothing in time.
+    In memory, and in checkpoints, it is a copy of the weights, from which their way to the last ones is measured.
 
     Args:
         parameters: those that are trained, at the start of the training.
 
     Attributes:
-        first: their values at the start.
+        passed: the weights at the start, and at each record.
 
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self._weights = [parameter for parameter in parameters if parameter.ndim >= 2]
-        self.first = [weight.detach().clone() for weight in self._weights]
+        self.passed = [self._copies()]
 
     def record(self) -> dict[str, Any]:
         """Return a `Record` of the present weights as plain values."""
-        moved = movement(self.first, self._weights)
+        self.passed.append(self._copies())
+        moved = movement(self.passed[0], self._weights)
         return asdict(Record(**vars(moved), gradient=self._gradient(), weights=self._shown()))
+
+    def complete(self, records: Iterable[dict[str, Any]]) -> None:
+        """Fill in how far the weights of each record were from the present ones, which are the last.
+
+        Args:
+            records: all that were made, in their order.
+
+        """
+        for record, weights in zip(records, self.passed[1:], strict=True):
+            left = movement(weights, self._weights)
+            record.update(final_distance=left.distance, final_cosine=left.cosine)
+
+    def _copies(self) -> list[Tensor]:
+        return [weight.detach().cpu().clone() for weight in self._weights]
 
     def _gradient(self) -> float | None:
         found = [weight.grad.norm() for weight in self._weights if weight.grad is not None]
@@ -71,12 +91,13 @@ class Telemetry:
 
     def _shown(self) -> tuple[float, ...]:
         """Return ten weights, evenly spaced among those that were not zero at the start."""
-        if not self.first:
+        if not self._weights:
             return ()
-        alive = torch.cat([weight.flatten() for weight in self.first]).nonzero()[:, 0]
-        chosen = alive[:: max(1, len(alive) // SHOWN)][:SHOWN]
-        now = torch.cat([weight.detach().flatten() for weight in self._weights])[chosen]
-        return tuple(now.tolist())
+        first, now = (
+            torch.cat([weight.flatten() for weight in weights]) for weights in (self.passed[0], self.passed[-1])
+        )
+        alive = first.nonzero()[:, 0]
+        return tuple(now[alive[:: max(1, len(alive) // SHOWN)][:SHOWN]].tolist())
 
 
 @torch.no_grad()

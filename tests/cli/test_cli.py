@@ -49,6 +49,20 @@ def test_train_leaves_the_dense_network(tmp_path):
     assert (folder / "network.safetensors").exists()
 
 
+def test_train_with_telemetry_records_and_draws_it_and_trains_the_same(tmp_path, capsys):
+    options = ["--split-seed", "1", "--order-seed", "2"]
+    assert status("train", *QUICK, *options, "--telemetry", "--out", "with") == 0
+    assert "seed 0, split 1, order 2" in capsys.readouterr().out
+    assert status("train", *QUICK, *options) == 0
+    plain = tmp_path / "runs/train-lenet_300_100-synthetic-seed0-split1-order2"
+    recorded, without = (json.loads((folder / "result.json").read_text()) for folder in (tmp_path / "with", plain))
+    assert recorded["test"] == without["test"]
+    assert recorded["history"][-1]["telemetry"]["final_distance"] == 0.0
+    assert recorded["history"][0]["telemetry"]["final_distance"] == recorded["history"][-1]["telemetry"]["distance"] > 0
+    assert "telemetry" not in without["history"][0]
+    assert is_png(tmp_path / "with/telemetry.png")
+
+
 def test_evaluate_finds_what_search_measured(tmp_path, capsys):
     assert status("search", *QUICK, "--out", "here") == 0
     measured = json.loads((tmp_path / "here/result.json").read_text())["test"]

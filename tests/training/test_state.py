@@ -138,6 +138,9 @@ def test_telemetry_equals_a_slow_recomputation_from_the_kept_states(synthetic):
         shown = record["telemetry"]
         values = [shown[key] for key in ("magnitude", "signs_changed", "distance", "cosine")]
         assert values == pytest.approx(slow_movement(first, now), rel=1e-9)
+        last = [found.kept[12].model[name] for name in names]
+        to_final = slow_movement(now, last)
+        assert [shown["final_distance"], shown["final_cosine"]] == pytest.approx(to_final[2:], rel=1e-9)
         # every 222nd of 2,220 weights
         assert list(shown["weights"]) == torch.cat([weight.flatten() for weight in now])[::222][:10].tolist()
     assert found.history[0]["telemetry"]["signs_changed"] == found.history[0]["telemetry"]["distance"] == 0.0
