@@ -10,6 +10,7 @@ from experiments import early_phase, instability, jackpot, pretraining, three_st
 from experiments.framework.small import CIFAR, Small
 from supermask import data
 from supermask.baselines import sparse
+from supermask.judge.barrier import Barrier
 from supermask.judge.perturbations import Noised, Recombined
 from supermask.runs import Job
 from supermask.training import Recipe
@@ -56,6 +57,24 @@ def test_a_ticket_its_shuffled_masks_and_other_weights_are_three_networks(tmp_pa
     }
     assert len({result.barrier.distance for result in found.values()}) == 3
     assert len({result.dense for result in found.values()}) == 1
+
+
+def pair(height, error, dense):
+    barrier = Barrier((0.0, 0.5, 1.0), (error, error + height, error), (0.0, 0.0, 0.0), 1.0, 0.1)
+    return [ticket_stability.StabilityResult(barrier=barrier, dense=dense)]
+
+
+def test_a_ticket_is_stable_from_the_first_step_after_which_all_are():
+    rows = {
+        "Data, k = 0, ticket, 51.2%": pair(0.05, 0.4, 0.3),
+        "Data, k = 20, ticket, 51.2%": pair(0.01, 0.4, 0.3),
+        "Data, k = 100, ticket, 51.2%": pair(0.03, 0.3, 0.3),
+        "Data, k = 300, ticket, 51.2%": pair(0.01, 0.3, 0.3),
+        "Data, k = 300, random, 51.2%": pair(0.5, 0.9, 0.3),
+    }
+    said = ticket_stability.EXPERIMENT.conclusion(rows)
+    assert "tickets of 51.2%: stable from k = 300, matching from k = 100." in said
+    assert "tickets of 32.8%: stable from k = none that was measured" in said
 
 
 def test_an_early_state_is_changed_as_its_row_says(tmp_path, monkeypatch):
