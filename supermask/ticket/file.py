@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import safetensors.torch
@@ -168,7 +168,8 @@ def fingerprint(contents: Contents) -> bytes:
     """
     total = hashlib.sha256(header_text(contents))
     symbols = {f"{name} {part}": getattr(each, part) for name, each in contents.treatments.items() for part in _SYMBOLS}
-    for name, tensor in [*contents.masks.items(), *contents.learned.items(), *symbols.items()]:
+    # sorted, because the order of stored tensors is not a part of the file
+    for name, tensor in [*contents.masks.items(), *sorted(contents.learned.items()), *symbols.items()]:
         if tensor is not None:
             flat = tensor.detach().cpu().contiguous().reshape(-1)
             total.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
@@ -179,11 +180,11 @@ def fingerprint(contents: Contents) -> bytes:
 T = TypeVar("T")
 
 
-def read_sound(path: str | Path, what: str, parse: Callable[[bytes], T]) -> T:
+def read_sound(file: str | Path | BinaryIO, what: str, parse: Callable[[bytes], T]) -> T:
     """Return what the bytes of a file are parsed to; a refusal names the file.
 
     Args:
-        path: of the file.
+        file: its path, or the open file itself.
         what: the file is, for refusals.
         parse: of its bytes.
 
@@ -191,10 +192,13 @@ def read_sound(path: str | Path, what: str, parse: Callable[[bytes], T]) -> T:
         TicketError: the file cannot be read, or `parse` refuses it.
 
     """
+    path = file if isinstance(file, str | Path) else getattr(file, "name", "that was given")
     try:
-        data = Path(path).read_bytes()
+        data = Path(file).read_bytes() if isinstance(file, str | Path) else file.read()
     except OSError as error:
-        raise TicketError(f"Cannot read the {what} {path}: {error.strerror}.") from None
+        raise TicketError(f"Cannot read the {what} {path}: {error.strerror or error}.") from None
+    if not isinstance(data, bytes):
+        raise TicketError(f"The {what} {path} is open as text; open it in binary mode, as in open(path, 'rb').")
     try:
         return parse(data)
     except SupermaskError as error:

@@ -1,10 +1,11 @@
 """The ticket: a seed and a mask, and the few tensors that no seed regrows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,29 @@ class Ticket:
         found = self.provenance.get("algorithm", "unknown origin")
         return f"Ticket(seed={self.seed}, {self.kept:,} of {self.prunable:,} weights kept, {found})"
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether both tickets have the same file, byte for byte, without coding either."""
+        if not isinstance(other, Ticket):
+            return NotImplemented
+        return fingerprint(self.contents()) == fingerprint(other.contents())
+
+    def __hash__(self) -> int:
+        return hash(fingerprint(self.contents()))
+
+    def __reduce__(self) -> tuple[Callable[[bytes], "Ticket"], tuple[bytes]]:
+        # through the bytes of the file: a copy, a pickle and a process's argument are checked as a file is
+        return type(self).from_bytes, (self.to_bytes(),)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the layers, which notebooks show."""
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{'x'.join(map(str, mask.shape))}</td><td>{int(mask.sum()):,}</td>"
+            f"<td>{mask.numel():,}</td><td>{int(mask.sum()) / max(1, mask.numel()):.2%}</td></tr>"
+            for name, mask in self.masks.items()
+        )
+        heads = "".join(f"<th>{head}</th>" for head in ("parameter", "shape", "kept", "of", "density"))
+        return f"<p>{escape(repr(self))}</p><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
     @property
     def prunable(self) -> int:
         """Number of weights that the density is a fraction of: those that have a mask."""
@@ -157,24 +181,27 @@ class Ticket:
             buffers[name].copy_(self.learned[name])
         return hold(model, self.masks) if held else model
 
-    def save(self, path: str | Path) -> None:
-        """Write the ticket to one file, whole or not at all.
+    def save(self, file: str | Path | BinaryIO) -> None:
+        """Write the ticket to one file: to a path whole or not at all, or to a binary file that is open.
 
         Raises:
             SupermaskError: the folder cannot be written, or the provenance holds what is not a plain value.
 
         """
-        write_whole(path, self.to_bytes())
+        if isinstance(file, str | Path):
+            write_whole(file, self.to_bytes())
+        else:
+            file.write(self.to_bytes())
 
     @classmethod
-    def load(cls, path: str | Path) -> "Ticket":
-        """Read a ticket's file.
+    def load(cls, file: str | Path | BinaryIO) -> "Ticket":
+        """Read a ticket's file, by its path or from a binary file that is open, which is read to its end.
 
         Raises:
             TicketError: the file is missing, cut short, changed in any byte, or not a ticket; the message says which.
 
         """
-        return read_sound(path, "ticket", cls.from_bytes)
+        return read_sound(file, "ticket", cls.from_bytes)
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the ticket's file; equal tickets give equal bytes.
