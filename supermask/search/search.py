@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.parametrization import Masked, attach_scores, baked
 from supermask.random.transform import Preset, Treatment
+from supermask.search.following import UNSTEPPED, Following
 from supermask.search.fused import FusedSGD
 from supermask.search.rule import Rule
 from supermask.search.state import SearchState
@@ -80,6 +81,8 @@ class Search:
         self._select(first)
         for name, slot in masked.items():
             attach_scores(slot, self._layers[name], first[name])
+        self._following: Following | None = None
+        UNSTEPPED.add(self)
 
     @classmethod
     def by(cls, rule: type[Rule]) -> type["Search"]:
@@ -213,6 +216,27 @@ class Search:
             nesterov=nesterov,
         )
 
+    def follow(self, optimizer: torch.optim.Optimizer) -> Following:
+        """Call `step` after each step that an optimizer really takes, so that the loop need not.
+
+        That is right with accumulated gradients, with a GradScaler's skipped steps, and in loops that are not one's
+        own. What the rule does before a step is done too.
+
+        Args:
+            optimizer: that trains the scores.
+
+        Returns:
+            What `remove()` ends; `step` is then called by hand again.
+
+        Raises:
+            SupermaskError: the optimizer lacks a score, or the search follows one already.
+
+        """
+        if self._following and self._following.active:
+            raise SupermaskError("The search follows an optimizer already; a second one would count its steps twice.")
+        self._following = Following(optimizer, self.scores().values(), self.before_step, self._advance)
+        return self._following
+
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Change the gradients of the scores as the rule says; call it once before each `optimizer.step()`.
 
@@ -230,9 +254,16 @@ class Search:
 
         Raises:
             SupermaskError: a score is NaN, or a layer is emptied that must not be; or a CUDA graph captures a step
-                while the density still changes.
+                while the density still changes; or the search follows an optimizer, which calls this by itself.
 
         """
+        if self._following and self._following.active:
+            raise SupermaskError(
+                "The search follows its optimizer, so that search.step() would count this step twice; leave it out."
+            )
+        self._advance()
+
+    def _advance(self) -> None:
         if not self.complete and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             raise SupermaskError(
                 "The density still changes from step to step, and a CUDA graph would replay that of this step; capture"

@@ -1,0 +1,131 @@
+"""A search that follows its optimizer makes its steps at the right times, and one that is forgotten says so once."""
+
+import gc
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from supermask import EdgePopup
+from supermask.errors import SupermaskError
+from supermask.masking.schedule import CubicRamp
+from supermask.search import SEARCHES
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def search_and_optimizer(kind=EdgePopup, optimizer=torch.optim.SGD, **options):
+    search = kind(network(), density=0.4, **options)
+    return search, optimizer(search.parameters(), lr=0.3)
+
+
+def loss(search, step):
+    images = torch.randn(8, 6, generator=torch.Generator().manual_seed(step))
+    return search.model(images).square().mean()
+
+
+def descend(search, optimizer, steps, *, by_hand=False):
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss(search, step).backward()
+        if by_hand:
+            search.before_step(optimizer)
+        optimizer.step()
+        if by_hand:
+            search.step()
+
+
+def same(first, second):
+    return all(mask.equal(second.masks()[name]) for name, mask in first.masks().items())
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize("name", ["edge_popup", "gem_miner", "iterand", "biprop"])
+def test_following_is_stepping_by_hand(name, optimizer):
+    options = {"steps": 10} if name == "gem_miner" else {"schedule": CubicRamp(4)} if name == "edge_popup" else {}
+    followed, first = search_and_optimizer(SEARCHES[name], optimizer, **options)
+    followed.follow(first)
+    descend(followed, first, 6)
+    stepped, second = search_and_optimizer(SEARCHES[name], optimizer, **options)
+    descend(stepped, second, 6, by_hand=True)
+    assert followed.steps == stepped.steps == 6
+    assert same(followed, stepped)
+    assert followed.ticket() == stepped.ticket()
+
+
+def test_accumulated_gradients_are_one_step():
+    search, optimizer = search_and_optimizer()
+    search.follow(optimizer)
+    for step in range(6):
+        loss(search, step).backward()
+        if step % 3 == 2:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert search.steps == 2
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_a_scaler_skips_is_not_one(fused):
+    search = EdgePopup(network(), density=0.4)
+    optimizer = torch.optim.SGD(search.parameters(), lr=0.3, fused=fused)
+    search.follow(optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    before = search.masks()
+    for step, factor in enumerate((1.0, float("inf"), 1.0)):
+        optimizer.zero_grad()
+        scaler.scale(loss(search, step) * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert search.steps == 2
+    assert any(not mask.equal(before[name]) for name, mask in search.masks().items())
+
+
+def test_a_followed_search_refuses_steps_by_hand_and_a_second_optimizer():
+    search, optimizer = search_and_optimizer()
+    following = search.follow(optimizer)
+    with pytest.raises(SupermaskError, match="would count this step twice; leave it out"):
+        search.step()
+    with pytest.raises(SupermaskError, match="follows an optimizer already"):
+        search.follow(torch.optim.Adam(search.parameters()))
+    following.remove()
+    descend(search, optimizer, 1)
+    assert search.steps == 0
+    search.step()
+    search.follow(optimizer)
+    descend(search, optimizer, 1)
+    assert search.steps == 2
+
+
+def test_an_optimizer_without_the_scores_cannot_be_followed():
+    search, _ = search_and_optimizer()
+    some = torch.optim.SGD([search.scores()["0.weight"]], lr=0.1)
+    with pytest.raises(SupermaskError, match="trains 1 of the 2 scores of this search; make it with"):
+        search.follow(some)
+    search.step()  # nothing is left of the refusal
+
+
+def test_a_search_that_never_steps_says_so_once():
+    search, optimizer = search_and_optimizer()
+    with pytest.warns(UserWarning, match=r"this EdgePopup 3 times, and search\.step\(\) was never called") as caught:
+        descend(search, optimizer, 8)
+    assert len(caught) == 1
+
+
+def test_nothing_is_said_of_searches_that_step_are_evaluated_or_are_gone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stepped, first = search_and_optimizer()
+        descend(stepped, first, 5, by_hand=True)
+        idle, _ = search_and_optimizer()
+        other = nn.Linear(2, 2)
+        for _ in range(5):  # another optimizer's steps are not this search's
+            torch.optim.SGD(other.parameters(), lr=0.1).step()
+        assert idle.steps == 0
+        gone, _ = search_and_optimizer()
+        del gone
+        gc.collect()
+        descend(stepped, first, 5, by_hand=True)
