@@ -1,6 +1,7 @@
 """What a model is made of: its parameters, where each is read, and what kind of parameter it is."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,8 +14,11 @@ from torch.nn.utils import parametrize
 from supermask.errors import SupermaskError
 from supermask.random.distributions import Fans
 
-Kind = Literal["weight", "bias", "norm", "other"]
+Kind = Literal["weight", "bias", "norm", "gain", "other"]
 # batch and instance norm have no public base class in torch
+_GAIN = re.compile(r"scale|gamma|gain|alpha|lambda|resweight")
+"""How the gains of residual branches are named: layer_scale, gamma_1, lambda_1, skip_gain, resweight, alpha."""
+_EMBEDDINGS = ("embed", "pos", "token")
 NORMALIZATIONS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -34,9 +38,10 @@ class Slot:
         parameter: the parameter.
         shape: of the parameter.
         places: every module that reads it.
-        kind: "weight" (so named, of two or more dimensions), "bias", "norm" (affine parameter of a normalisation), or
-            "other".
+        kind: "weight" (so named, of two or more dimensions, or a stack of matrices), "bias", "norm" (affine parameter
+            of a normalisation), "gain" (of a residual branch, such as a layer scale), or "other".
         fans: of the weight; of a bias those of the weight beside it.
+        frozen: whether the model's maker has set it not to be trained.
 
     """
 
@@ -46,6 +51,7 @@ class Slot:
     places: tuple[Place, ...]
     kind: Kind
     fans: Fans
+    frozen: bool = False
 
 
 def survey(model: nn.Module) -> dict[str, Slot]:
@@ -126,7 +132,7 @@ def _places(model: nn.Module, parameter: nn.Parameter) -> tuple[Place, ...]:
 
 def _slot(name: str, parameter: nn.Parameter, places: tuple[Place, ...]) -> Slot:
     kind, fans = _kind(parameter, places), _fans(parameter, places[0].module)
-    return Slot(name, parameter, tuple(parameter.shape), places, kind, fans)
+    return Slot(name, parameter, tuple(parameter.shape), places, kind, fans, not parameter.requires_grad)
 
 
 def _kind(parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind:
@@ -140,7 +146,18 @@ def _kind(parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind:
     # at either end of the name, for torch has bias_ih_l0 and in_proj_bias
     if (leaf.startswith("bias") or leaf.endswith("bias")) and parameter.squeeze().ndim <= 1:
         return "bias"
+    if _is_stack(parameter, module) and not any(part in leaf for part in _EMBEDDINGS):
+        return "weight"
+    if parameter.squeeze().ndim <= 1 and parameter.is_floating_point() and _GAIN.search(leaf) and "logit" not in leaf:
+        return "gain"
     return "other"
+
+
+def _is_stack(parameter: nn.Parameter, module: nn.Module) -> bool:
+    """Return whether a parameter is a stack of matrices, such as the fused experts of a mixture."""
+    # a convolution of one dimension has three too, and nn.Bilinear is one map of two inputs
+    convolves = hasattr(module, "kernel_size") or isinstance(module, nn.Bilinear)
+    return parameter.ndim == 3 and min(parameter.shape) > 1 and parameter.is_floating_point() and not convolves
 
 
 def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
@@ -148,13 +165,18 @@ def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
 
     For a Linear these are its sizes, for an Embedding (count, width) the fan-in is the width, as `torch.nn.init` has
     it. A transposed convolution stores its input channels first, which `torch.nn.init` does not see; strides are
-    left out of account.
+    left out of account. Other layers that store (in, out), and stacks of matrices, are told by their bias or by what
+    the module says of its sizes.
     """
     if parameter.ndim < 2:
         beside = next((other for other in module._parameters.values() if other is not None and other.ndim >= 2), None)
         return (
             _fans(beside, module) if beside is not None else Fans(max(1, parameter.numel()), max(1, parameter.numel()))
         )
+    if _is_stack(parameter, module) and not _named_weight(parameter, module):
+        return _matrix_fans(parameter, module, tuple(parameter.shape[1:]))
+    if parameter.ndim == 2:
+        return _matrix_fans(parameter, module, tuple(parameter.shape))
     field = math.prod(parameter.shape[2:])
     named = getattr(module, "groups", 1)
     groups = named if isinstance(named, int) else 1  # one's own module may call anything its groups
@@ -164,3 +186,24 @@ def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
         return Fans(max(1, out_first), max(1, in_first))
     # a layer may have a size of 0, and distributions divide by the fans
     return Fans(max(1, in_first), max(1, out_first))
+
+
+def _matrix_fans(parameter: nn.Parameter, module: nn.Module, shape: tuple[int, ...]) -> Fans:
+    """Return the fans of a matrix: torch stores (out, in), some layers, such as GPT-2's Conv1D, (in, out)."""
+    first, second = (max(1, size) for size in shape)
+    return Fans(first, second) if _stores_inputs_first(parameter, module, shape) else Fans(second, first)
+
+
+def _stores_inputs_first(parameter: nn.Parameter, module: nn.Module, shape: tuple[int, ...]) -> bool:
+    sizes = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    if sizes in (shape, shape[::-1]):
+        return sizes == shape
+    # a bias has one entry for each output, in its last dimension
+    leaf = next(leaf for leaf, held in module._parameters.items() if held is parameter)
+    beside = [module._parameters.get(name) for name in (f"{leaf}_bias", leaf.replace("weight", "bias"))]
+    outputs = {bias.shape[-1] for bias in beside if bias is not None and bias is not parameter and bias.ndim}
+    return outputs == {shape[1]} and shape[0] != shape[1]
+
+
+def _named_weight(parameter: nn.Parameter, module: nn.Module) -> bool:
+    return any("weight" in leaf for leaf, held in module._parameters.items() if held is parameter)

@@ -1,7 +1,7 @@
 """What becomes of each parameter of a model: masked, dense, learned, constant or kept as it was given."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from supermask.errors import SupermaskError
@@ -10,6 +10,7 @@ from supermask.parameters.patterns import matching
 
 BiasPolicy = Literal["none", "frozen", "learned"]
 NormPolicy = Literal["none", "affine_off", "frozen", "learned"]
+GainPolicy = Literal["given", "one"]
 Role = Literal["masked", "dense", "learned", "given"] | float
 """A number is the constant that every entry of the parameter has."""
 
@@ -23,12 +24,18 @@ class Policy:
     Names are those of `model.named_parameters()`; `*` and `?` match as in file names.
 
     Attributes:
-        include: parameters that are masked besides those of two or more dimensions with "weight" in their name.
+        include: parameters that are masked besides those of two or more dimensions with "weight" in their name, and
+            stacks of matrices, such as the fused experts of a mixture.
         dense: random and frozen like the masked ones, but never pruned, and not counted among the prunable weights.
         learned: trained, and stored in the ticket.
         bias: "none" (zero), "frozen" (random, from the seed) or "learned".
         norm: of normalisation layers: "none" (the layer is bypassed), "affine_off" (it normalises, with weight 1 and
             bias 0), "frozen" (its affine parameters stay as the model has them) or "learned".
+        gains: of residual branches, such as a layer scale: "given" (as the model has them) or "one". Gains that start
+            near 0 let almost no gradient through to the scores of their branch, and only a trained gain would grow.
+
+    Parameters that the model's maker has set not to be trained (`requires_grad=False`) stay as they are and are stored,
+    unless an option names them.
 
     """
 
@@ -37,10 +44,12 @@ class Policy:
     learned: tuple[str, ...] = ()
     bias: BiasPolicy = "none"
     norm: NormPolicy = "affine_off"
+    gains: GainPolicy = field(default="given", metadata={"later": True})
 
     def __post_init__(self) -> None:
         _one_of("bias", self.bias, ("none", "frozen", "learned"))
         _one_of("norm", self.norm, ("none", "affine_off", "frozen", "learned"))
+        _one_of("gains", self.gains, ("given", "one"))
         for option in _CLAIMS:
             # a string would be taken for a tuple of its letters
             if isinstance(getattr(self, option), str):
@@ -65,8 +74,12 @@ class Policy:
         return roles
 
     def _default(self, slot: Slot) -> Role:
+        if slot.frozen:
+            return _as_given(slot)
         if slot.kind == "weight":
             return "masked"
+        if slot.kind == "gain" and self.gains == "one":
+            return 1.0
         if slot.kind == "bias":
             return {"none": 0.0, "frozen": "dense", "learned": "learned"}[self.bias]  # type: ignore[return-value]
         if slot.kind == "norm" and self.norm == "learned":
@@ -87,6 +100,11 @@ def _as_given(slot: Slot) -> Role:
 def _nothing_to_prune(slots: Mapping[str, Slot]) -> str:
     if not slots:
         return "The model has no parameters, so there is nothing to prune; give a model with weights."
+    if all(slot.frozen for slot in slots.values()):
+        return (
+            "The model has nothing to prune: none of its parameters is to be trained (requires_grad=False), so that all"
+            " stay as they are; name those to mask with include=, or set them to be trained."
+        )
     return (
         'The model has nothing to prune: none of its parameters has "weight" in its name and two or more dimensions;'
         f" name those to mask with include=, out of {', '.join(slots)}."

@@ -10,7 +10,7 @@ from torch import nn
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, checked_density, named_scope
 from supermask.masking.schedule import Constant, CubicRamp, Schedule
-from supermask.parameters.roles import BiasPolicy, NormPolicy
+from supermask.parameters.roles import BiasPolicy, GainPolicy, NormPolicy
 from supermask.random.distributions import named
 from supermask.random.weights import checked_seed
 from supermask.runs.methods import named_method
@@ -38,6 +38,7 @@ class SearchOptions:
         bias: biases are zero ("none"), random and frozen, or learned.
         norm: normalisation layers are bypassed ("none"), lose their weight and bias ("affine_off"), keep them as they
             are ("frozen") or learn them.
+        gains: of residual branches, such as a layer scale: as the model has them ("given"), or "one".
         dense: names of parameters that stay random and whole, and do not count as prunable; * and ? match.
         learned: names of parameters that are trained as usual and stored in the ticket.
         include: names of parameters that are masked besides all weights of two or more dimensions.
@@ -66,6 +67,7 @@ class SearchOptions:
     ramp: int = 0
     bias: BiasPolicy = "none"
     norm: NormPolicy = "affine_off"
+    gains: GainPolicy = "given"
     dense: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -273,6 +275,7 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "nesterov", False),
     ("search", "packed", False),
     ("search", "equalised", False),
+    ("search", "gains", "given"),
     ("", "initial", "kaiming_normal"),
     ("", "options", {}),
     ("", "setting", "short"),

@@ -186,7 +186,10 @@ class Rule(Algorithm, Policy):
     @property
     def policy(self) -> dict[str, Any]:
         """What becomes of the parameters, as plain values."""
-        return {part.name: getattr(self, part.name) for part in fields(Policy)}
+        values = {part.name: getattr(self, part.name) for part in fields(Policy)}
+        # what tickets of before did not name is left out where it is as it was for them
+        older = {part.name: part.default for part in fields(Policy) if part.metadata.get("later")}
+        return {name: value for name, value in values.items() if name not in older or value != older[name]}
 
     @property
     def distribution(self) -> Distribution:
@@ -223,7 +226,8 @@ class Rule(Algorithm, Policy):
         The order is kept by the file of a ticket: shared options, the roles of the parameters, the search's own.
         """
         told = {part.name: _plain(getattr(self, part.name)) for part in fields(self) if part.metadata.get("told", True)}
-        first = {name: told[name] for name in self.common_names() if name in told.keys() - self.policy.keys()}
+        roles = {part.name for part in fields(Policy)}
+        first = {name: told[name] for name in self.common_names() if name in told.keys() - roles}
         return {**first, **self.policy, **{name: told[name] for name in self.own_options() if name in told}}
 
     @abstractmethod

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.parametrization import Masked, attach_scores, baked
 from supermask.random.transform import Preset, Treatment
+from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_stored
 from supermask.search.following import UNSTEPPED, Following
 from supermask.search.fused import FusedSGD
 from supermask.search.rule import Rule
@@ -74,6 +75,7 @@ class Search:
         self._layers = self._state.layers
         masked = self.network.masked
         self._warn_of_empty_layers()
+        warn_of_stored(self.network.account)
         first = {name: self.rule.first_scores(self._state, slot).to(slot.parameter) for name, slot in masked.items()}
         # before anything is attached: a refusal leaves no half-made search behind
         for name, slot in masked.items():
@@ -103,13 +105,24 @@ class Search:
         return getattr(self.rule, name)
 
     def __repr__(self) -> str:
-        prunable = sum(score.numel() for score in self.scores().values())
+        counts = {role: sum(numbers.values()) for role, numbers in self.network.account.items()}
+        prunable = counts.pop("masked")
+        rest = "".join(f", {count:,} {role}" for role, count in counts.items() if count)
         about = f"{self.rule.about()}{self.steps:,} steps"
-        return f"{type(self).__name__}({prunable:,} weights in {len(self._layers)} layers, {about})"
+        return f"{type(self).__name__}({prunable:,} weights in {len(self._layers)} layers{rest}, {about})"
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """Return a recipe with what it leaves open as the rule has it for few epochs; `train` asks for it."""
         return self.rule.recipe(recipe)
+
+    def account(self) -> dict[str, dict[str, int]]:
+        """Return what becomes of the parameters to how many numbers each of them has, by name.
+
+        "masked" are searched; "dense" are random and whole; "learned" are trained as usual; "constant" have one value;
+        "given" are stored as the model has them, and so are "frozen" ones, which the model's maker has set not to be
+        trained.
+        """
+        return {role: dict(numbers) for role, numbers in self.network.account.items()}
 
     @property
     def seed(self) -> int:
@@ -275,6 +288,8 @@ class Search:
             self._state.handover.check(scores.values())
         self._select(scores)
         self.rule.after_step(self._state)
+        if self.steps == LOOKED_AT:
+            warn_of_dead(scores, self._state.masks, self.network.account, self.network.gains)
 
     def baked(self) -> nn.Module:
         """Return a copy of the model with the present masked weights as plain parameters, pruned ones +0.

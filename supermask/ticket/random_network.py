@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Shapes
 from supermask.parameters.parameters import Slot, bypass, normalizations, saved_tensors, survey
-from supermask.parameters.roles import Policy
+from supermask.parameters.roles import Policy, Role
 from supermask.random.distributions import Distribution
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import RandomWeight, digest, grow_all
@@ -36,6 +36,10 @@ class RandomNetwork:
         learned: the parameters that are trained as usual, by name.
         shapes: of the prunable parameters by name, in the model's order.
         weights: name to what the random tensor is made of.
+        account: what becomes of the parameters ("masked", "dense", "learned", "constant"; "given" are stored as the
+            model has them, "frozen" likewise, because they are not to be trained) to how many numbers each has, by
+            name.
+        gains: names of the gains of residual branches that are not trained.
 
     Raises:
         SupermaskError: the model cannot be masked, or an option is wrong.
@@ -60,6 +64,8 @@ class RandomNetwork:
         self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
         self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
         self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
+        self.account = _account(slots, roles)
+        self.gains = tuple(name for name, slot in slots.items() if slot.kind == "gain" and roles[name] != "learned")
         self.shapes = {name: slot.shape for name, slot in self.masked.items()}
         kept = fractions(self.shapes)
         self.weights = {
@@ -122,6 +128,15 @@ class RandomNetwork:
             for name, tensor in saved_tensors(self.model).items()
             if ".parametrizations." not in name and not name.startswith("parametrizations.")
         }
+
+
+def _account(slots: Mapping[str, Slot], roles: Mapping[str, Role]) -> dict[str, dict[str, int]]:
+    account: dict[str, dict[str, int]] = {}
+    for name, slot in slots.items():
+        role = roles[name]
+        what = "constant" if isinstance(role, float) else "frozen" if role == "given" and slot.frozen else role
+        account.setdefault(what, {})[name] = slot.parameter.numel()
+    return account
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -98,7 +98,7 @@ def test_raw_parameters_are_known_by_name_and_dimensions():
     assert kinds(Own()) == {
         "weight": "weight",
         "gate_weight": "weight",
-        "weight_scale": "other",
+        "weight_scale": "gain",
         "output_bias": "bias",
         "position_bias": "other",
         "token": "other",
@@ -146,7 +146,7 @@ def test_every_parameter_of_torchvisions_models_is_what_its_layer_says(name, oth
     found = [slot.kind for slot in slots.values()]
     assert (found.count("weight"), found.count("norm")) == (len(layers), 2 * len(norms))
     assert all(isinstance(slot.places[0].module, linear) for slot in slots.values() if slot.kind in ("weight", "bias"))
-    assert {name.rpartition(".")[2] for name, slot in slots.items() if slot.kind == "other"} == others
+    assert {name.rpartition(".")[2] for name, slot in slots.items() if slot.kind in ("other", "gain")} == others
 
 
 # ---- fans
