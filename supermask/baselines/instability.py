@@ -11,8 +11,10 @@ from itertools import combinations
 from statistics import fmean
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from supermask.baselines.method import RunContext
+from supermask.errors import SupermaskError
 from supermask.judge.barrier import EXAMPLES, POINTS, Barrier, Statistics, barrier
 from supermask.ticket import Ticket
 from supermask.training import Recipe, State
@@ -20,7 +22,7 @@ from supermask.training import Recipe, State
 
 @dataclass(frozen=True)
 class Instability:
-    """What the copies of one network came to.
+    """The barriers between the copies of one network.
 
     Attributes:
         barriers: between the copies of each pair, with the statistics of batch norm estimated at every place.
@@ -88,13 +90,25 @@ def instability(
         context: whose data the errors are measured on.
         networks: the copies, two or more.
         points: places on each line.
-        interpolated: also measure with interpolated statistics of batch norm.
+        interpolated: also with interpolated statistics of batch norm; without batch norm that is the same.
         examples: of the training set, that `barrier` takes.
 
+    Raises:
+        SupermaskError: there are fewer than two copies, or `barrier` refuses a pair.
+
     """
-    pairs = list(combinations(networks, 2))
-    measure = partial(_barriers, context, pairs, points, examples)
-    return Instability(measure("estimated"), measure("interpolated") if interpolated else ())
+    if len(networks) < 2:
+        raise SupermaskError(f"There are {len(networks)} copies; barriers are between two, so give at least 2.")
+    measure = partial(_barriers, context, list(combinations(networks, 2)), points, examples)
+    estimated = measure("estimated")
+    if not interpolated:
+        return Instability(estimated)
+    return Instability(estimated, measure("interpolated") if has_statistics(networks[0]) else estimated)
+
+
+def has_statistics(model: nn.Module) -> bool:
+    """Return whether a network normalises with running statistics, which may be estimated or interpolated."""
+    return any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())
 
 
 def _barriers(
