@@ -130,7 +130,7 @@ def result_of(ticket, random=None):
 def test_a_network_is_stable_if_all_pairs_are(heights, mark):
     fact = Instability().facts(result_of(barriers(*heights), barriers(0.3)))[0]
     assert fact.mark == mark
-    assert fact.text.endswith("; random mask: 30.00")
+    assert fact.text.endswith("; random mask 30.00 points")
 
 
 def test_what_weakens_a_verdict_is_said(examined, made, tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ class Instability(OfNetwork[InstabilityResult]):
     def facts(self, result: InstabilityResult) -> Sequence[Fact]:
         """Return the verdict on the ticket, and how its weights rank."""
         own, control = result.networks[TICKET], result.networks.get(RANDOM)
-        beside = "" if control is None else f"; {RANDOM}: {_mean(control.barriers)}"
+        beside = "" if control is None else f"; {RANDOM} {_mean(control.barriers)} points"
         return (
             Fact(
                 f"Stable to the order of the examples, trained for {result.steps:,} steps",

@@ -48,7 +48,8 @@ def correlation_section(found: Mapping[str, tuple[Correlation, ...]], training: 
         table=Table(["network", "p", "R_p", "by chance (95 %)", "z", "weights taken"], rows),
         figure=lines_figure(_lines(ranked), "p", "R_p"),
         alt="Lines of R_p over p. "
-        + "; ".join(f"{name}: {', '.join(each.text() for each in indicators)}" for name, indicators in ranked.items()),
+        + "; ".join(f"{name}: from {_at(each[0])} to {_at(each[-1])}" for name, each in ranked.items())
+        + ".",
         command=command,
     )
 
@@ -63,6 +64,10 @@ _UNRANKED = (
     "The initial weights of each layer have one magnitude here (signed constants), so that none is larger than"
     " another before the training, and there is no ranking to keep."
 )
+
+
+def _at(found: Correlation) -> str:
+    return f"{found.value:.2f} at p = {found.fraction:g}"
 
 
 def _lines(ranked: Mapping[str, tuple[Correlation, ...]]) -> dict[str, Line]:
