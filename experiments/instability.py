@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.small import CIFAR, FASHION, LENET, Small, Study
-from supermask.baselines.instability import copies, instability
+from supermask.baselines.instability import copies, has_statistics, instability
 from supermask.baselines.method import RunContext
 from supermask.judge.barrier import STABLE, Barrier
 from supermask.report.plot import COLORS, new_figures, save_figure
@@ -65,7 +65,9 @@ class FromStep(Study[InstabilityResult]):
         start = start.rescheduled() if self.reset else start
         networks = copies(context, context.whole, start, ORDERS, stage=f"{'reset-' * self.reset}from-{self.step}")
         found = instability(context, networks, examples=EXAMPLES)
-        first = instability(context, networks[:2], examples=EXAMPLES, statistics="interpolated")
+        first = found
+        if has_statistics(networks[0]):
+            first = instability(context, networks[:2], examples=EXAMPLES, statistics="interpolated")
         return InstabilityResult(barriers=found.barriers, interpolated=tuple(pair.height for pair in first.barriers))
 
 

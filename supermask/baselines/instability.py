@@ -11,8 +11,10 @@ from itertools import combinations
 from statistics import fmean
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from supermask.baselines.method import RunContext
+from supermask.errors import SupermaskError
 from supermask.judge.barrier import EXAMPLES, POINTS, Barrier, Statistics, barrier
 from supermask.ticket import Ticket
 from supermask.training import Recipe, State
@@ -20,7 +22,7 @@ from supermask.training import Recipe, State
 
 @dataclass(frozen=True)
 class Instability:
-    """What the copies of one network came to.
+    """The barriers between the copies of one network.
 
     Attributes:
         barriers: between the copies of each pair.
@@ -86,9 +88,19 @@ def instability(
         context: whose data the errors are measured on.
         networks: the copies, two or more.
         points: places on each line.
-        statistics: of batch norm, as `barrier` has them.
+        statistics: of batch norm, as `barrier` has them; without batch norm both are the same.
         examples: of the training set, that `barrier` takes.
 
+    Raises:
+        SupermaskError: there are fewer than two copies, or `barrier` refuses a pair.
+
     """
+    if len(networks) < 2:
+        raise SupermaskError(f"There are {len(networks)} copies; barriers are between two, so give at least 2.")
     measure = partial(barrier, statistics=statistics, device=context.device, examples=examples)
     return Instability(tuple(measure(*pair, context.data, points) for pair in combinations(networks, 2)))
+
+
+def has_statistics(model: nn.Module) -> bool:
+    """Return whether a network normalises with running statistics, which may be estimated or interpolated."""
+    return any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())

@@ -1,5 +1,6 @@
 """Judging a ticket: controls that change one thing in it, paired comparisons, and a verdict per claim."""
 
+from supermask.judge.barrier import Barrier, barrier
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
 from supermask.judge.correlation import Correlation, weight_correlation
@@ -13,6 +14,7 @@ from supermask.judge.verdicts import Verdict, verdicts
 
 __all__ = [
     "CONTROLS",
+    "Barrier",
     "Changed",
     "Correlation",
     "Density",
@@ -27,6 +29,7 @@ __all__ = [
     "Surface",
     "Sweep",
     "Verdict",
+    "barrier",
     "changed",
     "effective_deviation",
     "extreme_eigenvalues",

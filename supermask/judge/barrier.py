@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supermask.data import DataSet, Examples
+from supermask.data import DataSet, Examples, draw_generator
 from supermask.errors import SupermaskError
 from supermask.training import Recipe, reestimate
 from supermask.training.batches import Prepared, on_device
@@ -53,7 +53,8 @@ class Barrier:
     def height(self) -> float:
         """The largest test error minus the mean of those at the ends.
 
-        It is not clipped: a negative one says that every place in between is better than the ends on average.
+        The ends are among the places, as in the paper, so that it is at least half of the difference between them, and
+        never negative: 0 says that the ends are equal and no place in between is worse.
         """
         return _height(self.errors)
 
@@ -80,7 +81,8 @@ def barrier(
 ) -> Barrier:
     """Return the errors of networks between two others, and how high they rise above those of the ends.
 
-    A pruned weight that is zero in both networks is zero in between. The test set is read once.
+    A pruned weight that is zero in both networks is zero in between. Of a task whose training examples are drawn at
+    each step, they are drawn once. The test set is read once.
 
     Args:
         first: a network that takes the data's images; it is left as it is, and so is the second.
@@ -94,12 +96,16 @@ def barrier(
         examples: training examples, at most, that statistics are estimated and the training error is measured on.
 
     Raises:
-        SupermaskError: the networks differ in their tensors, hold a number that is not finite, or there are fewer than
-            two points.
+        SupermaskError: the networks differ in their tensors or hold a number that is not finite, there are fewer than
+            two points or examples, or the statistics are neither of the two.
 
     """
     if points < 2:
         raise SupermaskError(f"points={points} is too small; both ends are among them, so give at least 2.")
+    if examples < 2:
+        raise SupermaskError(f"examples={examples} is too small; statistics need at least 2.")
+    if statistics not in get_args(Statistics):
+        raise SupermaskError(f"Unknown statistics {statistics!r}; known are {', '.join(get_args(Statistics))}.")
     ends = _state(first), _state(second)
     _refuse_different(*ends)
     line = _Line(first, data, torch.device(device), statistics, examples)
@@ -118,6 +124,8 @@ def barrier(
 def between(first: Mapping[str, Tensor], second: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
     """Return the tensors a W1 + (1 - a) W2; those of whole numbers are the first's.
 
+    Where the two are equal, so is what lies between them, to the bit.
+
     Args:
         first: W1, a state dictionary.
         second: W2, of the same names and shapes.
@@ -126,8 +134,9 @@ def between(first: Mapping[str, Tensor], second: Mapping[str, Tensor], fraction:
     """
     if fraction in (0.0, 1.0):  # products with 0 would turn an infinite number into NaN, and lose the sign of a zero
         return {name: tensor.clone() for name, tensor in (first if fraction else second).items()}
+    # lerp and not the sum of two products, which rounds: the middle of two equal numbers may be another one
     return {
-        name: fraction * tensor + (1.0 - fraction) * second[name] if tensor.is_floating_point() else tensor.clone()
+        name: torch.lerp(second[name], tensor, fraction) if tensor.is_floating_point() else tensor.clone()
         for name, tensor in first.items()
     }
 
@@ -155,7 +164,10 @@ class _Line:
     ) -> None:
         self._model = deepcopy(model).to(device)
         self._estimated = statistics == "estimated"
-        train = Examples(data.train.images[:examples], data.train.labels[:examples])
+        images, labels = data.train.images[:examples], data.train.labels[:examples]
+        if data.draw is not None:  # the stored examples are not those of the task
+            images, labels = data.draw(images, labels, draw_generator(0, -1))
+        train = Examples(images, labels)
         recipe = Recipe(channels_last=_channels_last(model))
         self._train = Prepared(data, on_device(train, device), recipe, batch=BATCH)
         self._test = replace(self._train, examples=on_device(data.test(), device))
@@ -196,13 +208,17 @@ def _height(errors: tuple[float, ...]) -> float:
     return max(errors) - (errors[0] + errors[-1]) / 2
 
 
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
 def _refuse_different(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
-    there, here = ({name: tuple(tensor.shape) for name, tensor in end.items()} for end in (first, second))
+    there, here = ({name: _described(tensor) for name, tensor in end.items()} for end in (first, second))
     if there != here:
         differ = next(name for name in {**there, **here} if there.get(name) != here.get(name))
         raise SupermaskError(
-            f"The two networks differ in {differ}: {there.get(differ)} and {here.get(differ)}; give two of one"
-            " architecture."
+            f"The two networks differ in {differ}: {there.get(differ, 'missing')} and {here.get(differ, 'missing')};"
+            " give two of one architecture."
         )
     for number, end in enumerate((first, second), 1):
         for name, tensor in end.items():

@@ -14,12 +14,25 @@ from supermask.cli import main
 from supermask.data import load
 from supermask.judge.controls import CONTROLS
 from supermask.runs import Job, SearchOptions, run
-from supermask.runs.diagnostics import DIAGNOSTICS, accuracy, examine, layers, trained_controls, untrained_controls
+from supermask.runs.diagnostics import (
+    DIAGNOSTICS,
+    accuracy,
+    examine,
+    instability,
+    layers,
+    trained_controls,
+    untrained_controls,
+    weight_correlation,
+)
 from supermask.runs.diagnostics.examine import duration
 from supermask.training import Recipe, loop
 
 COMMAND = import_module("supermask.cli.main")
-SIZES = {"untrained_controls": "-seeds2", "trained_controls": "-seeds2-steps20"}
+SIZES = {
+    "untrained_controls": "-seeds2",
+    "trained_controls": "-seeds2-steps20",
+    "instability": "-points3-copies2-steps20",
+}
 FOLDERS = [each.name + SIZES.get(each.name, "") for each in DIAGNOSTICS]
 
 
@@ -30,6 +43,10 @@ def _short():
         patch.setattr(untrained_controls, "SEEDS", (2,))
         patch.setattr(trained_controls, "SEEDS", (2,))
         patch.setattr(trained_controls, "LONGEST", 1)
+        patch.setattr(instability, "COPIES", (2,))
+        patch.setattr(instability, "POINTS", (3,))
+        for module in (instability, weight_correlation):
+            patch.setattr(module, "lines_figure", lambda *_, **__: b"\x89PNG")
         for module in (accuracy, layers, trained_controls, untrained_controls):
             patch.setattr(module, "rows_figure", lambda *_, **__: b"\x89PNG")
         yield
@@ -139,7 +156,7 @@ def test_the_commands_of_the_sections_are_commands(judged, monkeypatch):
 def test_what_is_finished_is_not_repeated_and_what_is_missing_is(judged, ticket, monkeypatch):
     before = values(judged)["diagnostics"]
     (judged / "accuracy" / "result.json").unlink()
-    for each in (untrained_controls.UntrainedControls, trained_controls.TrainedControls):
+    for each in (untrained_controls.UntrainedControls, trained_controls.TrainedControls, instability.Instability):
         monkeypatch.setattr(each, "measure", lambda *_: pytest.fail("measured again"))
     assert judge(ticket, judged) == 0
     after = values(judged)["diagnostics"]
@@ -161,15 +178,16 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(judged, tick
     assert judge(ticket, tmp_path) == 130
     assert "5 diagnostics are finished and stand in the report; the same command goes on." in capsys.readouterr().err
     assert "Left out" in (tmp_path / "judge.html").read_text()
-    assert list(values(tmp_path)["left out"]) == ["trained_controls"]
+    assert list(values(tmp_path)["left out"]) == ["trained_controls", "instability"]
     monkeypatch.setattr(untrained_controls.UntrainedControls, "measure", lambda *_: pytest.fail("measured again"))
     assert judge(ticket, tmp_path) == 0
-    assert len(steps) == 20 * 7 * 2  # no step was taken twice
+    assert len(steps) == 20 * (7 * 2 + 2 * 2)  # no step was taken twice
     whole, resumed = (values(out)["diagnostics"]["trained_controls"] for out in (judged, tmp_path))
     assert resumed["accuracies"] == whole["accuracies"]
 
 
 def test_what_does_not_fit_the_time_is_named_with_its_estimate_and_more_minutes_add_it(ticket, tmp_path, monkeypatch):
+    monkeypatch.setattr(instability.Instability, "unfit", lambda *_: "it is not asked for")
     with monkeypatch.context() as patch:
         patch.setattr(trained_controls.TrainedControls, "sizes", lambda *_: [replace(_size(), seconds=7_200.0)])
         assert judge(ticket, tmp_path) == 0

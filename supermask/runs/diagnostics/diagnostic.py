@@ -82,7 +82,11 @@ class Diagnostic(ABC, Generic[R]):
 
     @abstractmethod
     def section(self, context: Context, result: R) -> Section:
-        """Return the section of the report."""
+        """Return the section of the report, or the first of them."""
+
+    def sections(self, context: Context, result: R) -> Sequence[Section]:
+        """Return all sections: the one, unless what was measured answers several questions."""
+        return (self.section(context, result),)
 
     def facts(self, result: R) -> Sequence[Fact]:
         """Return the lines of the box at the top."""

@@ -26,14 +26,14 @@ class Found:
     Attributes:
         diagnostic: that was run.
         result: of it.
-        section: of the report.
+        sections: of the report.
         facts: for the box at the top.
 
     """
 
     diagnostic: Diagnostic[Any]
     result: Diagnosed
-    section: Section
+    sections: Sequence[Section]
     facts: Sequence[Fact]
 
 
@@ -168,7 +168,7 @@ def _one(context: Context, diagnostic: Diagnostic[Any], plan: Plan, clock: _Cloc
         raise
     except SupermaskError as error:
         return Left(diagnostic, f"it failed: {first_line(error)}")
-    return Found(diagnostic, result, diagnostic.section(context, result), diagnostic.facts(result))
+    return Found(diagnostic, result, diagnostic.sections(context, result), diagnostic.facts(result))
 
 
 def _chosen(

@@ -58,9 +58,25 @@ class Pace(Result):
 
     def training(self, steps: int, evaluations: int, validation: int, test: int) -> float:
         """Return the seconds to measure a network untrained, and trained for so many steps."""
+        return self.alone(0, 0, validation, test) + self.alone(steps, evaluations, validation, test)
+
+    def alone(self, steps: int, evaluations: int, validation: int, test: int) -> float:
+        """Return the seconds to build a network, train it for so many steps and measure it then."""
         looks = self.evaluation(validation) + self.estimate
-        twice = 2 * (self.build + self.estimate + self.evaluation(test) + looks)
-        return twice + self.step * steps + evaluations * looks
+        once = self.build + self.estimate + self.evaluation(test) + looks
+        return once + self.step * steps + evaluations * looks
+
+    def line(self, points: int, training: int, test: int) -> float:
+        """Return the seconds of the errors between two networks: with batch norm, with both of its statistics.
+
+        Args:
+            points: places on the line.
+            training: examples that statistics are estimated and the training error is measured on.
+            test: test examples.
+
+        """
+        errors = self.evaluation(training + test)
+        return points * (2 * errors + self.evaluation(training) if self.estimate else errors)
 
 
 def measure_pace(context: "Context") -> Pace:

@@ -28,7 +28,8 @@ def page_of(examined: Examined) -> Page:
     facts = [fact for each in examined.found for fact in each.facts]
     names = ", ".join(each.diagnostic.title for each in examined.left)
     left = [Fact("Left out", f"{names}; the last section says why")] if names else []
-    sections = [*(each.section for each in examined.found), *([_left_out(examined)] if examined.left else [])]
+    found = [section for each in examined.found for section in each.sections]
+    sections = [*found, *([_left_out(examined)] if examined.left else [])]
     title = f"{context.filed.path.name} on {context.data.name}"
     return Page(title, sections, [*facts, *left], _made(examined))
 
@@ -55,7 +56,7 @@ def values_of(examined: Examined) -> dict[str, Any]:
         "summary": [vars(fact) for fact in page.summary],
         "pace": None if context.pace is None else context.pace.to_json(),
         "diagnostics": {each.diagnostic.name: _result(each.result.to_json()) for each in examined.found},
-        "commands": {each.diagnostic.name: each.section.command for each in examined.found},
+        "commands": {each.diagnostic.name: each.sections[0].command for each in examined.found},
         "left out": left,
     }
 

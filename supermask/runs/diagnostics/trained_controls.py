@@ -58,6 +58,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
 
     name: ClassVar[str] = "trained_controls"
     title: ClassVar[str] = "Trained controls"
+    share: ClassVar[float] = 0.6  # what is left is for copies of the ticket, which need fewer trainings
     kind = TrainedResult
 
     def sizes(self, context: Context) -> Sequence[Size]:
@@ -70,7 +71,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
             return Size(seeds * networks * one, {"seeds": seeds, "steps": steps})
 
         # more seeds first: without several no claim is decided, however long the training
-        return [size(seeds, steps) for seeds in SEEDS for steps in _lengths(context)]
+        return [size(seeds, steps) for seeds in SEEDS for steps in lengths(context)]
 
     def measure(self, context: Context, size: Size, folder: Path, left: Callable[[], float]) -> TrainedResult:
         """Run the controls of each seed, as long as the time suffices for another one like the slowest."""
@@ -108,7 +109,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
         bars = {words(name): {"error": error_bar(found)} for name, found in result.accuracies.items()}
         return Section(
             self.title,
-            _text(result, _lengths(context)[0]),
+            _text(result, lengths(context)[0]),
             [_line(claim) for claim in result.claims],
             Table(["network", "test accuracy", "ticket - it", "parameters", "n"], rows),
             rows_figure(bars, "test error after training (%)"),
@@ -155,8 +156,8 @@ def _names(context: Context) -> list[str]:
     return [name for name in CONTROLS if name != "inverted" or context.filed.scores is not None]
 
 
-def _lengths(context: Context) -> list[int]:
-    """Return the lengths of training in optimizer steps, the longest first."""
+def lengths(context: Context) -> list[int]:
+    """Return the lengths of a training in optimizer steps, the longest first."""
     steps = LONGEST * context.batches().per_epoch
     found = [steps]
     while steps // 2 >= SHORTEST:
