@@ -12,11 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from supermask.errors import SupermaskError
 from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
 from supermask.masking.signs import Signs, pack, unpack
 from supermask.parameters.parameters import Place, Slot, survey
 from supermask.random.transform import Treatment
+
+UNREAD = -1
+"""No version of a tensor."""
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -83,6 +87,9 @@ class Masked(nn.Module):
             constant. None is no gain.
 
     Attributes:
+        copied: None in the network that was searched. In a copy it is the version of the scores that the mask was
+            copied with, or `UNREAD` where the next pass reads it: scores that then change, as in an average of several
+            steps, are no longer those of the mask.
         handed: whether backward hands the scores the gradient of the masked weight as it is; the optimizer of
             `Search.fused_sgd` asks for that, and multiplies it with the slope itself.
 
@@ -100,6 +107,7 @@ class Masked(nn.Module):
     ) -> None:
         super().__init__()
         self.signed, self.scaled_for, self.handed = signed, scaled_for, False
+        self.copied: int | None = None
         self._stored = ("_frozen",) if packed is None else ("_bits", "_magnitude")
         # regrown from the seed, so not part of the state; the mask is, so that a state dictionary is enough to run
         for name, tensor in zip(self._stored, (frozen,) if packed is None else pack(frozen, packed), strict=True):
@@ -120,6 +128,26 @@ class Masked(nn.Module):
                 weight = straight_through_scores(scores, weight, self.signed, *self._kept())
         gain = self._buffers["gain"]
         return weight if gain is None else weight * gain
+
+    def __setstate__(self, state: Any) -> None:
+        # copies and pickles come through here; the scores of a copy are new tensors, whose versions start at 0
+        super().__setstate__(state)
+        self.copied = 0
+
+    def check_copy(self, scores: Tensor) -> None:
+        """Refuse a copy whose scores have changed since, for its mask is that of the scores before.
+
+        Raises:
+            SupermaskError: they have.
+
+        """
+        if self.copied == UNREAD:
+            self.copied = scores._version
+        elif self.copied is not None and self.copied != scores._version:
+            raise SupermaskError(
+                "This is a copy of a searched network whose scores have changed since it was made, as those of an"
+                " average do, while its masks have not; search.averaged(copy) returns the network of its scores."
+            )
 
     @property
     def frozen(self) -> Tensor:
@@ -172,6 +200,8 @@ class Masked(nn.Module):
 def _refresh_after_load(module: nn.Module, _: Any) -> None:
     assert isinstance(module, Masked)
     module.restore()
+    if module.copied is not None:  # scores and masks were loaded together
+        module.copied = UNREAD
 
 
 class Held(nn.Module):
@@ -220,6 +250,8 @@ def _shorten(kind: type[nn.Module], leaf: str) -> None:
             steps = module._modules["parametrizations"]._modules[leaf]  # type: ignore[union-attr]
             first = steps._modules["0"]  # type: ignore[union-attr]
             if isinstance(first, Masked) and len(steps._modules) == 1:  # type: ignore[union-attr]
+                if first.copied is not None:
+                    first.check_copy(steps._parameters["original"])  # type: ignore[union-attr,arg-type]
                 return first.forward(steps._parameters["original"])  # type: ignore[union-attr,arg-type]
         return general(module)
 

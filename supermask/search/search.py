@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import fields, replace
 from functools import cached_property
 from inspect import Parameter, Signature
@@ -287,6 +288,9 @@ class Search:
         if self._state.handover:
             self._state.handover.check(scores.values())
         self._select(scores)
+        for layer in self._layers.values():
+            if layer.copied is not None:  # of a search that was copied with its network: it goes on by itself
+                layer.copied = None
         self.rule.after_step(self._state)
         if self.steps == LOOKED_AT:
             warn_of_dead(scores, self._state.masks, self.network.account, self.network.gains)
@@ -298,6 +302,39 @@ class Search:
         evaluation mode, bit for bit.
         """
         return baked(self.model)
+
+    @torch.no_grad()
+    def averaged(self, copy: nn.Module) -> nn.Module:
+        """Return the plain network of a copy of the model whose scores are averages, with the masks that they choose.
+
+        For `torch.optim.swa_utils.AveragedModel`, an EMA of timm or Lightning, or a mean over checkpoints. The search
+        is left as it is. Statistics of batch norm are those of the copy; estimate them again with
+        `supermask.training.reestimate`.
+
+        Args:
+            copy: of the search's model, or a wrapper with such a copy as its `module`.
+
+        Raises:
+            SupermaskError: the copy lacks a parameter of the model, or a score is NaN.
+
+        """
+        source = getattr(copy, "module", copy) if not hasattr(copy, "parametrizations") else copy
+        theirs = {**dict(source.named_parameters()), **dict(source.named_buffers())}
+        before = deepcopy(self.state_dict())
+        try:
+            for name, tensor in self.model.named_parameters():
+                if name not in theirs or theirs[name].shape != tensor.shape:
+                    raise SupermaskError(
+                        f"The copy has no {name} of shape {tuple(tensor.shape)}; give one of this model."
+                    )
+                tensor.copy_(theirs[name])
+            for name, buffer in self.model.named_buffers():
+                if ".parametrizations." not in f".{name}" and name in theirs:
+                    buffer.copy_(theirs[name])
+            self._select(self.scores())
+            return self.baked()
+        finally:
+            self.load_state_dict(before)
 
     def ticket(self, **provenance: Any) -> Ticket:
         """Return the ticket of the present masks, statistics and learned tensors.
