@@ -325,7 +325,7 @@ class Search:
             for name, tensor in self.model.named_parameters():
                 if name not in theirs or theirs[name].shape != tensor.shape:
                     raise SupermaskError(
-                        f"The copy has no {name} of shape {tuple(tensor.shape)}; give one of this model."
+                        f"The copy has no {name} of shape {tuple(tensor.shape)}; give a copy of this search's model."
                     )
                 tensor.copy_(theirs[name])
             for name, buffer in self.model.named_buffers():
