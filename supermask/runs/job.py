@@ -221,7 +221,7 @@ class Job:
     def training(self) -> Recipe:
         """The recipe as the loop takes it: nothing of a random mask is trained."""
         # iterations too, because they override the epochs where they are given
-        return self.recipe if self.algorithm.trains else replace(self.recipe, epochs=0, iterations=None)
+        return self.recipe if self.algorithm.trains else replace(self.recipe, epochs=0, iterations=None, test_at=())
 
     def describe_training(self) -> str:
         """Return how the network is trained, as text."""
@@ -271,6 +271,7 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "padding", 4),
     ("recipe", "flips", True),
     ("recipe", "nesterov", False),
+    ("recipe", "test_at", []),
     ("search", "packed", False),
     ("search", "equalised", False),
     ("", "initial", "kaiming_normal"),

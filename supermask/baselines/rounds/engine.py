@@ -62,6 +62,9 @@ class Round:
         best_step: that was best on the validation split.
         steps: optimizer steps.
         seconds: of the training.
+        train_accuracy: of its best step on training examples; None of older runs.
+        last_test_accuracy: of its last step; None of older runs.
+        tested: test accuracies of the steps that the recipe's `test_at` lists, by step; None where it lists none.
 
     """
 
@@ -73,6 +76,14 @@ class Round:
     best_step: int
     steps: int
     seconds: float
+    train_accuracy: float | None = None
+    last_test_accuracy: float | None = None
+    tested: Mapping[int, float] | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """Training accuracy of the best step minus its test accuracy; None of older runs."""
+        return None if self.train_accuracy is None else self.train_accuracy - self.test_accuracy
 
 
 @dataclass(frozen=True)
@@ -190,4 +201,7 @@ def _record(place: int, network: Sparse, outcome: Outcome) -> Round:
         best_step=outcome.best_step,
         steps=outcome.steps,
         seconds=round(outcome.seconds, 3),
+        train_accuracy=outcome.train.accuracy if outcome.train else None,
+        last_test_accuracy=outcome.last_test.accuracy if outcome.last_test else None,
+        tested={step: score.accuracy for step, score in outcome.tested.items()} or None,
     )
