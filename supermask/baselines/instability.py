@@ -13,7 +13,7 @@ from statistics import fmean
 from torch import nn
 
 from supermask.baselines.method import RunContext
-from supermask.judge.barrier import EXAMPLES, POINTS, Barrier, Statistics, barrier
+from supermask.judge.barrier import EXAMPLES, POINTS, Barrier, Part, Statistics, barrier
 from supermask.ticket import Ticket
 from supermask.training import Recipe, State
 
@@ -33,7 +33,7 @@ class Instability:
 
     @property
     def height(self) -> float:
-        """Mean test barrier over the pairs, a fraction."""
+        """Mean barrier over the pairs, a fraction: on the test set, or on the part that was asked for."""
         return fmean(pair.height for pair in self.barriers)
 
     @property
@@ -81,6 +81,7 @@ def instability(
     points: int = POINTS,
     interpolated: bool = False,
     examples: int = EXAMPLES,
+    part: Part = "test",
 ) -> Instability:
     """Return the barriers between all pairs of copies.
 
@@ -90,10 +91,11 @@ def instability(
         points: places on each line.
         interpolated: also measure with interpolated statistics of batch norm.
         examples: of the training set, that `barrier` takes.
+        part: of the data, whose errors are measured; what chooses something takes "validation".
 
     """
     pairs = list(combinations(networks, 2))
-    measure = partial(_barriers, context, pairs, points, examples)
+    measure = partial(_barriers, context, pairs, points, examples, part)
     return Instability(measure("estimated"), measure("interpolated") if interpolated else ())
 
 
@@ -102,7 +104,8 @@ def _barriers(
     pairs: Sequence[tuple[nn.Module, nn.Module]],
     points: int,
     examples: int,
+    part: Part,
     statistics: Statistics,
 ) -> tuple[Barrier, ...]:
-    measure = partial(barrier, statistics=statistics, device=context.device, examples=examples)
+    measure = partial(barrier, statistics=statistics, device=context.device, examples=examples, part=part)
     return tuple(measure(*pair, context.data, points) for pair in pairs)

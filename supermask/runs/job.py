@@ -239,7 +239,7 @@ class Job:
         settled = self.settled()
         # by way of JSON, so that tuples are lists, as in a file that is compared with it
         config: dict[str, Any] = json.loads(
-            json.dumps({**asdict(replace(settled, options=None)), "options": settled.algorithm.own_options()})
+            json.dumps({**asdict(replace(settled, options=None)), "options": settled.algorithm.recorded_options()})
         )
         if settled.search_recipe == settled.recipe:
             config["search_recipe"] = None  # as in runs that had one recipe for both
