@@ -12,6 +12,7 @@ from supermask import SupermaskError, data
 from supermask.baselines import rounds as ways
 from supermask.baselines.method import RunContext
 from supermask.baselines.rounds.engine import Round, RoundsDetails
+from supermask.judge.barrier import barrier
 from supermask.runs import METHODS, Job, JobResult, run
 from supermask.training import Recipe, State, train
 
@@ -195,6 +196,17 @@ def test_the_scan_takes_the_first_stable_step_and_reads_no_test_set(synthetic, b
     assert synthetic.test_reads == len(trainings.calls), "each training reads it once, and no barrier does"
     taken = 100 + sum(2 * (100 - step) for step in steps) + 100 - start
     assert found.details.cost == pytest.approx(taken / 100)
+
+
+def test_a_barrier_on_the_validation_examples_is_of_those_alone(synthetic):
+    ends = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        ends.append(network())
+    found = barrier(*ends, synthetic, 3, part="validation")
+    slow = [1 - slow_validation(synthetic, end.state_dict())[0] for end in reversed(ends)]
+    assert [found.errors[0], found.errors[-1]] == pytest.approx(slow)
+    assert synthetic.test_reads == 0
 
 
 def test_a_network_that_is_stable_nowhere_is_refused(synthetic):
