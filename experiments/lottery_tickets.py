@@ -16,7 +16,7 @@ from supermask.runs import Job, build_network, load_data, recorded, run
 from supermask.runs.protocols import PROTOCOLS
 from supermask.ticket import Ticket
 from supermask.training import train
-from supermask.training.result import Scored
+from supermask.training.result import Scored, TrainingResult, measured
 
 PROTOCOL = PROTOCOLS["lenet_300_100"]
 SHAPES = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}
@@ -32,10 +32,26 @@ SERIES = {"ticket": "ticket", **CONTROLS}
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """The step of least validation loss, and the test accuracy there, a fraction."""
+    """The step of least validation loss, and the accuracies of its network, fractions.
+
+    Attributes:
+        accuracy: on the test set.
+        stopped: the step.
+        train: on training examples; None of older results.
+        last: on the test set, after the last step; None of older results.
+
+    """
 
     accuracy: float
     stopped: int
+    train: float | None = None
+    last: float | None = None
+
+    @classmethod
+    def of(cls, result: "TrainingResult | TrainedControl") -> "EarlyStop":
+        """Return the early stop of a training."""
+        train, last = (None if score is None else score.accuracy for score in (result.train, result.last_test))
+        return cls(result.test.accuracy, result.best_step, train, last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +63,11 @@ class RungResult(Result):
     shuffled_in_layers: EarlyStop | None = None
     kept: int
 
+    @property
+    def cost(self) -> int:
+        """What finding and training the ticket costs, in trainings of the dense network: all rounds are as long."""
+        return int(self.config["rounds"]) + 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedControl(Result):
@@ -54,11 +75,8 @@ class TrainedControl(Result):
 
     test: Scored
     best_step: int
-
-    @property
-    def early_stop(self) -> EarlyStop:
-        """The step that was best."""
-        return EarlyStop(self.test.accuracy, self.best_step)
+    train: Scored | None = None
+    last_test: Scored | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +127,10 @@ class Rung:
         ticket = run(self.job, folder, stages=ladder / "stages", resume=True, progress=False, **options)
         made = Ticket.load(folder / "network.ticket")
         controls: dict[str, Any] = {
-            control: self._train(control, made, ladder / f"{control}-{self.rounds:02d}", **options).early_stop
+            control: EarlyStop.of(self._train(control, made, ladder / f"{control}-{self.rounds:02d}", **options))
             for control in self.controls
         }
-        stop = EarlyStop(ticket.test.accuracy, ticket.best_step)
-        result = RungResult(ticket=stop, kept=ticket.kept, **controls)
+        result = RungResult(ticket=EarlyStop.of(ticket), kept=ticket.kept, **controls)
         return recorded(RungResult, path, self.config(), lambda _: result, device=device, resume=True)
 
     def _train(self, name: str, ticket: Ticket, path: Path, *, device: str, data_folder: Path | None) -> TrainedControl:
@@ -123,9 +140,10 @@ class Rung:
 
         def measure(folder: Path) -> TrainedControl:
             subject = Sparse(build_network(self.job, data), made)
-            more: dict[str, Any] = {"folder": folder, "resume": True, "progress": False}
+            more: dict[str, Any] = {"folder": folder, "resume": True, "progress": False, "extended": True}
             outcome = train(subject, data, self.job.training, seed=self.seed, device=device, **more)
-            return TrainedControl(test=Scored.of(outcome.test), best_step=outcome.best_step)
+            found = measured(outcome)
+            return TrainedControl(**{name: found[name] for name in ("test", "best_step", "train", "last_test")})
 
         return recorded(TrainedControl, path, {**self.config(), "control": name}, measure, device=device, resume=True)
 
@@ -145,7 +163,7 @@ def _row(results: Sequence[RungResult]) -> list[str]:
     for series in SERIES:
         stops = _stops(results, series)
         cells += [_mean(stops, "accuracy").percent(), f"{_mean(stops, 'stopped').value:,.0f}"] if stops else ["-", "-"]
-    return [*cells, *_against(results, "reinitialised")]
+    return [*cells, *_against(results, "reinitialised"), f"{results[0].cost}"]
 
 
 def _against(results: Sequence[RungResult], control: str) -> list[str]:
@@ -235,6 +253,7 @@ EXPERIMENT = Experiment(
             "stop",
             "times later",
             "points better",
+            "cost",
         ),
         row=_row,
         note=(
@@ -242,7 +261,9 @@ EXPERIMENT = Experiment(
             " with 95 % intervals (Student's t). Reinitialised: the ticket's masks over weights of another seed; random"
             " mask: its weights with each layer's mask shuffled; both trained on the same batches. Times later, points"
             " better: how much later the reinitialised network stops than its ticket, and how many points the ticket is"
-            " more accurate, paired by seed. A stop near the last iteration was cut short."
+            " more accurate, paired by seed. Cost: the trainings that it takes to"
+            " find the ticket and to train it, as a multiple of one training of the dense network. A stop near the last"
+            " iteration was cut short."
         ),
     ),
     plot=_plot,

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from supermask.baselines.method import RunContext
 from supermask.errors import SupermaskError
-from supermask.judge.barrier import EXAMPLES, POINTS, Barrier, Statistics, barrier
+from supermask.judge.barrier import EXAMPLES, POINTS, Barrier, Part, Statistics, barrier
 from supermask.ticket import Ticket
 from supermask.training import Recipe, State
 
@@ -33,7 +33,7 @@ class Instability:
 
     @property
     def height(self) -> float:
-        """Mean test barrier over the pairs, a fraction."""
+        """Mean barrier over the pairs, a fraction: on the test set, or on the part that was asked for."""
         return fmean(pair.height for pair in self.barriers)
 
     @property
@@ -81,6 +81,7 @@ def instability(
     points: int = POINTS,
     statistics: Statistics = "estimated",
     examples: int = EXAMPLES,
+    part: Part = "test",
 ) -> Instability:
     """Return the barriers between all pairs of copies.
 
@@ -90,6 +91,7 @@ def instability(
         points: places on each line.
         statistics: of batch norm, as `barrier` has them; without batch norm both are the same.
         examples: of the training set, that `barrier` takes.
+        part: of the data, whose errors are measured; what chooses something takes "validation".
 
     Raises:
         SupermaskError: there are fewer than two copies, or `barrier` refuses a pair.
@@ -97,7 +99,7 @@ def instability(
     """
     if len(networks) < 2:
         raise SupermaskError(f"There are {len(networks)} copies; barriers are between two, so give at least 2.")
-    measure = partial(barrier, statistics=statistics, device=context.device, examples=examples)
+    measure = partial(barrier, statistics=statistics, device=context.device, examples=examples, part=part)
     return Instability(tuple(measure(*pair, context.data, points) for pair in combinations(networks, 2)))
 
 

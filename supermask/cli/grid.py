@@ -38,7 +38,7 @@ class GridOptions:
     """The first seed: of all that is drawn, or of what --vary names."""
 
     vary: Vary = "all"
-    """What differs between these runs; initialisation includes what methods draw."""
+    """What differs between these runs."""
 
     width: float = 1.0
     """Factor on the hidden widths."""

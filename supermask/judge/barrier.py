@@ -28,6 +28,8 @@ BATCH = 250
 
 Statistics = Literal["estimated", "interpolated"]
 """What batch norm normalises with between two networks: see `barrier`."""
+Part = Literal["test", "validation"]
+"""Part of a data set on which errors are measured beside those on training examples."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class Barrier:
 
     Attributes:
         fractions: a of the networks a W1 + (1 - a) W2, from 0 to 1.
-        errors: on the test set.
+        errors: on the test set, or on the validation examples where those were asked for.
         train_errors: on training examples.
         distance: Euclidean, between the trained parameters of the two.
-        disagreement: share of the test examples that the two classify differently.
+        disagreement: share of the same examples that the two classify differently.
 
     """
 
@@ -78,11 +80,13 @@ def barrier(
     statistics: Statistics = "estimated",
     device: str | torch.device = "cpu",
     examples: int = EXAMPLES,
+    part: Part = "test",
 ) -> Barrier:
     """Return the errors of networks between two others, and how high they rise above those of the ends.
 
     A pruned weight that is zero in both networks is zero in between. Of a task whose training examples are drawn at
-    each step, they are drawn once. The test set is read once.
+    each step, they are drawn once. The test set is read once, or not at all where the errors are those on the
+    validation examples.
 
     Args:
         first: a network that takes the data's images; it is left as it is, and so is the second.
@@ -94,6 +98,7 @@ def barrier(
             training examples; "interpolated" averages them, as some codes do, which raises the barrier.
         device: where to compute.
         examples: training examples, at most, that statistics are estimated and the training error is measured on.
+        part: "test", or "validation" for what chooses something: a choice must not look at the test set.
 
     Raises:
         SupermaskError: the networks differ in their tensors or hold a number that is not finite, there are fewer than
@@ -108,7 +113,7 @@ def barrier(
         raise SupermaskError(f"Unknown statistics {statistics!r}; known are {', '.join(get_args(Statistics))}.")
     ends = _state(first), _state(second)
     _refuse_different(*ends)
-    line = _Line(first, data, torch.device(device), statistics, examples)
+    line = _Line(first, data, torch.device(device), statistics, examples, part)
     fractions = np.linspace(0.0, 1.0, points).tolist()
     found = [line.at(between(*ends, fraction)) for fraction in fractions]
     trained = [name for name, _ in first.named_parameters()]
@@ -160,7 +165,13 @@ class _Line:
     """Measures networks of one architecture on one data set, which is read once for all of them."""
 
     def __init__(
-        self, model: nn.Module, data: DataSet, device: torch.device, statistics: Statistics, examples: int
+        self,
+        model: nn.Module,
+        data: DataSet,
+        device: torch.device,
+        statistics: Statistics,
+        examples: int,
+        part: Part,
     ) -> None:
         self._model = deepcopy(model).to(device)
         self._estimated = statistics == "estimated"
@@ -170,7 +181,8 @@ class _Line:
         train = Examples(images, labels)
         recipe = Recipe(channels_last=_channels_last(model))
         self._train = Prepared(data, on_device(train, device), recipe, batch=BATCH)
-        self._test = replace(self._train, examples=on_device(data.test(), device))
+        tested = data.test() if part == "test" else data.validation
+        self._test = replace(self._train, examples=on_device(tested, device))
 
     def at(self, tensors: Mapping[str, Tensor]) -> _Place:
         self._model.load_state_dict(dict(tensors))

@@ -223,7 +223,7 @@ class Job:
     def training(self) -> Recipe:
         """The recipe as the loop takes it: nothing of a random mask is trained."""
         # iterations too, because they override the epochs where they are given
-        return self.recipe if self.algorithm.trains else replace(self.recipe, epochs=0, iterations=None)
+        return self.recipe if self.algorithm.trains else replace(self.recipe, epochs=0, iterations=None, test_at=())
 
     def describe_training(self) -> str:
         """Return how the network is trained, as text."""
@@ -241,7 +241,7 @@ class Job:
         settled = self.settled()
         # by way of JSON, so that tuples are lists, as in a file that is compared with it
         config: dict[str, Any] = json.loads(
-            json.dumps({**asdict(replace(settled, options=None)), "options": settled.algorithm.own_options()})
+            json.dumps({**asdict(replace(settled, options=None)), "options": settled.algorithm.recorded_options()})
         )
         if settled.search_recipe == settled.recipe:
             config["search_recipe"] = None  # as in runs that had one recipe for both
@@ -273,6 +273,7 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "padding", 4),
     ("recipe", "flips", True),
     ("recipe", "nesterov", False),
+    ("recipe", "test_at", []),
     ("search", "packed", False),
     ("search", "equalised", False),
     ("search", "gains", "given"),

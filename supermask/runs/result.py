@@ -40,6 +40,15 @@ class JobResult(TrainingResult):
         """Fraction of the prunable weights that is kept; 0 where there are none."""
         return self.kept / max(1, self.prunable)
 
+    @property
+    def cost(self) -> float | None:
+        """Optimizer steps of all trainings that led to the network, as a multiple of one whole training.
+
+        It is 1 for a method without details, which trains once; None where the details do not say.
+        """
+        cost: float | None = getattr(self.details, "cost", None)
+        return 1.0 if self.details is None else cost
+
     def detail(self, kind: type[D]) -> D:
         """Return the details, which are of this kind."""
         assert isinstance(self.details, kind), f"the details of {self.config['method']} are no {kind.__name__}"

@@ -130,7 +130,8 @@ def context_of(
     def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
         # runs that share a stage may go on at once: the first trains it
         shared = more["folder"] if more["folder"] != folder and processes.leads else None
-        more |= {"telemetry": telemetry, "checkpoint_seconds": checkpoint_seconds, "progress": progress}
+        more |= {"telemetry": telemetry, "extended": True}
+        more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
         with nullcontext() if shared is None else locked(shared):
             return train(subject, data_set, recipe, device=device, **more)
 

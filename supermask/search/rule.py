@@ -114,12 +114,24 @@ class Algorithm(ABC):
         """Return the algorithm's own options by name."""
         return {part.name: getattr(self, part.name) for part in self.own_fields()}
 
+    def recorded_options(self) -> dict[str, Any]:
+        """Return the own options by name, without those that older runs did not have where they are at their defaults.
+
+        Such options have the metadata `LATER`.
+        """
+        later = {part.name: part.default for part in self.own_fields() if part.metadata.get("later")}
+        return {name: value for name, value in self.own_options().items() if name not in later or value != later[name]}
+
     def shared(self) -> "Algorithm":
         """Return the method with those of its options that its stages do not depend on at their defaults.
 
         Runs for which this is the same, and all else but the density, share their stages.
         """
         return self
+
+
+LATER: Mapping[str, bool] = MappingProxyType({"later": True})
+"""Metadata of an option that runs recorded before do not name; its default is what those did."""
 
 
 def common(default: Any, *, fixed: bool = False, told: bool = True) -> Any:

@@ -13,7 +13,7 @@ def dropping(model: nn.Module, fraction: float) -> Iterator[None]:
     """Let a model drop a fraction of the inputs of its linear layers while it is in training mode.
 
     A linear layer that comes first of all layers with weights is left out: it would drop pixels. Frankle & Carbin
-    2019, section 4, train conv2, conv4 and conv6 with a fraction of 0.5 and leave unsaid where it is dropped.
+    2019, section 3, train conv2, conv4 and conv6 with a fraction of 0.5 and leave unsaid where it is dropped.
 
     Args:
         model: changed for the duration of the context only.

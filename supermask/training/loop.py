@@ -21,6 +21,7 @@ from supermask.training.batch_norm import BATCHES, reestimate
 from supermask.training.batches import Batches, Prepared, on_device
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.dropout import dropping
+from supermask.training.ending import Ending
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.metrics import write_metrics
@@ -35,6 +36,7 @@ from supermask.training.subject import (
     Subject,
     equal_tensors,
     is_complete,
+    refuse_unsuitable,
 )
 from supermask.training.telemetry import Telemetry
 
@@ -53,6 +55,7 @@ def train(
     start: int | State = 0,
     keep: Collection[int] = (),
     telemetry: bool = False,
+    extended: bool = False,
     title: str | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
@@ -81,6 +84,8 @@ def train(
         keep: optimizer steps whose states the outcome keeps, as they are before any statistics are estimated again.
         telemetry: record at every evaluation how far the weights have moved (`supermask.training.telemetry`); each
             record keeps a copy of the weights until the end.
+        extended: also score the best step on training examples and the last step on the test set, in the same read of
+            it: two evaluations more.
         title: what the progress bar is called; the subject's name by default.
         checkpoint_seconds: time between checkpoints; one is also written on Ctrl-C, on SIGTERM and at the end.
         progress: show a progress bar where standard error is a terminal.
@@ -102,7 +107,7 @@ def train(
         StopRequest(forwarded=not processes.alone) as stop,
     ):
         start = start if isinstance(start, State) else State(start)
-        run = _Run(subject, data, recipe, seed, device, folder, processes, start, keep, telemetry)
+        run = _Run(subject, data, recipe, seed, device, folder, processes, start, keep, telemetry, extended)
         if resume:
             run.take_up()
         with dropping(subject.model, recipe.dropout):
@@ -125,23 +130,29 @@ class _Run:
         start: State,
         keep: Collection[int],
         telemetry: bool,
+        extended: bool,
     ) -> None:
-        _refuse_unsuitable(subject, recipe)
+        refuse_unsuitable(subject, recipe)
         self.subject, self.data, self.recipe, self.device, self.folder = subject, data, recipe, device, folder
-        self.seed, self.processes = seed, processes
+        self.seed, self.processes, self.extended = seed, processes, extended
         layout = torch.channels_last if recipe.channels_last else torch.preserve_format
         self.model = subject.model.to(device=device).to(memory_format=layout)
         self.batches = Batches(data, recipe, seed=seed, device=device, processes=processes)
         self.validation = Prepared(data, on_device(data.validation, device), recipe, processes)
         self.steps, self.start, self.keep = recipe.steps(len(data.train)), start.step, {*keep}
-        for name, asked in (("start", [start.step]), ("keep", self.keep)):
+        for name, asked in (("start", [start.step]), ("keep", self.keep), ("test_at", recipe.test_at)):
             if wrong := [step for step in asked if not 0 <= step <= self.steps]:
                 raise SupermaskError(f"{name}={wrong[0]} is not one of the recipe's {self.steps} steps.")
+        # a rewound network has no states from before the step that it begins at
+        self.test_at = sorted({step for step in recipe.test_at if step >= start.step})
+        self.keep |= {*self.test_at}
         # without steps there may be no parameters to train, which torch's optimizers refuse
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = self._optimizer() if self.steps else None
         self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start.step, **asdict(recipe)}
         # only where they are asked for, so that checkpoints of before are still taken up
+        if not recipe.test_at:
+            del self.plan["test_at"]
         self.plan |= {"keep": sorted(self.keep)} if keep else {}
         self.plan |= {"telemetry": True} if telemetry else {}
         self.plan |= {"state": start.digest()} if start.subject or start.optimizer else {}
@@ -216,7 +227,7 @@ class _Run:
         )
 
     def finish(self) -> Outcome:
-        """Return to the best step, estimate its statistics and read the test set."""
+        """Read the test set, score what was asked for, and return to the best step."""
         if not self.best:
             raise SupermaskError(
                 f"{self.subject.name} was at none of the evaluations as sparse as was asked; give it more steps."
@@ -226,18 +237,22 @@ class _Run:
             self._write_metrics()
         # a copy, because the best state is loaded into the same tensors
         last = deepcopy(self.subject.state_dict())
-        self.subject.load_state_dict(self.best["subject"])
-        reestimate(self.model, self.batches.first(BATCHES), self.processes)
-        test = Prepared(self.data, on_device(self.data.test(), self.device), self.recipe, self.processes)
+        ending = Ending(self.subject, self.data, self.recipe, self.batches, self.device, self.processes)
+        tested = {step: ending.test(self.kept[step].whole) for step in self.test_at}
+        last_test = ending.test(last) if self.extended and self.best["step"] != self.steps else None
+        test = ending.test(self.best["subject"])  # after the others, because the subject is left in this state
         return Outcome(
             best_step=self.best["step"],
             steps=self.steps,
             validation=Score(**self.best["score"]),
-            test=evaluate(self.model, test, self.processes),
+            test=test,
             history=self.history,
             seconds=self.seconds,
             last=last,
             kept=self.kept,
+            train=ending.train() if self.extended else None,
+            last_test=(last_test or test) if self.extended else None,
+            tested=tested,
         )
 
     def save(self) -> None:
@@ -387,12 +402,3 @@ class _Run:
         best = Score(**self.best["score"])
         by_loss = self.recipe.chooses_by_loss(len(self.data.validation))
         return score.loss < best.loss if by_loss else score.accuracy > best.accuracy
-
-
-def _refuse_unsuitable(subject: Subject, recipe: Recipe) -> None:
-    asked = [option for option in ("bf16", "compile", "dropout") if getattr(recipe, option)]
-    if isinstance(subject, Estimating) and asked:
-        raise SupermaskError(
-            f"{subject.name} compares forward passes that differ by little, which {asked[0]} would blur; train it"
-            f" without {asked[0]}."
-        )

@@ -52,6 +52,8 @@ class Recipe:
             the loss where the split has fewer than 1,000 examples and accuracy is a lottery, else the accuracy (a dense
             network's loss rises again while it still gains accuracy). The first step wins a tie.
         evaluate_every: optimizer steps between evaluations on the validation split; 0 is once an epoch.
+        test_at: optimizer steps whose accuracy on the test set is reported beside that of the best step; they choose
+            nothing. A training that begins after one leaves it out.
 
     """
 
@@ -76,6 +78,7 @@ class Recipe:
     fused: bool = False
     best: Literal["accuracy", "loss", "auto"] = "accuracy"
     evaluate_every: int = 0
+    test_at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # first, because NaN would pass the comparisons below

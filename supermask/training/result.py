@@ -1,5 +1,6 @@
 """What a training leaves in the result of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,9 @@ class TrainingResult(Result):
         steps: optimizer steps in all.
         seconds: spent training and evaluating, over all resumptions.
         history: every evaluation; collected results go without.
+        train: score of the best step on training examples, without augmentation; None of older runs.
+        last_test: test score of the last step; None of older runs.
+        tested: test scores of the steps that the recipe's `test_at` lists, by step; None where it lists none.
 
     """
 
@@ -74,6 +78,14 @@ class TrainingResult(Result):
     steps: int
     seconds: float
     history: tuple[Evaluation, ...] = ()
+    train: Scored | None = None
+    last_test: Scored | None = None
+    tested: Mapping[int, Scored] | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """Training accuracy of the best step minus its test accuracy; None of older runs."""
+        return None if self.train is None else self.train.accuracy - self.test.accuracy
 
 
 def measured(outcome: Outcome) -> dict[str, Any]:
@@ -86,6 +98,9 @@ def measured(outcome: Outcome) -> dict[str, Any]:
         "steps": outcome.steps,
         "seconds": round(outcome.seconds, 3),
         "history": tuple(map(_evaluation, records)),
+        "train": None if outcome.train is None else Scored.of(outcome.train),
+        "last_test": None if outcome.last_test is None else Scored.of(outcome.last_test),
+        "tested": {step: Scored.of(score) for step, score in outcome.tested.items()} or None,
     }
 
 

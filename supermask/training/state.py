@@ -38,10 +38,15 @@ class State:
         return cls(step, deepcopy(subject.state_dict()), deepcopy(optimizer.state_dict()) if optimizer else None)
 
     @property
+    def whole(self) -> Mapping[str, Any]:
+        """What the subject's `state_dict` returned, where the state holds it."""
+        assert self.subject is not None, "a state that starts from what the subject has holds no network"
+        return self.subject
+
+    @property
     def model(self) -> Mapping[str, Tensor]:
         """The state dictionary of the network: weights and statistics."""
-        assert self.subject is not None, "a state that starts from what the subject has holds no network"
-        tensors: Mapping[str, Tensor] = self.subject["model"]
+        tensors: Mapping[str, Tensor] = self.whole["model"]
         return tensors
 
     def rescheduled(self) -> Self:
@@ -74,6 +79,10 @@ class Outcome:
         seconds: spent training and evaluating, over all resumptions.
         last: what the subject's `state_dict` returned after the last step.
         kept: the states of the steps that were asked for, by step.
+        train: score of the best step on the first training examples in stored order, without augmentation: at most
+            `ending.TRAIN_EXAMPLES`. None where it was not asked for, or the examples are drawn at each step.
+        last_test: test score of the last step, with its statistics estimated again; None where it was not asked for.
+        tested: the same of the steps that `Recipe.test_at` lists, by step.
 
     """
 
@@ -85,6 +94,9 @@ class Outcome:
     seconds: float
     last: Mapping[str, Any] = field(default_factory=dict, repr=False)
     kept: Mapping[int, State] = field(default_factory=dict, repr=False)
+    train: Score | None = None
+    last_test: Score | None = None
+    tested: Mapping[int, Score] = field(default_factory=dict)
 
 
 def _add(found: "hashlib._Hash", value: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from supermask.errors import SupermaskError
 from supermask.training.processes import Processes
 from supermask.training.recipe import Recipe
 
@@ -83,3 +84,13 @@ def equal_tensors(subject: Subject) -> list[Tensor]:
     """
     masks = [buffer for buffer in subject.model.buffers() if buffer.dtype is torch.bool]
     return [*subject.parameters(), *subject.model.parameters(), *masks]
+
+
+def refuse_unsuitable(subject: Subject, recipe: Recipe) -> None:
+    """Refuse a recipe that would blur what a subject compares."""
+    asked = [option for option in ("bf16", "compile", "dropout") if getattr(recipe, option)]
+    if isinstance(subject, Estimating) and asked:
+        raise SupermaskError(
+            f"{subject.name} compares forward passes that differ by little, which {asked[0]} would blur; train it"
+            f" without {asked[0]}."
+        )

@@ -69,8 +69,8 @@ def test_a_protocol_is_what_the_options_start_from(tmp_path, capsys, how):
 
 
 def test_an_unknown_protocol_is_refused(capsys):
-    assert main(["compare", "--protocol", "vgg19"]) == 2
-    assert "Unknown protocol 'vgg19'" in capsys.readouterr().err
+    assert main(["compare", "--protocol", "alexnet"]) == 2
+    assert "Unknown protocol 'alexnet'" in capsys.readouterr().err
 
 
 def test_a_weak_ticket_is_evaluated_with_a_word_on_what_it_is(compared, tmp_path, capsys):

@@ -28,18 +28,25 @@ def test_a_rung_trains_its_ticket_and_both_controls_on_one_ladder(small, tmp_pat
     assert len(stages) == 2
     assert {path: path.stat().st_mtime_ns for path in stages} == stages
     assert len({getattr(found, series).accuracy for series in module.SERIES}) > 1
+    assert found.cost == 3
+    for series in module.SERIES:
+        stop = getattr(found, series)
+        assert 0 <= stop.train <= 1
+        assert 0 <= stop.last <= 1
     assert found.config["controls"] == list(module.CONTROLS)
 
 
 def test_the_table_pairs_the_seeds():
     def result(seed, ticket, other):
-        return RungResult(kept=10, ticket=EarlyStop(*ticket), reinitialised=EarlyStop(*other))
+        config = {"rounds": 7}
+        return RungResult(config=config, kept=10, ticket=EarlyStop(*ticket), reinitialised=EarlyStop(*other))
 
     row = EXPERIMENT.table.row([result(0, (0.98, 1000), (0.97, 2000)), result(1, (0.96, 2000), (0.95, 6000))])
     assert row[0] == "10"
     assert row[5:7] == ["-", "-"]
     assert row[7].startswith("2.50 ± ")  # the mean of 2 and 3, not 8000 / 3000
     assert row[8] == "1.00 ± 0.00"
+    assert row[9] == "8"  # the dense network, and the seven that followed it
 
 
 def test_every_rung_of_the_paper_has_a_row():

@@ -132,6 +132,7 @@ def test_gem_miner_wants_to_know_its_steps_before_it_touches_the_model():
     assert torch.equal(model.weight, before)
 
 
+@pytest.mark.filterwarnings("ignore:An optimizer has moved")  # the scores alone are looked at
 def test_the_pull_is_the_share_of_a_score_that_the_penalty_takes_away():
     recipe = Recipe(iterations=4000, learning_rate=2.0, warm_up=0.2)
     search = GemMiner(linear(), density=1.0, steps=4000, pull=0.3, total_rate=recipe.total_rate(4000))

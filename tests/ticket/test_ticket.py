@@ -499,5 +499,5 @@ def test_the_kept_weights_have_the_size_that_the_density_asks_for():
 
 def test_a_ticket_is_shown_in_one_line():
     search = EdgePopup(supermask.models.build("lenet_300_100"), density=0.3)
-    assert repr(search) == "EdgePopup(266,200 weights in 3 layers, density=0.3, 0 steps)"
+    assert repr(search) == "EdgePopup(266,200 weights in 3 layers, 410 constant, density=0.3, 0 steps)"
     assert repr(search.ticket()) == "Ticket(seed=0, 79,860 of 266,200 weights kept, edge_popup)"

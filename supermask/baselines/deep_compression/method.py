@@ -142,6 +142,8 @@ class DeepCompression(Method):
             outcome,
             validation=_score(read_back, context.data.validation, context),
             test=_score(read_back, context.data.test(), context),
+            train=None,  # these were not of the network that was read back
+            last_test=None,
         )
         details = self._details(network, contents, pruned, outcome, measured)
         return MethodResult(network, measured, pruned.scores, details, file=FILE)

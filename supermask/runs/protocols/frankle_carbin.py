@@ -1,78 +1,14 @@
-"""Published experiments, every setting of them with its source, and what the papers leave unsaid."""
+"""The experiments of Frankle & Carbin 2019."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import NamedTuple
 
 from supermask.baselines.rounds import IMP
-from supermask.errors import SupermaskError
-from supermask.masking.ladder import Ladder
-from supermask.report.table import table
 from supermask.runs.job import Job, SearchOptions
+from supermask.runs.protocols.protocol import Protocol, Setting
 from supermask.training import Recipe
 
 LTH = "Frankle & Carbin 2019"
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-class Setting(NamedTuple):
-    """One line of a paper's protocol."""
-
-    what: str
-    value: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """An experiment as its paper describes it.
-
-    Attributes:
-        name: in `PROTOCOLS`.
-        title: one line.
-        job: the iterative pruning; its density is a matter of the round.
-        rounds: of pruning.
-        trials: seeds.
-        reinitialisations: random reinitialisations of each ticket.
-        uncounted: weights that are never pruned, but counted among the weights that remain.
-        settings: every setting with its source.
-        unsaid: what the paper does not say, and what is done here.
-
-    """
-
-    name: str
-    title: str
-    job: Job
-    rounds: int
-    trials: int
-    reinitialisations: int
-    settings: tuple[Setting, ...]
-    unsaid: tuple[str, ...]
-    uncounted: int = 0
-
-    @property
-    def ladder(self) -> Ladder:
-        """How many weights each round leaves."""
-        assert isinstance(self.job.algorithm, IMP)
-        return self.job.algorithm.ladder
-
-    def weights_remaining(self, shapes: Shapes, rounds: float) -> float:
-        """Return the papers' P_m: the fraction of all weights that is left after so many rounds.
-
-        Args:
-            shapes: of the prunable weights, in the order of the model.
-            rounds: of pruning.
-
-        """
-        kept = sum(self.ladder.kept(shapes, rounds).values())
-        every = sum(self.ladder.kept(shapes, 0).values())
-        return (kept + self.uncounted) / (every + self.uncounted)
-
-    def describe(self) -> str:
-        """Return every setting with its source, and what is unsaid, as text."""
-        shown = table(["setting", "value", "source"], [list(setting) for setting in self.settings])
-        unsaid = "\n".join(f"- {line}" for line in self.unsaid)
-        return f"{self.title}\n\n{shown}\n\nNot in the paper:\n\n{unsaid}"
 
 
 def _adam(rate: float, iterations: int) -> Recipe:
@@ -169,15 +105,54 @@ def _conv(net: _Conv) -> Protocol:
     )
 
 
-def _resnet20() -> Protocol:
+def _conv_dropout(plain: Protocol, rate: str, dense: str) -> Protocol:
+    recipe = plain.job.recipe
+    iterations = 3 * (recipe.iterations or 0)
+    changed = {
+        "optimizer": Setting("optimizer", f"Adam, learning rate {rate}, constant", "section 3"),
+        "iterations": Setting("iterations", f"{iterations:,} in every round", "section 3"),
+    }
+    return replace(
+        plain,
+        name=f"{plain.name}_dropout",
+        title=f"{plain.title}, dropout",
+        job=replace(plain.job, recipe=replace(recipe, iterations=iterations, learning_rate=float(rate), dropout=0.5)),
+        settings=(
+            *(changed.get(setting.what, setting) for setting in plain.settings),
+            Setting("dropout", "0.5", "section 3"),
+        ),
+        unsaid=(
+            *plain.unsaid,
+            "Where rate and iterations of dropout stand: the place in the paper was not noted.",
+            "Where it drops: the inputs of every fully connected layer. A ticket has the same dropout as the dense"
+            " network.",
+        ),
+        figures=(Setting("dense network with dropout", f"{dense} points above the one without", "section 3"),),
+    )
+
+
+class _Rate(NamedTuple):
+    rate: float
+    warm_up: int
+    names: str
+    text: str
+
+
+def _at(rate: _Rate, until: str) -> str:
+    """Return the course of the learning rate as text."""
+    rise = f"linear warm-up over {rate.warm_up:,}" if rate.warm_up else "no warm-up"
+    return f"{rate.rate:g}, {rise}, a tenth at {until}"
+
+
+def _resnet20(rate: _Rate) -> Protocol:
     recipe = Recipe(
         iterations=30_000,
         batch_size=128,
-        learning_rate=0.03,
+        learning_rate=rate.rate,
         weight_decay=1e-4,
         decay="step",
         drops=(2 / 3, 5 / 6),
-        warm_up=20_000,
+        warm_up=rate.warm_up,
         augment=True,
         best="loss",
         evaluate_every=100,
@@ -193,8 +168,8 @@ def _resnet20() -> Protocol:
         options=IMP(ranking="global"),
     )
     return Protocol(
-        name="resnet20",
-        title=f'{LTH}: ResNet-20 (their "Resnet-18") on CIFAR-10, iterative pruning with resetting and warm-up',
+        name=f"resnet20{rate.names}",
+        title=f'{LTH}: ResNet-20 (their "Resnet-18") on CIFAR-10, iterative pruning with resetting{rate.text}',
         job=job,
         rounds=20,
         trials=5,
@@ -206,7 +181,7 @@ def _resnet20() -> Protocol:
             Setting("training, validation, test", "45,000 / 5,000 / 10,000", "appendix I"),
             Setting("augmentation", "flips, crops padded by 4", "appendix I"),
             Setting("optimizer", "SGD, momentum 0.9, weight decay 1e-4", "appendix I"),
-            Setting("learning rate", "0.03, linear warm-up over 20,000, a tenth at 20,000 and 25,000", "appendix I"),
+            Setting("learning rate", _at(rate, "20,000 and 25,000"), "appendix I"),
             Setting("batch", "128", "appendix I"),
             Setting("iterations", "30,000 in every round", "appendix I"),
             Setting("pruned per round", "20 % of the 3x3 convolutions' weights left, one ranking", "appendix I"),
@@ -220,23 +195,72 @@ def _resnet20() -> Protocol:
     )
 
 
-_ALL = (
-    _lenet(),
+def _vgg19(rate: _Rate) -> Protocol:
+    recipe = Recipe(
+        iterations=112_480,
+        batch_size=64,
+        learning_rate=rate.rate,
+        weight_decay=1e-4,
+        decay="step",
+        drops=(0.5, 0.75),
+        warm_up=rate.warm_up,
+        augment=True,
+        best="loss",
+        evaluate_every=100,
+        test_at=(30_000, 60_000, 112_000),
+    )
+    job = Job(
+        "imp",
+        "vgg19",
+        data="cifar10",
+        validation=5000,
+        recipe=recipe,
+        search=SearchOptions(dense=("fc.weight",)),
+        initial="xavier_normal",
+        options=IMP(ranking="global"),
+    )
+    return Protocol(
+        name=f"vgg19{rate.names}",
+        title=f"{LTH}: VGG-19 on CIFAR-10, iterative pruning with resetting{rate.text}",
+        job=job,
+        rounds=20,
+        trials=5,
+        reinitialisations=3,
+        uncounted=5120,
+        settings=(
+            Setting("network", "VGG-19 with batch norm and one fully connected layer, 20,024,000 weights", "figure 2"),
+            Setting("initial weights", "Gaussian Glorot", "appendix I"),
+            Setting("training, validation, test", "45,000 / 5,000 / 10,000", "appendix I"),
+            Setting("augmentation", "flips, crops padded by 4", "appendix I"),
+            Setting("optimizer", "SGD, momentum 0.9, weight decay 1e-4", "appendix I"),
+            Setting("learning rate", _at(rate, "56,240 and 84,360"), "section 4, appendix I"),
+            Setting("batch", "64", "figure 2"),
+            Setting("iterations", "112,480 in every round, which are 160 epochs", "appendix I"),
+            Setting("accuracy read at", "30,000, 60,000 and 112,000 iterations", "figure 7"),
+            Setting("pruned per round", "20 % of the convolutions' weights left, one ranking", "section 4, figure 2"),
+            Setting("never pruned", "5,120 output weights, which are counted", "figure 2"),
+            Setting("reset", "to the initial weights", "section 4"),
+        ),
+        unsaid=(
+            "How batch norm is started: weight 1, bias 0, both trained and not counted.",
+            "Whether biases and batch norm decay: they do, as the weights.",
+            "The number of trials and of reinitialisations: taken from the smaller networks.",
+        ),
+    )
+
+
+_HIGH = _Rate(0.1, 0, "_rate_0.1", " at rate 0.1")
+_LOW = _Rate(0.01, 0, "_rate_0.01", " at rate 0.01")
+_CONVS = (
     _conv(_Conv(2, "2e-4", 20_000, 0.1, "4,300,992")),
     _conv(_Conv(4, "3e-4", 25_000, 0.1, "2,425,024")),
     _conv(_Conv(6, "3e-4", 30_000, 0.15, "2,261,184")),
-    _resnet20(),
 )
-PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
-
-
-def named_protocol(name: str) -> Protocol:
-    """Return the protocol of that name.
-
-    Raises:
-        SupermaskError: there is none.
-
-    """
-    if name not in PROTOCOLS:
-        raise SupermaskError(f"Unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}.")
-    return PROTOCOLS[name]
+_DROPOUT = (("3e-4", "2.1"), ("2e-4", "3.0"), ("2e-4", "2.4"))
+FRANKLE_CARBIN = (
+    _lenet(),
+    *_CONVS,
+    *(_conv_dropout(plain, *options) for plain, options in zip(_CONVS, _DROPOUT, strict=True)),
+    *(_resnet20(rate) for rate in (_Rate(0.03, 20_000, "", " and warm-up"), _HIGH, _LOW)),
+    *(_vgg19(rate) for rate in (_Rate(0.1, 10_000, "", " and warm-up"), _HIGH, _LOW)),
+)
