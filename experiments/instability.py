@@ -104,15 +104,20 @@ def _plot(found: Mapping[str, Sequence[InstabilityResult]], path: Path) -> None:
         own = {label: results for label, results in found.items() if label.startswith(name)}
         for number, (label, results) in enumerate(own.items()):
             pairs = [pair for result in results for pair in result.barriers]
-            curve = [100 * median(errors) for errors in zip(*(pair.errors for pair in pairs), strict=True)]
+            curve = [100 * median(above) for above in zip(*map(_above_the_ends, pairs), strict=True)]
             color = COLORS[number % len(COLORS)]
             style = "-" if number < len(COLORS) else "--"
             panel.plot(pairs[0].fractions, curve, style, color=color, label=label.removeprefix(f"{name}, "))
-        panel.set(xlabel="a of a W1 + (1 - a) W2", title=name, ylim=(0, None))
+        panel.set(xlabel="a of a W1 + (1 - a) W2", title=name)
         if own:
             panel.legend(frameon=False, fontsize="small")
-    panels[0].set_ylabel("test error (%), median over the pairs")
+    panels[0].set_ylabel("test error above the ends' mean (points)")
     save_figure(figure, path)
+
+
+def _above_the_ends(pair: Barrier) -> list[float]:
+    ends = (pair.errors[0] + pair.errors[-1]) / 2
+    return [error - ends for error in pair.errors]
 
 
 def _group(label: str, setting: Small, step: int, steps: tuple[int, ...], published: str, **options: Any) -> Group:

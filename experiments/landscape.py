@@ -150,6 +150,7 @@ def _plot(found: Mapping[str, Sequence[LandscapeResult]], path: Path) -> None:
         left.plot(*zip(*result.coordinates, strict=True), ".-", color="#d55e00", markersize=4)
         left.set(title=f"{label}: its way", xlabel=f"first ({result.explained[0]:.0%})", ylabel="second")
         right.set(title=f"{label}: around the end", xlabel="in norms of the filters")
+        right.set_xticks([-1.0, -0.5, 0.0, 0.5, 1.0])
     save_figure(figure, path)
 
 
