@@ -247,7 +247,7 @@ class Job:
             config["search_recipe"] = None  # as in runs that had one recipe for both
         for part, option, older in _LATER:
             section = config[part] if part else config
-            if section[option] == older:
+            if section is not None and section[option] == older:
                 del section[option]
         used = _used(self.algorithm)
         config["search"] = {key: value for key, value in config["search"].items() if key in used}
@@ -274,6 +274,7 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "flips", True),
     ("recipe", "nesterov", False),
     ("recipe", "test_at", []),
+    ("search_recipe", "test_at", []),
     ("search", "packed", False),
     ("search", "equalised", False),
     ("search", "gains", "given"),
