@@ -17,6 +17,10 @@ from supermask.runs.grid import VARIED, Checks, Grid, Vary
 from supermask.runs.planned import Planned
 from supermask.training import Recipe
 
+VaryName = Annotated[
+    Vary, tyro.conf.arg(metavar="WHAT", help="What differs between these runs: all, initialisation, split or order.")
+]
+
 
 @dataclass(frozen=True)
 class SearchBesidesDensity(SearchOptions):
@@ -35,19 +39,18 @@ class GridOptions:
     """Runs of each combination, from --seed on."""
 
     seed: int = 0
-    """The first seed: of all that is drawn, or of what --vary names."""
+    """The first seed."""
 
-    vary: Vary = "all"
-    """What differs between these runs."""
+    vary: VaryName = "all"
 
     width: float = 1.0
     """Factor on the hidden widths."""
 
     validation: int | None = None
-    """Examples held out to choose the best step; by default what is usual for the data set."""
+    """Examples held out; by default as many as is usual."""
 
     initial: str = "kaiming_normal"
-    """Initial weights of networks that are trained: one of --weights."""
+    """Weights that trainings start from: one of --weights."""
 
     setting: Setting = "short"
 

@@ -31,7 +31,7 @@ DataName = Annotated[str, arg(help=f"Data set: {DATA_SETS}; digits comes with sc
 
 Setting = Annotated[
     SettingName,
-    arg(help="How methods train by themselves: in few epochs, or as published; see --help METHOD."),
+    arg(help="How methods train; see --help METHOD."),
 ]
 """The type of a command's field that says which setting of a method is used."""
 

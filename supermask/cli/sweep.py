@@ -44,7 +44,7 @@ class Sweep(GridOptions):
     data: Annotated[str, arg(help=f"Data sets, separated by commas: {DATA_SETS}.")] = "digits"
 
     densities: str = "0.1,0.3,0.5"
-    """Fractions of the prunable weights that are kept, separated by commas. The dense network is run once for all."""
+    """Fractions of the prunable weights that are kept, separated by commas."""
 
     cluster: ClusterName = "auto"
     """Where to run: in the queue of Slurm, in processes of this machine (local), or auto: Slurm where there is one."""
@@ -64,7 +64,7 @@ class Sweep(GridOptions):
     """Wait for the runs behind a progress bar; --no-wait submits them to Slurm and returns."""
 
     dry_run: bool = False
-    """Submit nothing: check every run, and show how far they are and the table of the finished ones."""
+    """Submit nothing: check every run, and show what is finished."""
 
     out: Path = Path("runs/sweep")
     """Folder for everything, seen from all machines."""

@@ -177,9 +177,7 @@ def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
         return _matrix_fans(parameter, module, tuple(parameter.shape[1:]))
     if parameter.ndim == 2:
         return _matrix_fans(parameter, module, tuple(parameter.shape))
-    field = math.prod(parameter.shape[2:])
-    named = getattr(module, "groups", 1)
-    groups = named if isinstance(named, int) else 1  # one's own module may call anything its groups
+    field, groups = math.prod(parameter.shape[2:]), _groups(module)
     # a convolution's second size is per group already, so only the first is divided
     out_first, in_first = parameter.shape[0] // groups * field, parameter.shape[1] * field
     if isinstance(module, _ConvTransposeNd):
@@ -191,7 +189,14 @@ def _fans(parameter: nn.Parameter, module: nn.Module) -> Fans:
 def _matrix_fans(parameter: nn.Parameter, module: nn.Module, shape: tuple[int, ...]) -> Fans:
     """Return the fans of a matrix: torch stores (out, in), some layers, such as GPT-2's Conv1D, (in, out)."""
     first, second = (max(1, size) for size in shape)
-    return Fans(first, second) if _stores_inputs_first(parameter, module, shape) else Fans(second, first)
+    if _stores_inputs_first(parameter, module, shape):
+        return Fans(first, second)
+    return Fans(second, max(1, first // _groups(module)))
+
+
+def _groups(module: nn.Module) -> int:
+    named = getattr(module, "groups", 1)
+    return named if isinstance(named, int) else 1  # one's own module may call anything its groups
 
 
 def _stores_inputs_first(parameter: nn.Parameter, module: nn.Module, shape: tuple[int, ...]) -> bool:

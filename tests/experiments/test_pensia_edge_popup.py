@@ -45,6 +45,7 @@ def test_every_density_has_its_published_number(network):
     assert all(5 < log.percent < 100 for log in network.published.values())
 
 
+@pytest.mark.filterwarnings("ignore:The scores of")  # a tiny network has dead units
 def test_a_run_carries_out(tmp_path):
     job = jobs()[0]
     tiny = replace(job, data="synthetic", width=0.1, recipe=replace(job.recipe, epochs=1))

@@ -41,7 +41,7 @@ def test_twenty_rounds_are_the_papers_formula_to_one_weight(name):
                 size *= side
             sizes[layer] = (size, 1 - (conv if len(shape) == 4 else Fraction(1, 5)))
         if options.output_rate:
-            sizes[layer] = (size, Fraction(9, 10))
+            sizes[layer] = (size, 1 - Fraction(str(options.output_rate)))
     before = {layer: size for layer, (size, _) in sizes.items()}
     for rounds in range(21):
         exact = {layer: size * left**rounds for layer, (size, left) in sizes.items()}

@@ -25,8 +25,8 @@ from supermask.training.processes import joined
 ProtocolName = Annotated[
     str,
     arg(
-        help="Start from a published protocol, which is printed with its sources, and with what the other options "
-        f"change of it: {', '.join(PROTOCOLS)}."
+        help="Start from a published protocol, which is printed with its sources and with what else is asked: "
+        f"{', '.join(PROTOCOLS)}."
     ),
 ]
 
@@ -43,7 +43,7 @@ class Compare(Common, GridOptions):
     methods: MethodNames = "edge_popup,dense,random_mask"
 
     threads: int = 1
-    """CPU threads; 0 leaves the number to PyTorch. With one the results do not depend on the number of cores."""
+    """CPU threads; 0 leaves the number to PyTorch. With one, results are the same anywhere."""
 
     model: str = "lenet_300_100"
     """Network: see supermask search --help."""
@@ -51,21 +51,21 @@ class Compare(Common, GridOptions):
     data: DataName = "digits"
 
     density: str = "0.3"
-    """Fractions of the prunable weights that are kept, separated by commas. The dense network is run once for all."""
+    """Fractions of the prunable weights that are kept, separated by commas."""
 
     protocol: ProtocolName = ""
 
     controls: bool = False
-    """Judge the tickets by their controls too: new weights, shuffled and inverted masks, random masks, dense."""
+    """Judge the tickets by their controls too."""
 
     ticket: str = ""
-    """Files of tickets to judge by their controls instead of comparing methods, separated by commas."""
+    """Files of tickets to judge by their controls instead."""
 
     dry_run: bool = False
-    """Run nothing: check every run, and show what is left and the table of the finished ones."""
+    """Run nothing: check every run, and show what is finished."""
 
     out: Path | None = None
-    """Folder for the table, the plot and the runs; by default one below runs."""
+    """Folder for all of it; by default one below runs."""
 
     def __call__(self) -> None:
         """Run what is not finished, then show the table."""
