@@ -24,10 +24,7 @@ from supermask.training.processes import joined
 
 ProtocolName = Annotated[
     str,
-    arg(
-        help="Start from a published protocol, which is printed with its sources and with what else is asked: "
-        f"{', '.join(PROTOCOLS)}."
-    ),
+    arg(help=f"Start from a published protocol, which is printed with its sources: {', '.join(PROTOCOLS)}."),
 ]
 
 
