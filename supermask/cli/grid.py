@@ -47,7 +47,7 @@ class GridOptions:
     """Factor on the hidden widths."""
 
     validation: int | None = None
-    """Examples held out; by default the usual number."""
+    """Examples held out; by default as usual."""
 
     initial: str = "kaiming_normal"
     """Weights that trainings start from: one of --weights."""
