@@ -80,7 +80,7 @@ class Starts(Study[StartsResult]):
         # the first convolution stays whole, as in the paper
         context = replace(context, dense=("conv.weight",), density=DENSITY)
         dense = context.train(context.sparse(), stage="dense", keep=(0,))
-        found = MASKS[self.mask].run(replace(context, folder=None)).subject
+        found = MASKS[self.mask].run(replace(context.within(self.mask), folder=None)).subject
         assert isinstance(found, Sparse)
         ticket = found.ticket()
         trained = dense.last["model"]

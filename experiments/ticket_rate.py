@@ -53,7 +53,7 @@ class TicketRates(Study[TicketRateResult]):
         )
 
     def _accuracies(self, context: RunContext, name: str, way: IMP) -> dict[float, float]:
-        found = way.run(replace(context, density=0.8**ROUNDS, folder=None)).subject
+        found = way.run(replace(context.within(name), density=0.8**ROUNDS, folder=None)).subject
         assert isinstance(found, Sparse)
         return {rate: self._accuracy(context, found, name, rate) for rate in TRAINED_AT}
 

@@ -73,6 +73,7 @@ class Pruned(Study[StabilityResult]):
 
     def measure(self, context: RunContext) -> StabilityResult:
         """Find the ticket, train two copies of what is asked for and compare them."""
+        context = context.within(f"rewound-to-{self.step}")
         found = IMPRewind(rewind_to=self.step).run(replace(context, density=0.8**self.rounds))
         assert isinstance(found.subject, Sparse)
         dense = context.train(context.sparse(), stage="trunk", keep=(self.step,))

@@ -115,6 +115,14 @@ class RunContext:
         )
         return replace(other, masks=ticket.masks)
 
+    def within(self, name: str) -> "RunContext":
+        """Return the context with stages of their own: for another method, or other options, on the same network.
+
+        Methods name their stages by what differs within one of them, so that two methods may give one name to two
+        trainings.
+        """
+        return self if self.stages is None else replace(self, stages=self.stages / name)
+
     def search(self, rule: Rule) -> Search:
         """Return a search by a rule over a fresh network, with the run's options."""
         assert self.start_search is not None

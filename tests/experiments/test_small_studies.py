@@ -6,10 +6,11 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from experiments import early_phase, instability, jackpot, pretraining, three_starts, ticket_stability
+from experiments import early_phase, instability, jackpot, pretraining, three_starts, ticket_rate, ticket_stability
 from experiments.framework.small import CIFAR, Small
 from supermask import data
 from supermask.baselines import sparse
+from supermask.baselines.rounds import IMP, OneShot
 from supermask.judge.barrier import Barrier
 from supermask.judge.perturbations import Noised, Recombined
 from supermask.runs import Job
@@ -57,6 +58,25 @@ def test_a_ticket_its_shuffled_masks_and_other_weights_are_three_networks(tmp_pa
     }
     assert len({result.barrier.distance for result in found.values()}) == 3
     assert len({result.dense for result in found.values()}) == 1
+
+
+def test_tickets_of_two_steps_are_trainings_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(ticket_stability, "EXAMPLES", 100)
+    early, late = (done(ticket_stability.Pruned(DIGITS, 0, step, 1, "ticket"), tmp_path / f"{step}") for step in (0, 8))
+    assert early.barrier.distance > late.barrier.distance
+
+
+def test_one_shot_tickets_are_not_those_of_the_rounds(tmp_path, monkeypatch):
+    monkeypatch.setattr(ticket_rate, "ROUNDS", 2)
+    monkeypatch.setattr(ticket_rate, "TRAINED_AT", (0.05,))
+    study = ticket_rate.TicketRates(DIGITS, 0)
+    context = study.seeded.context(tmp_path / "a", device="cpu", data_folder=None)
+    tickets = [
+        way.run(replace(context.within(name), density=0.64)).subject.ticket()
+        for name, way in (("iterative", IMP(ranking="global")), ("one-shot", OneShot(ranking="global")))
+    ]
+    assert tickets[0] != tickets[1]
+    done(study, tmp_path / "b")
 
 
 def pair(height, error, dense):
