@@ -106,7 +106,7 @@ def _states(context: RunContext) -> tuple[Weights, Weights]:
 
 
 def _redrawn(context: RunContext, ticket: Ticket) -> Weights:
-    return context.sparse(ticket=replace(context.drawn_anew(ticket), masks=context.whole.masks)).model.state_dict()
+    return context.sparse(ticket=replace(context.drawn_again(ticket), masks=context.whole.masks)).model.state_dict()
 
 
 def _row(results: Sequence[EarlyResult]) -> list[str]:

@@ -77,7 +77,7 @@ class AtRate(Study[RateResult]):
             ticket={rounds: accuracies for rounds, (_, accuracies) in tickets.items()},
             reinitialised={
                 rounds: _accuracies(
-                    context.train(context.sparse(ticket=context.drawn_anew(ticket)), stage=f"reinitialised-{rounds}")
+                    context.train(context.sparse(ticket=context.drawn_again(ticket)), stage=f"reinitialised-{rounds}")
                 )
                 for rounds, (ticket, _) in tickets.items()
             },

@@ -98,7 +98,7 @@ class Starts(Study[StartsResult]):
             dense=dense.test.accuracy,
             fine_tuned=tuned,
             ticket=self._trained(context, ticket, "ticket")[0],
-            reinitialised=self._trained(context, context.drawn_anew(ticket), "reinitialised")[0],
+            reinitialised=self._trained(context, context.drawn_again(ticket), "reinitialised")[0],
             like_initial=like(dense.kept[0].model),
             like_trained=like(trained),
         )

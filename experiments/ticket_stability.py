@@ -89,7 +89,7 @@ class Pruned(Study[StabilityResult]):
         if self.what == "random":
             return ShuffledInLayers()(ticket, seed=self.seed), early
         # other weights have no state at step k but the one that this network itself gets to
-        other = context.drawn_anew(ticket)
+        other = context.drawn_again(ticket)
         stage = f"reinitialised-{self.rounds}-to-{self.step}"
         return other, context.train(context.sparse(ticket=other), stage=stage, keep=(self.step,)).kept[self.step]
 

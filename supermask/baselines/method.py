@@ -104,7 +104,7 @@ class RunContext:
         network.model.to(self.device)
         return network
 
-    def drawn_anew(self, ticket: Ticket) -> Ticket:
+    def drawn_again(self, ticket: Ticket) -> Ticket:
         """Return the ticket with the masks of this one and the network's weights drawn from another seed."""
         other = whole_ticket(
             self.build(),

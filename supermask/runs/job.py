@@ -121,7 +121,7 @@ class Job:
         data: a name that `supermask.data.load` takes.
         validation: examples held out of the training set to choose the best step; None is the data set's usual number.
         seed: of the weights, the scores and all that a method draws; of what the next two name, where they are None.
-        split_seed: of which examples are held out of the training set.
+        split_seed: of the choice of the examples that are held out of the training set.
         order_seed: of the order of the examples, the augmentation and dropout: the noise of SGD.
         recipe: how it is trained.
         search: how the mask is searched for; other methods take the density and the prunable weights from it.

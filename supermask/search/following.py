@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -91,32 +91,30 @@ class _Unstepped:
     """The searches that have not made a step, and how often an optimizer has moved their scores."""
 
     def __init__(self) -> None:
-        self._searches: WeakSet[Any] = WeakSet()
-        self._moves: dict[int, int] = {}
+        self._moves: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._hook: RemovableHandle | None = None
 
     def add(self, search: Stepping) -> None:
-        self._searches.add(search)
-        self._moves[id(search)] = 0  # an id comes again when a search is gone
+        self._moves[search] = 0
         if self._hook is None:
             self._hook = register_optimizer_step_post_hook(self._moved)
 
     def drop(self, search: Stepping) -> None:
-        self._searches.discard(search)
+        self._moves.pop(search, None)
 
     def _moved(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if not self._searches:
+        if not self._moves:
             return
         trained = _trained(optimizer)
-        for search in [*self._searches]:
+        for search in [*self._moves]:
             if search.steps:
                 self.drop(search)
             elif any(id(score) in trained for score in search.scores().values()):
                 self._count(search)
 
     def _count(self, search: Stepping) -> None:
-        self._moves[id(search)] += 1
-        if self._moves[id(search)] < PATIENCE:
+        self._moves[search] += 1
+        if self._moves[search] < PATIENCE:
             return
         self.drop(search)
         warnings.warn(

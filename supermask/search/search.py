@@ -318,7 +318,10 @@ class Search:
             SupermaskError: the copy lacks a parameter of the model, or a score is NaN.
 
         """
-        source = getattr(copy, "module", copy) if not hasattr(copy, "parametrizations") else copy
+        # a wrapper is known by its names: a network of one's own may have a part that is called module
+        own = {name for name, _ in self.model.named_parameters()}
+        wraps = not own & {name for name, _ in copy.named_parameters()}
+        source = getattr(copy, "module", copy) if wraps else copy
         theirs = {**dict(source.named_parameters()), **dict(source.named_buffers())}
         before = deepcopy(self.state_dict())
         try:

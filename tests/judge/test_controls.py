@@ -316,7 +316,7 @@ def test_a_shuffle_that_loses_or_shifts_weights_is_caught(monkeypatch):
         CONTROLS["shuffled_globally"](ticket, seed=0)
 
 
-def test_weights_that_were_not_drawn_anew_are_caught(monkeypatch):
+def test_weights_that_were_not_drawn_again_are_caught(monkeypatch):
     ticket, _ = found()
     monkeypatch.setattr(module, "grow_all", lambda weights, seed: grow_all(weights, ticket.seed))
     with pytest.raises(TicketError, match="drew the same weights again"):

@@ -1,4 +1,4 @@
-"""The five conditions on made-up accuracies, each of which fails alone."""
+"""The five conditions on made-up accuracies: each one fails alone."""
 
 from dataclasses import replace
 

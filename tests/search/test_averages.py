@@ -77,6 +77,20 @@ def test_an_average_has_the_masks_of_its_scores_and_leaves_the_search_alone(name
     assert all(torch.equal(expected[key], value) for key, value in found.named_parameters())
 
 
+def test_a_network_with_a_part_called_module_is_not_taken_for_a_wrapper():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = network()
+
+        def forward(self, x):
+            return self.module(x)
+
+    search = EdgePopup(Named(), density=0.4)
+    found = search.averaged(copy.deepcopy(search.model))
+    assert torch.equal(found.eval()(INPUTS), search.model.eval()(INPUTS))
+
+
 def test_copies_that_are_loaded_or_searched_on_are_not_refused(tmp_path):
     search, optimizer = started()
     best = copy.deepcopy(search.model)

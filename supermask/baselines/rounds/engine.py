@@ -107,7 +107,7 @@ class RoundsDetails:
         rounds: every training, from the dense network down; one that dropped too far is among them.
         whole: optimizer steps of one training by the run's recipe; None of older runs.
         reached: the round whose network is the result, where `stop_drop` ended the rounds; None is the last.
-        scan: the steps that were tried for rewinding, of which the last was taken; None where none were tried.
+        scan: the steps that were tried for rewinding; the last one was taken. None where none were tried.
 
     """
 

@@ -37,7 +37,7 @@ class ScratchE(Rounds):
 
     def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from weights of another seed."""
-        return Again(context.drawn_anew(ticket), recipe=self.budget(context, ticket))
+        return Again(context.drawn_again(ticket), recipe=self.budget(context, ticket))
 
     def budget(self, context: RunContext, ticket: Ticket) -> Recipe:
         """Return the recipe: the same number of steps."""
