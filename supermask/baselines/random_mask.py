@@ -1,9 +1,9 @@
 """The random baseline: a random mask of the same density over the same frozen weights, nothing trained."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
-from supermask.search.edge_popup import EdgePopup, RankedRule
+from supermask.search.edge_popup import SCORES, EdgePopup, RankedRule
 
 
 @final
@@ -17,6 +17,10 @@ class RandomMaskRule(RankedRule):
 
     name: ClassVar[str] = "random_mask"
     trains: ClassVar[bool] = False
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what None stands for, by option: the scores are drawn whatever the weights are."""
+        return {**super().defaults(), "scores": SCORES}
 
 
 class RandomMask(EdgePopup, rule=RandomMaskRule):

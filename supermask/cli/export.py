@@ -15,7 +15,7 @@ from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
-from supermask.runs.ticket_model import built_from
+from supermask.runs.ticket_model import network_of
 from supermask.ticket import Ticket
 from supermask.versions import versions
 
@@ -33,6 +33,9 @@ class Export:
     narrow: bool = False
     """Remove units that have no live path from the input or to the output; the results stay the same."""
 
+    given: Path | None = None
+    """Checkpoint of a ticket over given weights: a file of safetensors or of torch.save."""
+
     input_shape: tuple[int, ...] = ()
     """Sizes of one input, e.g. 3 32 32; by default what the ticket says."""
 
@@ -43,7 +46,7 @@ class Export:
         """Export the network."""
         how = named_format(self.format)
         ticket = Ticket.load(self.ticket)
-        network = ticket.apply(built_from(ticket, self.ticket)).eval()
+        network = network_of(ticket, self.ticket, self.given).eval()
         example = self._example(ticket)
         narrowed = narrow(network, example) if self.narrow else None
         out = make_folder(self.out or self.ticket.parent)

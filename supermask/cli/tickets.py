@@ -12,7 +12,7 @@ from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
 from supermask.runs.ticket_bytes import bytes_table, bytes_values
 from supermask.runs.ticket_facts import facts_of
-from supermask.runs.ticket_model import built_from, data_of
+from supermask.runs.ticket_model import data_of, network_of
 from supermask.runs.ticket_scores import batches_for, per_class
 from supermask.ticket import Ticket
 from supermask.ticket.file import sizes
@@ -33,6 +33,9 @@ class Evaluate(Common):
     part: Literal["test", "validation"] = "test"
     """Which part of it; the validation part is drawn by --seed."""
 
+    given: Path | None = None
+    """Checkpoint of a ticket over given weights: a file of safetensors or of torch.save."""
+
     out: Path | None = None
     """Folder for evaluation.json and classes.png; by default the ticket's own folder."""
 
@@ -42,7 +45,7 @@ class Evaluate(Common):
         ticket = Ticket.load(self.ticket)
         data_set = data_of(ticket, self.ticket, self.data, folder=self.data_folder, validation=None, seed=self.seed)
         name = data_set.name
-        network = ticket.apply(built_from(ticket, self.ticket)).to(device)
+        network = network_of(ticket, self.ticket, self.given).to(device)
         examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
         found = list(outputs(network, batches_for(network, data_set, examples)))
         score, classes = scored(found), per_class(found, data_set.classes)
@@ -71,6 +74,9 @@ class Inspect:
     ticket: Positional[Path] = Path("network.ticket")
     """The ticket file."""
 
+    given: Path | None = None
+    """Checkpoint of a ticket over given weights, to be compared with what the ticket says of it."""
+
     out: Path | None = None
     """Folder for inspection.json and layers.png; by default nothing is written."""
 
@@ -87,6 +93,9 @@ class Inspect:
         found, facts = sizes(self.ticket.read_bytes()), facts_of(ticket, self.ticket)
         print(bytes_table(found), end="\n\n")
         print(table(["ticket", str(self.ticket.name)], [[key, value] for key, value in facts.items()]))
+        if self.given is not None:
+            network_of(ticket, self.ticket, self.given)
+            print(f"{self.given} is the checkpoint that the ticket is over.")
         if self.out is not None:
             out = make_folder(self.out)
             counts = {name: {"kept": kept, "prunable": count} for name, (kept, count) in layers.items()}

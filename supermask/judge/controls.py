@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, TicketError
 from supermask.judge.changes import Kept
 from supermask.judge.control import Control
 from supermask.judge.draws import moved, remasked, shuffled
@@ -32,6 +32,11 @@ class Reinitialised(Control):
 
     def make(self, ticket: Ticket, seed: int, scores: Scores) -> Ticket:
         """Draw the weights of another seed."""
+        if ticket.checkpoint:
+            raise TicketError(
+                f"The control {self.name} draws the weights again, and those of this ticket are given:"
+                f" {ticket.checkpoint.title}; take a control that changes its masks."
+            )
         other = int(keyed_bits(seed, "control", self.name, ticket.seed).random_raw()) >> 1  # a seed has 63 bits
         return replace(
             ticket,

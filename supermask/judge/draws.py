@@ -57,7 +57,9 @@ def _scaled(ticket: Ticket) -> set[str]:
 
     In tickets of a global scope from before there were gains, the scale is that of the network's density.
     """
-    found, whole = set(), set()
+    found, whole = set[str](), set[str]()
+    if ticket.checkpoint:  # given weights are not scaled
+        return found
     for name, mask in ticket.masks.items():
         scale, squares = ticket.weights[name].scale, _squares(ticket, name)
         counts = (squares, mask.numel(), scale * _gain(ticket, name)), (ticket.kept, ticket.prunable, scale)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from supermask.errors import SupermaskError
+from supermask.parameters.given import Given
 from supermask.parameters.parameters import Slot
 from supermask.parameters.patterns import matching
 
@@ -28,25 +29,31 @@ class Policy:
             stacks of matrices, such as the fused experts of a mixture.
         dense: random and frozen like the masked ones, but never pruned, and not counted among the prunable weights.
         learned: trained, and stored in the ticket.
-        bias: "none" (zero), "frozen" (random, from the seed) or "learned".
+        bias: "none" (zero), "frozen" (random, from the seed; where weights are given, as the model has it) or
+            "learned". None is "none", and "frozen" where weights are given.
         norm: of normalisation layers: "none" (the layer is bypassed), "affine_off" (it normalises, with weight 1 and
-            bias 0), "frozen" (its affine parameters stay as the model has them) or "learned".
+            bias 0), "frozen" (its affine parameters stay as the model has them) or "learned". None is "affine_off", and
+            "frozen" where weights are given.
         gains: of residual branches, such as a layer scale: "given" (as the model has them) or "one". Gains that start
             near 0 let almost no gradient through to the scores of their branch, and only a trained gain would grow.
 
     Parameters that the model's maker has set not to be trained (`requires_grad=False`) stay as they are and are stored,
-    unless an option names them.
+    unless an option names them. Where weights are given, what stays as the model has it is of the checkpoint, and is
+    not stored.
 
     """
 
     include: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
-    bias: BiasPolicy = "none"
-    norm: NormPolicy = "affine_off"
+    bias: BiasPolicy | None = None
+    norm: NormPolicy | None = None
     gains: GainPolicy = field(default="given", metadata={"later": True})
 
     def __post_init__(self) -> None:
+        for option, value in self.defaults().items():
+            if getattr(self, option) is None:
+                object.__setattr__(self, option, value)
         _one_of("bias", self.bias, ("none", "frozen", "learned"))
         _one_of("norm", self.norm, ("none", "affine_off", "frozen", "learned"))
         _one_of("gains", self.gains, ("given", "one"))
@@ -54,6 +61,17 @@ class Policy:
             # a string would be taken for a tuple of its letters
             if isinstance(getattr(self, option), str):
                 raise SupermaskError(f"{option}={getattr(self, option)!r} is one string; give a tuple of names.")
+
+    @property
+    def given(self) -> Given | None:
+        """The given weights that are masked in place of random ones; None where weights are drawn."""
+        return None
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what None stands for, by option: it depends on whether weights are given."""
+        if self.given:
+            return {"bias": "frozen", "norm": "frozen"}
+        return {"bias": "none", "norm": "affine_off"}
 
     def roles(self, slots: Mapping[str, Slot]) -> dict[str, Role]:
         """Return the role of each parameter.
@@ -75,18 +93,22 @@ class Policy:
 
     def _default(self, slot: Slot) -> Role:
         if slot.frozen:
-            return _as_given(slot)
+            return self._kept(slot)
         if slot.kind == "weight":
             return "masked"
         if slot.kind == "gain" and self.gains == "one":
             return 1.0
         if slot.kind == "bias":
-            return {"none": 0.0, "frozen": "dense", "learned": "learned"}[self.bias]  # type: ignore[return-value]
+            frozen: Role = "given" if self.given else "dense"
+            return {"none": 0.0, "frozen": frozen}.get(str(self.bias), "learned")
         if slot.kind == "norm" and self.norm == "learned":
             return "learned"
         if slot.kind == "norm" and self.norm == "affine_off":
             return 0.0 if slot.places[0].leaf == "bias" else 1.0
-        return _as_given(slot)
+        return self._kept(slot)
+
+    def _kept(self, slot: Slot) -> Role:
+        return "given" if self.given else _as_given(slot)
 
 
 def _as_given(slot: Slot) -> Role:
@@ -111,6 +133,6 @@ def _nothing_to_prune(slots: Mapping[str, Slot]) -> str:
     )
 
 
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
     if value not in known:
         raise SupermaskError(f"{option}={value!r} is unknown; known are {', '.join(known)}.")

@@ -18,10 +18,12 @@ def facts_of(ticket: Ticket, path: Path) -> dict[str, str]:
     """
     stored = sum(tensor.numel() for tensor in ticket.learned.values())
     distributions = dict.fromkeys(weight.distribution.name for weight in ticket.weights.values())
+    given = {"checkpoint": ticket.checkpoint.title} if ticket.checkpoint else {}
     return {
         "seed": str(ticket.seed),
-        "weights": ", ".join(distributions),
-        "digest of the weights": ticket.digest[:16] + "…",
+        "weights": "given" if given else ", ".join(distributions),
+        **given,
+        "digest of the weights": ticket.digest if given else ticket.digest[:16] + "…",
         "bytes": f"{path.stat().st_size:,}",
         "stored tensors": f"{len(ticket.learned):,} ({stored:,} numbers)",
         **_origin(ticket.provenance),

@@ -34,6 +34,21 @@ def built_from(ticket: Ticket, path: Path) -> nn.Module:
     return models.build(name, input_shape=given, classes=made["classes"], width=made["width"])
 
 
+def network_of(ticket: Ticket, path: Path, given: Path | None) -> nn.Module:
+    """Return a ticket's network, in a freshly built model of the architecture that it names.
+
+    Args:
+        ticket: as read.
+        path: of its file, for the message.
+        given: file of the checkpoint that a ticket over given weights is over.
+
+    Raises:
+        TicketError: the ticket names no architecture, or the checkpoint is missing or another one.
+
+    """
+    return ticket.apply(built_from(ticket, path), given=given)
+
+
 def is_chain(model: Mapping[str, Any]) -> bool:
     """Whether a ticket describes the modules of its network one by one, as one that was built for a target does."""
     return isinstance(model.get("modules"), list)

@@ -48,8 +48,13 @@ class TicketSource:
             TicketError: there is no sound ticket.
 
         """
-        beside = path.parent / SCORES
-        return cls(path, Ticket.load(path), scores or (beside if beside.exists() else None))
+        beside, ticket = path.parent / SCORES, Ticket.load(path)
+        if ticket.checkpoint:
+            raise TicketError(
+                f"{path} is over given weights, of the checkpoint {ticket.checkpoint.title}; judge and controls draw"
+                " and train networks from a ticket alone, which takes random weights."
+            )
+        return cls(path, ticket, scores or (beside if beside.exists() else None))
 
     def build(self, width: float | None = None) -> nn.Module:
         """Return a freshly built model of the ticket's architecture, in its own width or another."""

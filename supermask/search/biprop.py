@@ -41,6 +41,7 @@ class BipropRule(RankedRule):
     """
 
     name: ClassVar[str] = "biprop"
+    not_given: ClassVar[str] = "it draws its binary weights from a distribution, and they have none"
     settings: ClassVar[Mapping[SettingName, Setting]] = {
         "short": SHORT,
         "published": Setting(

@@ -15,8 +15,8 @@ from supermask.masking.budget import Budget, Pool, named_scope
 from supermask.masking.parametrization import Masked
 from supermask.masking.schedule import Constant, Schedule
 from supermask.parameters.parameters import Slot
-from supermask.random.distributions import Distribution, Fans, KaimingUniform
-from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, common, drawn
+from supermask.random.distributions import Fans, KaimingUniform
+from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, Start, common, started
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.versions import describe
@@ -44,7 +44,9 @@ class RankedRule(BudgetedRule):
 
     Attributes:
         score: rank by "magnitude", as in the paper, or by the "signed" score.
-        scores: distribution of the first scores; each is drawn from (seed, name), apart from the weights.
+        scores: distribution of the first scores; each is drawn from (seed, name), apart from the weights. Or "weights":
+            the weights themselves, on the scale of HYDRA (Sehwag et al. 2020), so that the first mask keeps the
+            largest. None is "weights" where weights are given, and else that of the authors.
         schedule: density over the optimizer steps; None is the density from the first step on.
         own_density: parameter name or pattern to a density of its own; `density` then holds for the other layers.
         equalised: draw the first scores of all layers on one scale instead of each on that of its fan-in, so that a
@@ -55,7 +57,7 @@ class RankedRule(BudgetedRule):
     """
 
     score: Score = common("magnitude")
-    scores: Distribution = common(SCORES)
+    scores: Start | None = common(None)
     schedule: Schedule | None = common(Constant())
     own_density: Mapping[str, float] | None = common(None)
     equalised: bool = common(False)
@@ -65,6 +67,10 @@ class RankedRule(BudgetedRule):
         if self.score not in ("magnitude", "signed"):
             raise SupermaskError(f"score={self.score!r} is unknown; known are magnitude, signed.")
         super().__post_init__()
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what None stands for, by option."""
+        return {**super().defaults(), "scores": "weights" if self.given else SCORES}
 
     @cached_property
     def budget(self) -> Budget:
@@ -101,8 +107,14 @@ class RankedRule(BudgetedRule):
         return {name: score if self.signed else score.detach().abs() for name, score in scores.items()}
 
     def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
-        """Draw the first scores of a parameter."""
-        return drawn(state, slot, self.scores, _mean_fans(state.network.masked) if self.equalised else None)
+        """Return the first scores of a parameter."""
+        fans = _mean_fans(state.network.masked) if self.equalised else None
+        return started(state, slot, self.scores, positive=self.positive, fans=fans)
+
+    @property
+    def positive(self) -> bool:
+        """Whether scores start positive where they start from the weights: what is read with its sign does."""
+        return self.score == "signed"
 
     def layer(self, state: SearchState, slot: Slot) -> Masked:
         """Return the masked weight, with its frozen weights as bits where they are packed."""

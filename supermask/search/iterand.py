@@ -46,6 +46,7 @@ class IteRandRule(RankedRule):
     """
 
     name: ClassVar[str] = "iterand"
+    not_given: ClassVar[str] = "it draws pruned weights again from their distribution, and they have none"
     settings: ClassVar[Mapping[SettingName, Setting]] = {
         # He-uniform scores are 2.45 times as large as edge-popup's, so they take a larger rate
         "short": replace(SHORT, recipe={**SHORT.recipe, "learning_rate": 0.3}),

@@ -1,5 +1,6 @@
 """What a search is: one frozen dataclass of its rule, whose fields are its options."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Budget, PerLayer, Pool, Scope, Shapes, checked_density, named_scope
 from supermask.masking.parametrization import Masked
+from supermask.parameters.given import Given, named_given
 from supermask.parameters.parameters import Slot
 from supermask.parameters.roles import Policy
 from supermask.random.distributions import Distribution, Fans, named
@@ -24,6 +26,8 @@ from supermask.training import Outcome, Recipe
 from supermask.versions import describe
 
 SettingName = Literal["short", "published"]
+Start = Distribution | Literal["weights"]
+"""What the first scores of a search are: drawn, or the weights that they rank."""
 
 
 @dataclass(frozen=True)
@@ -159,19 +163,30 @@ class Rule(Algorithm, Policy):
     defaults. A rule holds no state: what changes is in the `SearchState` that it is handed.
 
     Attributes:
-        weights: distribution of the frozen weights, by name or a `Distribution`.
+        weights: distribution of the frozen weights, by name or a `Distribution`; or "given", or `Given(name)`: the
+            weights that the model has stay, times their masks, and so does all else that no option names.
         include: parameters that are masked besides those of two or more dimensions with "weight" in their name.
         dense: parameters that stay random and whole; they do not count as prunable.
         learned: parameters that are trained as usual and stored in the ticket.
-        bias: "none" (zero), "frozen" (random) or "learned".
-        norm: "affine_off", "frozen" (as the model has it), "learned" or "none" (bypassed).
+        bias: "none" (zero), "frozen" (random; where weights are given, as the model has it) or "learned". None is
+            "none", and "frozen" where weights are given.
+        norm: "affine_off", "frozen" (as the model has it), "learned" or "none" (bypassed). None is "affine_off", and
+            "frozen" where weights are given.
 
     Raises:
         SupermaskError: an option is out of range.
 
     """
 
-    weights: str | Distribution = common("signed_constant", told=False)  # a ticket holds it by itself
+    not_given: ClassVar[str] = ""
+    """Why the rule cannot search over given weights; empty where it can."""
+
+    weights: str | Distribution | Given = common("signed_constant", told=False)  # a ticket holds it by itself
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.given and self.not_given:
+            raise SupermaskError(f"{self.name} cannot search over given weights: {self.not_given}.")
 
     @property
     def rule(self) -> "Rule":
@@ -193,7 +208,19 @@ class Rule(Algorithm, Policy):
     def in_run(self, asked: Mapping[str, Any]) -> Self:
         """Return the rule with those of the options of a run that it has and that are not fixed."""
         fixed = {part.name for part in fields(self) if part.metadata.get("fixed")}
-        return replace(self, **{name: asked[name] for name in self.common_names() if name in asked.keys() - fixed})
+        return self.changed({name: asked[name] for name in self.common_names() if name in asked.keys() - fixed})
+
+    def changed(self, options: Mapping[str, Any]) -> Self:
+        """Return the rule with other options; where weights become given, or random, so do the defaults of others."""
+        if bool(named_given(options.get("weights", self.weights))) == bool(self.given):
+            return replace(self, **options)
+        open_again = {name: None for name, value in self.defaults().items() if getattr(self, name) == value}
+        return replace(self, **{**open_again, **options})
+
+    @property
+    def given(self) -> Given | None:
+        """The given weights that are masked in place of random ones; None where weights are drawn."""
+        return named_given(self.weights)
 
     @property
     def policy(self) -> dict[str, Any]:
@@ -205,8 +232,13 @@ class Rule(Algorithm, Policy):
 
     @property
     def distribution(self) -> Distribution:
-        """The distribution of the frozen weights."""
-        return named(self.weights)
+        """The distribution of the frozen weights.
+
+        Raises:
+            SupermaskError: it is unknown, or they are given.
+
+        """
+        return named(self.weights)  # type: ignore[arg-type]  # which refuses what is given
 
     @property
     def kept(self) -> float | None:
@@ -308,20 +340,30 @@ class BudgetedRule(Rule):
         scaled: multiply the frozen weights of a layer by 1/sqrt(the fraction of them that is kept), so that the pruned
             network keeps the variance of the distribution. Ramanujan et al. 2020, section 4.2 ("scaled"); their code
             divides by sqrt(1 - density) instead, which is the same at 0.5 alone. Where that fraction changes, with a
-            global scope or a schedule, the layer has a gain that follows it.
+            global scope or a schedule, the layer has a gain that follows it. None is True, and False where weights are
+            given: they have no distribution whose variance could be kept, and True is refused.
 
     """
 
     settings: ClassVar[Mapping[SettingName, Setting]] = {"short": SHORT}
     density: float | None = common(None)  # a run or a caller gives it: there is no density that is right for all
     scope: str | Scope = common("layer")
-    scaled: bool = common(True)
+    scaled: bool | None = common(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.density is not None:
             checked_density(self.density)
+        if self.given and self.scaled:
+            raise SupermaskError(
+                "scaled=True keeps the variance of a distribution, and given weights have none; leave it out, so that"
+                " they stay as they are."
+            )
         _ = self.budget  # refuses an unknown scope, or a density of a layer's own that is out of range
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what None stands for, by option."""
+        return {**super().defaults(), "scaled": not self.given}
 
     @property
     def kept(self) -> float | None:
@@ -379,8 +421,30 @@ class BudgetedRule(Rule):
 
 def drawn(state: SearchState, slot: Slot, distribution: Distribution, fans: Fans | None = None) -> Tensor:
     """Return first scores of a parameter from (seed, name), independent of its weights; float32 on the CPU."""
-    weight = state.network.weights[slot.name]
-    return RandomWeight(weight.shape, distribution, fans or weight.fans).grow(state.seed, slot.name, "scores")
+    return RandomWeight(slot.shape, distribution, fans or slot.fans).grow(state.seed, slot.name, "scores")
+
+
+def started(
+    state: SearchState, slot: Slot, scores: Start | None, *, positive: bool, fans: Fans | None = None
+) -> Tensor:
+    """Return first scores of a parameter that still holds its weight.
+
+    Args:
+        state: of the search.
+        slot: of the parameter.
+        scores: their distribution; or "weights", the weights on the scale of Sehwag et al. 2020 (HYDRA), section 3.2:
+            sqrt(6 / fan_in) x w / max |w|, whose largest magnitudes are those of the weights.
+        positive: take the magnitudes of the weights, where scores are ranked or read with their sign.
+        fans: that a distribution scales by, in place of the parameter's.
+
+    """
+    if isinstance(scores, Distribution):
+        return drawn(state, slot, scores, fans)
+    weight = slot.parameter.detach()
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    largest = weight.abs().max() if weight.numel() else weight.new_ones(())
+    first = weight * (math.sqrt(6.0 / slot.fans.fan_in) / torch.where(largest > 0.0, largest, 1.0))
+    return first.abs() if positive else first
 
 
 def step_generator(state: SearchState, purpose: str, name: str, device: torch.device) -> torch.Generator:

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cached_property
 from inspect import Parameter, Signature
 from typing import Any, ClassVar
@@ -33,7 +33,8 @@ class Search:
     `EdgePopup(model, density=0.3)` is `Search(model, EdgePopupRule(density=0.3))`.
 
     Args:
-        model: freshly built; its weights are replaced by random ones and parametrized, in place.
+        model: freshly built; its weights are replaced by random ones and parametrized, in place. With weights="given"
+            it has those of a checkpoint, which stay.
         rule: how masks are searched for; a subclass that names a rule has it already.
         seed: of the random weights and of all that the search draws.
         **options: of the rule, in place of those that it has. They can be read as attributes of the search.
@@ -63,12 +64,12 @@ class Search:
             cls._named[rule] = cls
 
     def __init__(self, model: nn.Module, rule: Rule | None = None, *, seed: int = 0, **options: Any) -> None:
-        self.rule = self.kind(**options) if rule is None else replace(rule, **options)
+        self.rule = self.kind(**options) if rule is None else rule.changed(options)
         self.model = model
         self.network = RandomNetwork(
             model,
             seed=seed,
-            distribution=self.rule.distribution,
+            distribution=None if self.rule.given else self.rule.distribution,
             policy=self.rule,
             fractions=self.rule.fractions,
         )
@@ -76,7 +77,8 @@ class Search:
         self._layers = self._state.layers
         masked = self.network.masked
         self._warn_of_empty_layers()
-        warn_of_stored(self.network.account)
+        if not self.rule.given:  # what stays is then of the checkpoint, and not stored
+            warn_of_stored(self.network.account)
         first = {name: self.rule.first_scores(self._state, slot).to(slot.parameter) for name, slot in masked.items()}
         # before anything is attached: a refusal leaves no half-made search behind
         for name, slot in masked.items():
@@ -121,9 +123,14 @@ class Search:
 
         "masked" are searched; "dense" are random and whole; "learned" are trained as usual; "constant" have one value;
         "given" are stored as the model has them, and so are "frozen" ones, which the model's maker has set not to be
-        trained.
+        trained. Where weights are given, "dense", "given" and "frozen" ones are of the checkpoint, and not stored.
         """
         return {role: dict(numbers) for role, numbers in self.network.account.items()}
+
+    @property
+    def identity(self) -> str:
+        """What the searches of one network have in common: the digest of its weights, and the seed if none is drawn."""
+        return f"{self.network.digest} {self.seed}" if self.rule.given else self.network.digest
 
     @property
     def seed(self) -> int:
@@ -168,7 +175,7 @@ class Search:
         return self.rule.ranking(self._state, self.scores())
 
     def frozen_weights(self) -> dict[str, Tensor]:
-        """Return copies of the unpruned random weights by parameter name."""
+        """Return copies of the unpruned weights, random or given, by parameter name."""
         return {name: layer.frozen.clone() for name, layer in self._layers.items()}
 
     def masks(self) -> dict[str, Tensor]:
@@ -359,19 +366,22 @@ class Search:
 
         """
         self._state.check()
-        return {"steps": self.steps, "digest": self.network.digest, "model": self.model.state_dict()}
+        return {"steps": self.steps, "digest": self.identity, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state that `state_dict` returned for a search with the same arguments.
 
         Raises:
-            SupermaskError: the state is of a search over other random weights.
+            SupermaskError: the state is of a search over other weights.
 
         """
-        if state["digest"] != self.network.digest:
+        if state["digest"] != self.identity:
             raise SupermaskError(
-                "The state is of a search over other random weights; make this one with the same seed, weights, density"
-                " and scope."
+                "The state is of a search over other given weights, or of another seed; make this one with the same"
+                " seed over a model that has the same checkpoint."
+                if self.rule.given
+                else "The state is of a search over other random weights; make this one with the same seed, weights,"
+                " density and scope."
             )
         self.steps = state["steps"]
         if self._state.handover:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
-from supermask.random.distributions import Distribution, XavierUniform
-from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, common, drawn, refuse_nan
+from supermask.random.distributions import XavierUniform
+from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, Start, common, refuse_nan, started
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 
@@ -35,7 +35,8 @@ class SignedRule(BudgetedRule):
     Attributes:
         threshold: keep what has a score of larger magnitude, as published, and not the density that is asked for; 0
             keeps exactly the density.
-        scores: distribution of the first scores.
+        scores: distribution of the first scores; or "weights", the magnitudes of the weights, as for `EdgePopup`, so
+            that no sign is flipped at first. None is that where weights are given.
 
     """
 
@@ -50,13 +51,18 @@ class SignedRule(BudgetedRule):
             figures="97.48 % at 3.77 % kept (README)",
         ),
     }
-    scores: Distribution = common(XavierUniform())  # as the authors' files have it
+    scores: Start | None = common(None)
     threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0.0:
             raise SupermaskError(f"threshold={self.threshold} is out of range; |score| is compared with it.")
         super().__post_init__()
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what None stands for, by option."""
+        # the distribution is that of the authors' files
+        return {**super().defaults(), "scores": "weights" if self.given else XavierUniform()}
 
     @property
     def kept(self) -> float | None:
@@ -79,8 +85,8 @@ class SignedRule(BudgetedRule):
         return {name: score.detach().abs() for name, score in scores.items()}
 
     def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
-        """Draw the first scores of a parameter."""
-        return drawn(state, slot, self.scores)
+        """Return the first scores of a parameter."""
+        return started(state, slot, self.scores, positive=True)
 
     def layer(self, state: SearchState, slot: Slot) -> Treated:
         """Return a weight that is multiplied by a sign; the gradient of its score has no sign of its own."""

@@ -51,6 +51,11 @@ class TrichromaticRule(RankedRule):
             raise SupermaskError(f"score={self.score!r} does not fit: the sign of a score is that of its weight.")
         super().__post_init__()
 
+    @property
+    def positive(self) -> bool:
+        """Return True: the sign of a score is that of its weight."""
+        return True
+
     def described(self) -> dict[str, Any]:
         """Return the options as plain values."""
         return {**super().described(), "levels": self.levels}

@@ -111,6 +111,11 @@ class _Learning:
         self.superposition = Superposition(deepcopy(model))
         self._start = start or Fresh()
         self._search = search(deepcopy(model))
+        if self._search.given:
+            raise SupermaskError(
+                "The search is over given weights, and tasks are learned over one random network; leave weights='given'"
+                " out."
+            )
         self._untouched = deepcopy(self._search.state_dict())
 
     def _begin(self, learned: Sequence[Ticket]) -> None:

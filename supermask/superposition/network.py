@@ -105,7 +105,7 @@ class SharedNetwork:
     """
 
     def __init__(self, model: nn.Module, ticket: Ticket) -> None:
-        _refuse_treated(ticket)
+        _refuse_unsuitable(ticket)
         ticket.apply(model)
         self.model, self.first = model, ticket
         parameters = dict(model.named_parameters())
@@ -121,7 +121,7 @@ class SharedNetwork:
             TicketError: it is of another seed, distribution, scale, architecture or policy; the message says which.
 
         """
-        _refuse_treated(ticket)
+        _refuse_unsuitable(ticket)
         first = self.first
         if ticket.seed != first.seed:
             raise TicketError(f"The ticket is of seed {ticket.seed}; the tasks here share seed {first.seed}.")
@@ -257,7 +257,12 @@ def _parted(tensors: Tensors) -> tuple[Tensors, Tensors]:
     return moving, {name: tensor for name, tensor in tensors.items() if name not in moving}
 
 
-def _refuse_treated(ticket: Ticket) -> None:
+def _refuse_unsuitable(ticket: Ticket) -> None:
+    if ticket.checkpoint:
+        raise TicketError(
+            f"The ticket is over given weights, of the checkpoint {ticket.checkpoint.title}, and tasks are superposed"
+            " over one random network; find it with random weights."
+        )
     if ticket.treatments:
         names = ", ".join(list(ticket.treatments)[:3])
         raise TicketError(

@@ -1,4 +1,4 @@
-"""A model whose weights were replaced by frozen random ones, and the ticket that a set of masks makes of it."""
+"""A model whose weights were frozen, random or as given, and the ticket that a set of masks makes of it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Shapes
+from supermask.parameters.given import Checkpoint
 from supermask.parameters.parameters import Slot, bypass, normalizations, saved_tensors, survey
 from supermask.parameters.roles import Policy, Role
 from supermask.random.distributions import Distribution
 from supermask.random.transform import Preset, Treatment
-from supermask.random.weights import RandomWeight, digest, grow_all
+from supermask.random.weights import RandomWeight, checked_seed, digest, grow_all
 from supermask.ticket.ticket import Ticket
 
 Fractions = Callable[[Shapes], Mapping[str, float]]
@@ -23,10 +24,12 @@ Fractions = Callable[[Shapes], Mapping[str, float]]
 class RandomNetwork:
     """The one random network of a search: drawn once from its seed, never trained, never drawn again.
 
+    Over given weights nothing is drawn: the network is the model as it is, but for constants that the policy asks for.
+
     Args:
-        model: freshly built; its parameters are overwritten in place.
+        model: freshly built; its parameters are overwritten in place. With given weights, they stay.
         seed: integer from 0 to 2**63 - 1.
-        distribution: of the random weights.
+        distribution: of the random weights; None where the policy says that weights are given.
         policy: what becomes of each parameter.
         fractions: returns for the shapes of the masked layers, by name, the fraction of its weights that a layer keeps;
             its weights are multiplied by 1/sqrt of that. Layers that it leaves out, or that keep none, are not.
@@ -36,9 +39,11 @@ class RandomNetwork:
         learned: the parameters that are trained as usual, by name.
         shapes: of the prunable parameters by name, in the model's order.
         weights: name to what the random tensor is made of.
-        account: what becomes of the parameters ("masked", "dense", "learned", "constant"; "given" are stored as the
-            model has them, "frozen" likewise, because they are not to be trained) to how many numbers each has, by
-            name.
+        checkpoint: what stays as the model has it, buffers too, where weights are given; None where they are random.
+        digest: of the weights: of the random ones, or of the given parameters.
+        account: what becomes of the parameters ("masked", "dense", "learned", "constant"; "given" stay as the model
+            has them, and are stored unless weights are given; "frozen" likewise, because they are not to be trained)
+            to how many numbers each has, by name.
         gains: names of the gains of residual branches that are not trained.
 
     Raises:
@@ -51,7 +56,7 @@ class RandomNetwork:
         model: nn.Module,
         *,
         seed: int,
-        distribution: Distribution,
+        distribution: Distribution | None,
         policy: Policy,
         fractions: Fractions = lambda shapes: {},
     ) -> None:
@@ -71,10 +76,14 @@ class RandomNetwork:
         self.weights = {
             name: RandomWeight(slot.shape, distribution, slot.fans, 1.0 / math.sqrt(kept.get(name) or 1.0))
             for name, slot in slots.items()
-            if roles[name] in ("masked", "dense")
+            if distribution is not None and roles[name] in ("masked", "dense")
         }
-        grown = grow_all(self.weights, seed)  # which refuses a seed that is out of range
-        self.digest = digest(grown)
+        grown = grow_all(self.weights, checked_seed(seed))
+        own = {*self.learned, *self.constants}
+        stays = {n: t for n, t in saved_tensors(model).items() if n not in own and not n.startswith(gone)}
+        self.checkpoint = Checkpoint.of(policy.given.name, stays) if policy.given else None
+        # buffers are a part of a search's state, so that the weights alone say which search it is
+        self.digest = self.checkpoint.only(slots).digest if self.checkpoint else digest(grown)
         # nothing was changed so far: a refusal leaves the model as it was
         bypass(model, self.bypassed)
         self._write(slots, grown)
@@ -90,12 +99,15 @@ class RandomNetwork:
         presets: Mapping[str, Preset] = MappingProxyType({}),
     ) -> Ticket:
         """Return the ticket of these masks with the model's present learned tensors and statistics."""
+        learned = self._stored()
+        checkpoint = self.checkpoint and self.checkpoint.only(self.checkpoint.tensors.keys() - learned.keys())
         return Ticket(
             seed=self.seed,
             weights=self.weights,
             masks={name: mask.detach().cpu().clone() for name, mask in masks.items()},
-            digest=self.digest,
-            learned=self._stored(),
+            digest=checkpoint.digest if checkpoint else self.digest,
+            checkpoint=checkpoint,
+            learned=learned,
             constants=self.constants,
             bypassed=self.bypassed,
             provenance=provenance,
@@ -114,12 +126,17 @@ class RandomNetwork:
             slot.parameter.requires_grad_(name in self.masked or name in self.learned)
 
     def _stored(self) -> dict[str, Tensor]:
-        """Return the tensors that no seed regrows: learned, given, and the statistics of normalisation layers."""
+        """Return the tensors that no seed regrows: learned, given, and the statistics of normalisation layers.
+
+        Over given weights they are those that are learned, or are no longer as they were given.
+        """
         stored = self._unmasked()
         for name, tensor in stored.items():
             if name not in self._infinite and not _is_finite(tensor):
                 raise SupermaskError(f"{name} holds NaN or infinity; the training diverged: lower the learning rate.")
         known = self.weights.keys() | self.constants.keys()
+        given = self.checkpoint.tensors if self.checkpoint else {}
+        known |= {name for name in given.keys() & stored.keys() if not given[name].fault(stored[name])}
         return {name: tensor.detach().cpu().clone() for name, tensor in stored.items() if name not in known}
 
     def _unmasked(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError, TicketError
 from supermask.files import write_whole
 from supermask.masking.parametrization import hold
+from supermask.parameters.given import GIVEN, Checkpoint
 from supermask.parameters.mismatch import differences
 from supermask.parameters.parameters import bypass
 from supermask.random.transform import Preset, Treatment
@@ -33,15 +34,19 @@ class Ticket:
 
     Attributes:
         seed: regrows the random weights.
-        weights: parameter name to what its random tensor is made of.
+        weights: parameter name to what its random tensor is made of; nothing if weights are given.
         masks: parameter name to bool tensor, True = kept; a weight without a mask is kept whole and is not prunable.
         learned: tensors that training or the given model put there: batch-norm statistics, learned biases, ...
         constants: parameter name to the one value that all its entries have.
         bypassed: names of the normalisation layers that the network goes without.
         treatments: parameter name to what is done to its random weights besides masking; nothing where there is none.
         presets: parameter name to what of its mask the seed fixes, so that the file need not hold it.
-        digest: SHA-256 of the random weights (of the first draw), by which a machine that regrows others is found out.
+        digest: SHA-256 of the random weights (of the first draw), by which a machine that regrows others is found out;
+            of given weights, that of their checkpoint.
         provenance: plain values: algorithm, options, model, data set, metrics, versions.
+
+        checkpoint: the given weights that the masks are over in place of random ones, buffers too; the ticket names
+            them and does not hold them. None where weights are random.
 
     Raises:
         TicketError: the parts contradict each other.
@@ -58,15 +63,19 @@ class Ticket:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
     _encoded: tuple[bytes, bytes] = field(default=(b"", b""), init=False)  # a fingerprint, and the bytes of the file
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
+        shapes, kind = self._frozen_shapes(), "given" if self.checkpoint else "random"
         for name, mask in self.masks.items():
-            _check_mask(name, mask, self.weights)
+            _check_mask(name, mask, shapes, kind)
         for name in [*self.constants, *self.learned]:
-            if name in self.weights:
-                raise TicketError(f"{name} is both random and stored; it must be one of them.")
+            if name in shapes:
+                raise TicketError(f"{name} is both {kind} and stored; it must be one of them.")
+        if self.checkpoint:
+            self._check_given(self.checkpoint)
         for name in self.constants.keys() & self.learned.keys():
             raise TicketError(f"{name} is both constant and learned; it must be one of them.")
         for name in [*self.treatments, *self.presets]:
@@ -141,9 +150,11 @@ class Ticket:
         They are float32 on the CPU.
 
         Raises:
-            TicketError: this machine regrows other weights than the ticket was made with.
+            TicketError: this machine regrows other weights than the ticket was made with, or its weights are given.
 
         """
+        if self.checkpoint:
+            raise TicketError(f"The ticket has no random weights: it is over the checkpoint {self.checkpoint.title}.")
         grown = grow_all(self.weights, self.seed)
         if digest(grown) != self.digest:
             raise TicketError(
@@ -153,7 +164,14 @@ class Ticket:
         return grown
 
     @torch.no_grad()
-    def apply(self, model: nn.Module, *, held: bool = False, grown: Mapping[str, Tensor] | None = None) -> nn.Module:
+    def apply(
+        self,
+        model: nn.Module,
+        *,
+        held: bool = False,
+        grown: Mapping[str, Tensor] | None = None,
+        given: str | Path | Mapping[str, Tensor] | None = None,
+    ) -> nn.Module:
         """Turn a freshly built model into the ticket's network.
 
         Args:
@@ -162,23 +180,26 @@ class Ticket:
                 the module stays plain.
             grown: the random tensors of the first draw, float32 on the CPU, from a caller who still has them: they are
                 checked against the digest and not grown again.
+            given: the checkpoint of a ticket over given weights: a file of safetensors, a file of torch.save, or
+                tensors by name, as `state_dict()` returns them.
 
         Returns:
             The model. Its pruned weights are +0, its parameters keep their dtype and device.
 
         Raises:
             TicketError: the model is of another architecture (the sentence names the first differences), or the random
-                weights are not the ticket's; the model is untouched.
+                or the given weights are not the ticket's; the model is untouched.
 
         """
         self._check_fits(model)
-        grown = self.random_weights() if grown is None else self._checked(grown)
+        grown = self._frozen(model, grown, given)
         bypass(model, self.bypassed)
         for name, parameter in model.named_parameters():
             parameter.copy_(self._value(name, grown, parameter))
         buffers = dict(model.named_buffers())
-        for name in self.learned.keys() & buffers.keys():
-            buffers[name].copy_(self.learned[name])
+        for name, buffer in buffers.items():
+            if name in self.learned or (self.checkpoint and name in self.checkpoint.tensors):
+                buffer.copy_(self._value(name, grown, buffer))
         return hold(model, self.masks) if held else model
 
     def save(self, file: str | Path | BinaryIO) -> None:
@@ -238,6 +259,7 @@ class Ticket:
             "bypassed": list(self.bypassed),
             "digest": self.digest,
             "provenance": dict(self.provenance),
+            **({GIVEN: self.checkpoint.describe()} if self.checkpoint else {}),
         }
         return Contents(header, self.masks, self.learned, self.treatments, self.presets)
 
@@ -262,11 +284,43 @@ class Ticket:
                 provenance=header["provenance"],
                 treatments=contents.treatments,
                 presets=contents.presets,
+                checkpoint=Checkpoint.from_description(header[GIVEN]) if GIVEN in header else None,
             )
         except SupermaskError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise TicketError(f"its header does not describe a ticket ({error!r}).") from None
+
+    def _frozen(
+        self,
+        model: nn.Module,
+        grown: Mapping[str, Tensor] | None,
+        given: str | Path | Mapping[str, Tensor] | None,
+    ) -> Mapping[str, Tensor]:
+        """Return the frozen tensors, random or given, checked to be those of the ticket."""
+        if self.checkpoint is None:
+            if given is not None:
+                raise TicketError("The ticket is over random weights, which its seed regrows; leave given= out.")
+            return self.random_weights() if grown is None else self._checked(grown)
+        if given is None:
+            raise TicketError(
+                f"The ticket is over the weights of the checkpoint {self.checkpoint.title}, which it does not hold;"
+                " give them: apply(model, given=FILE or state_dict), or --given FILE."
+            )
+        return self.checkpoint.read(given, model)
+
+    def _frozen_shapes(self) -> dict[str, tuple[int, ...]]:
+        frozen = self.checkpoint.tensors if self.checkpoint else self.weights
+        return {name: each.shape for name, each in frozen.items()}
+
+    def _check_given(self, checkpoint: Checkpoint) -> None:
+        if self.weights:
+            raise TicketError("A ticket is over random weights or over given ones, not over both.")
+        if self.digest != checkpoint.digest:
+            raise TicketError("The digest of the ticket is not that of its checkpoint.")
+        for name, treatment in self.treatments.items():
+            if treatment.redraws is not None:
+                raise TicketError(f"{name} has redraws, but given weights are not drawn.")
 
     def _checked(self, grown: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return random weights that the caller has, if they are those of the ticket to the last bit."""
@@ -296,7 +350,7 @@ class Ticket:
         return treatment.apply(mask, draw, self.seed, name)
 
     def _check_fits(self, model: nn.Module) -> None:
-        shapes = {name: weight.shape for name, weight in self.weights.items()}
+        shapes = self._frozen_shapes()
         shapes |= {name: tuple(tensor.shape) for name, tensor in self.learned.items()}
         problems = differences(model, shapes, self.constants, self.bypassed)
         if problems:
@@ -308,10 +362,10 @@ class Ticket:
             )
 
 
-def _check_mask(name: str, mask: Tensor, weights: Mapping[str, RandomWeight]) -> None:
-    if name not in weights:
-        raise TicketError(f"The mask of {name} has no random weight; every masked parameter needs one.")
+def _check_mask(name: str, mask: Tensor, shapes: Mapping[str, tuple[int, ...]], kind: str) -> None:
+    if name not in shapes:
+        raise TicketError(f"The mask of {name} has no {kind} weight; every masked parameter needs one.")
     if mask.dtype is not torch.bool:
         raise TicketError(f"The mask of {name} is {mask.dtype}; a mask is a bool tensor.")
-    if tuple(mask.shape) != weights[name].shape:
-        raise TicketError(f"The mask of {name} has shape {tuple(mask.shape)}; its weight has {weights[name].shape}.")
+    if tuple(mask.shape) != shapes[name]:
+        raise TicketError(f"The mask of {name} has shape {tuple(mask.shape)}; its weight has {shapes[name]}.")

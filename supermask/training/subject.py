@@ -77,13 +77,14 @@ def is_complete(subject: Subject) -> bool:
 
 
 def equal_tensors(subject: Subject) -> list[Tensor]:
-    """Return what must be the same on all processes that train together: the parameters and the masks.
+    """Return what must be the same on all processes that train together: the parameters, the masks, frozen weights.
 
     Masks are the bool buffers. The others are left out: between two evaluations the running statistics of batch norm
-    are each process's own.
+    are each process's own. Frozen weights are in the `identity` of a search.
     """
     masks = [buffer for buffer in subject.model.buffers() if buffer.dtype is torch.bool]
-    return [*subject.parameters(), *subject.model.parameters(), *masks]
+    identity = torch.frombuffer(bytearray(getattr(subject, "identity", "-").encode()), dtype=torch.uint8)
+    return [*subject.parameters(), *subject.model.parameters(), *masks, identity]
 
 
 def refuse_unsuitable(subject: Subject, recipe: Recipe) -> None:
