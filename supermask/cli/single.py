@@ -1,6 +1,6 @@
 """`supermask search` and `supermask train`: one run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
@@ -53,7 +53,14 @@ class Single(Common):
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints; one is written on Ctrl-C too."""
 
-    def carry_out(self, command: str, method: str, search: SearchOptions, options: Algorithm | None = None) -> None:
+    def carry_out(
+        self,
+        command: str,
+        method: str,
+        search: SearchOptions,
+        options: Algorithm | None = None,
+        given: Path | None = None,
+    ) -> None:
         """Run one job and show its result."""
         device = self.prepare()
         job = Job(
@@ -69,6 +76,7 @@ class Single(Common):
             search=search,
             options=options,
             setting=self.setting,
+            given=None if given is None else str(given),
         )
         out = self.out or Path("runs", f"{command}-{job.slug}-{job.slug_of_seeds}")
         with joined(device) as processes:
@@ -106,6 +114,10 @@ class Search(Single):
 
     method: SearchName = "edge_popup"
 
+    given: Path | None = None
+    """Checkpoint whose weights are masked in place of random ones: a file of safetensors or of torch.save. What
+    --learned names need not be in it."""
+
     search: OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
 
     options: SearchMethodOptions = field(default_factory=default_search_options)
@@ -114,9 +126,12 @@ class Search(Single):
         """Run the search."""
         if named_method(self.method).rule is None:
             raise SupermaskError(f"--method {self.method} is not a search; supermask compare --methods runs it.")
-        given = options_of([self.method], self.options)
+        options = options_of([self.method], self.options).get(self.method)
         command = "search" if self.method == "edge_popup" else self.method
-        self.carry_out(command, self.method, self.search, given.get(self.method))
+        search = self.search
+        if self.given is not None and search.weights is None:
+            search = replace(search, weights="given")
+        self.carry_out(command, self.method, search, options, self.given)
 
 
 @dataclass(frozen=True)

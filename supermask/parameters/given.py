@@ -2,11 +2,11 @@
 
 import hashlib
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from zipfile import BadZipFile
 
 import torch
@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from supermask.errors import TicketError
+from supermask.parameters.parameters import saved_tensors
+from supermask.parameters.patterns import matching
 
 GIVEN = "given"
 _SHOWN = 3  # of what a refusal lists
@@ -146,18 +148,48 @@ class Checkpoint:
         return found
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Return all tensors of a file of safetensors or of torch.save, on the CPU, by name.
+@torch.no_grad()
+def load_given(model: nn.Module, given: str | Path | Mapping[str, Tensor], *, spared: Sequence[str] = ()) -> None:
+    """Write a checkpoint into a model, in place: every parameter and saved buffer that it has.
+
+    Args:
+        model: freshly built.
+        given: a file of safetensors, a file of torch.save, or tensors by name.
+        spared: names of parameters, * and ? match, that stay where the checkpoint has none that fits, such as those
+            of a new head.
 
     Raises:
-        TicketError: it cannot be read, or holds something else.
+        TicketError: it cannot be read, or lacks a tensor, or has it in another shape or dtype; the model is untouched.
 
     """
-    return dict(_loaded(path, None))
+    tensors, aliases = saved_tensors(model), _aliases(model)
+    there = _loaded(given, {alias for name in tensors for alias in aliases[name]})
+    found = {name: next((there[each] for each in aliases[name] if each in there), None) for name in tensors}
+    faults = {name: _misfit(name, found[name], tensor) for name, tensor in tensors.items()}
+    excused = matching(tuple(spared), tensors, "learned")
+    problems = [fault for name, fault in faults.items() if fault and name not in excused]
+    if problems:
+        more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+        raise TicketError(
+            f"The checkpoint does not fit the model: {'; '.join(problems[:_SHOWN])}{more}; name what it need not have,"
+            " such as a new head, with learned=."
+        )
+    for name, tensor in tensors.items():
+        if not faults[name]:
+            tensor.copy_(cast(Tensor, found[name]))
 
 
-def _loaded(given: object, names: set[str] | None) -> Mapping[str, Tensor]:
-    """Return tensors by name, at least those of these names that are there; None is all."""
+def _misfit(name: str, tensor: Tensor | None, like: Tensor) -> str | None:
+    """Return in words what keeps a tensor from being written; None where nothing does."""
+    if tensor is None:
+        return f"it lacks {name}"
+    if tensor.shape != like.shape:
+        return f"its {name} has shape {tuple(tensor.shape)}, not {tuple(like.shape)}"
+    return None if tensor.dtype == like.dtype else f"its {name} is {_dtype(tensor)}, not {_dtype(like)}"
+
+
+def _loaded(given: object, names: set[str]) -> Mapping[str, Tensor]:
+    """Return those tensors that have these names."""
     if isinstance(given, Mapping):
         return _tensors("The mapping that was given", given, names)
     if not isinstance(given, str | Path):
@@ -169,7 +201,7 @@ def _loaded(given: object, names: set[str] | None) -> Mapping[str, Tensor]:
         if Path(given).suffix == ".safetensors":
             with safe_open(given, "pt") as file:
                 there = list(file.keys())  # it is not a mapping: it cannot be iterated
-                return {name: file.get_tensor(name) for name in there if names is None or name in names}
+                return {name: file.get_tensor(name) for name in there if name in names}
         return _tensors(str(given), torch.load(given, map_location="cpu", weights_only=True), names)
     except OSError as error:
         raise TicketError(f"Cannot read the checkpoint {given}: {error.strerror or error}.") from None
@@ -180,14 +212,14 @@ def _loaded(given: object, names: set[str] | None) -> Mapping[str, Tensor]:
         ) from None
 
 
-def _tensors(what: str, held: object, names: set[str] | None) -> dict[str, Tensor]:
-    """Return those of a mapping's tensors that have these names; None is all."""
+def _tensors(what: str, held: object, names: set[str]) -> dict[str, Tensor]:
+    """Return those of a mapping's tensors that have these names."""
     parts = held if isinstance(held, Mapping) else {}
     tensors = {name: each for name, each in parts.items() if isinstance(each, Tensor)}
     if not tensors:
         inside = f" ({', '.join(map(str, list(parts)[:_SHOWN]))})" if parts else ""
         raise TicketError(f"{what} holds no tensors by name{inside}; give a state_dict, not what it lies in.")
-    return {name: each for name, each in tensors.items() if names is None or name in names}
+    return {name: each for name, each in tensors.items() if name in names}
 
 
 def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, checked_density, named_scope
 from supermask.masking.schedule import Constant, CubicRamp, Schedule
+from supermask.parameters.given import GIVEN, Given, load_given
 from supermask.parameters.roles import BiasPolicy, GainPolicy, NormPolicy
 from supermask.random.distributions import named
 from supermask.random.weights import checked_seed
@@ -30,14 +32,15 @@ class SearchOptions:
             own, which is each layer for most.
         floor: with the global scope, the least that each layer keeps; without it a layer that would be emptied is an
             error.
-        weights: distribution of the frozen random weights; None is the search's own, signed constants for most.
-        scaled: multiply the frozen weights by 1/sqrt(density).
+        weights: distribution of the frozen random weights; None is the search's own, signed constants for most. "given"
+            are those of a checkpoint, which a job names; the search then begins with the largest of them.
+        scaled: multiply the frozen weights by 1/sqrt(density); given weights never are.
         score: rank weights by the magnitude of their scores or by the signed scores.
         equalised: draw the first scores of all layers on one scale, so that a global scope starts with no layer empty.
         ramp: optimizer steps over which the density falls from 1 to its value, along a cubic; 0 is at once.
-        bias: biases are zero ("none"), random and frozen, or learned.
+        bias: biases are zero ("none"), random and frozen, or learned. Where weights are given, "none" keeps them too.
         norm: normalisation layers are bypassed ("none"), lose their weight and bias ("affine_off"), keep them as they
-            are ("frozen") or learn them.
+            are ("frozen") or learn them. Where weights are given, "affine_off" keeps them too.
         gains: of residual branches, such as a layer scale: as the model has them ("given"), or "one".
         dense: names of parameters that stay random and whole, and do not count as prunable; * and ? match.
         learned: names of parameters that are trained as usual and stored in the ticket.
@@ -58,6 +61,7 @@ class SearchOptions:
             "xavier_uniform",
             "uniform",
             "truncated_normal",
+            "given",
         ]
         | None
     ) = None
@@ -82,7 +86,7 @@ class SearchOptions:
 
     def settle(self, rule: Rule | None) -> "SearchOptions":
         """Return the options with what is None as the search has it, where it has that, and by a name."""
-        own: dict[str, Any] = {}
+        own: dict[str, Any] = self._of_given() if self.weights == GIVEN else {}
         if self.scope is None and isinstance(rule, BudgetedRule):
             scope = rule.budget.scope
             own |= {"scope": scope.name, "floor": scope.floor if isinstance(scope, Global) else None}
@@ -90,7 +94,14 @@ class SearchOptions:
             own["weights"] = rule.weights
         return replace(self, **own)
 
-    def start(self, rule: Rule, model: nn.Module, seed: int, recipe: Recipe, steps: int) -> Search:
+    def _of_given(self) -> dict[str, Any]:
+        """Return what defaults stand for where weights are given: all else of the checkpoint stays as it is too."""
+        kept = {"bias": ("none", "frozen"), "norm": ("affine_off", "frozen"), "scaled": (True, False)}
+        return {name: here for name, (drawn, here) in kept.items() if getattr(self, name) == drawn}
+
+    def start(
+        self, rule: Rule, model: nn.Module, seed: int, recipe: Recipe, steps: int, given: str | None = None
+    ) -> Search:
         """Return a search by a rule, with those of these options that it has, over a freshly built model.
 
         Args:
@@ -99,11 +110,15 @@ class SearchOptions:
             seed: of all that it draws.
             recipe: of the run.
             steps: optimizer steps of the run.
+            given: file of the checkpoint that the weights are of; None where they are random.
 
         """
         schedule: Schedule = CubicRamp(self.ramp) if self.ramp else Constant()
         options = {part.name: getattr(self, part.name) for part in fields(self)}
         options = {name: value for name, value in options.items() if value is not None}
+        if given is not None:
+            load_given(model, given, spared=self.learned)
+            options["weights"] = Given(Path(given).name)
         if self.scope is not None:
             options["scope"] = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         run = {"steps": max(1, steps), "total_rate": recipe.total_rate(steps)}
@@ -121,6 +136,7 @@ class Job:
         data: a name that `supermask.data.load` takes.
         validation: examples held out of the training set to choose the best step; None is the data set's usual number.
         seed: of the weights, the scores and all that a method draws; of what the next two name, where they are None.
+        given: file of the checkpoint that a search is over; None where weights are random.
         split_seed: of the choice of the examples that are held out of the training set.
         order_seed: of the order of the examples, the augmentation and dropout: the noise of SGD.
         recipe: how it is trained.
@@ -148,9 +164,11 @@ class Job:
     search_recipe: Recipe | None = None
     split_seed: int | None = None
     order_seed: int | None = None
+    given: str | None = None
 
     def __post_init__(self) -> None:
         known = named_method(self.method)
+        self._check_given(known)
         if self.setting not in get_args(SettingName):
             raise SupermaskError(f"setting={self.setting!r} is unknown; known are short, published.")
         if self.options is not None and type(self.options) is not type(known):
@@ -160,6 +178,16 @@ class Job:
         named(self.initial)
         for seed in (self.seed, self.split, self.order):
             checked_seed(seed)
+
+    def _check_given(self, known: Algorithm) -> None:
+        if self.given is None and self.search.weights == GIVEN:
+            raise SupermaskError("weights=given needs a checkpoint; give its file: supermask search --given FILE.")
+        if self.given is not None and self.search.weights != GIVEN:
+            raise SupermaskError(
+                f"weights={self.search.weights} are drawn, and those of {self.given} are given; leave out one of them."
+            )
+        if self.given is not None and known.rule is not known:
+            raise SupermaskError(f"{self.method} is not a search alone, and only a search can be over given weights.")
 
     @property
     def split(self) -> int:
@@ -189,6 +217,7 @@ class Job:
             options = way.published_setting.options
             way = replace(way, **{name: value for name, value in options.items() if name in own})
             search = replace(search, **{name: value for name, value in options.items() if name not in own})
+        search = search.settle(way.rule)
         chosen = way if self.options is not None or way != self.algorithm else None
         # the rate of a rule goes with the density, which the run has
         here = {"density": search.density, "scaled": search.scaled}
@@ -196,7 +225,7 @@ class Job:
         inner = self.search_recipe
         if inner is None and way.rule not in (None, way):
             inner = way.rule.in_run(here).recipe(self.recipe)
-        return replace(self, recipe=recipe, search=search.settle(way.rule), options=chosen, search_recipe=inner)
+        return replace(self, recipe=recipe, search=search, options=chosen, search_recipe=inner)
 
     @property
     def slug(self) -> str:
@@ -284,5 +313,6 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("", "search_recipe", None),
     ("", "split_seed", None),
     ("", "order_seed", None),
+    ("", "given", None),
 )
 """Options that runs recorded before do not name, and what those did."""

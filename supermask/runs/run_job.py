@@ -152,7 +152,9 @@ def context_of(
         weights=job.initial,
         include=job.search.include,
         dense=job.search.dense,
-        start_search=lambda rule: job.search.start(rule, build_network(job, data_set), job.seed, job.training, steps),
+        start_search=lambda rule: job.search.start(
+            rule, build_network(job, data_set), job.seed, job.training, steps, job.given
+        ),
     )
 
 
