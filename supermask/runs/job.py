@@ -117,12 +117,14 @@ class SearchOptions:
         options = {part.name: getattr(self, part.name) for part in fields(self)}
         options = {name: value for name, value in options.items() if value is not None}
         if given is not None:
-            load_given(model, given, spared=self.learned)
             options["weights"] = Given(Path(given).name)
         if self.scope is not None:
             options["scope"] = Global(self.floor) if self.scope == "global" else named_scope(self.scope)
         run = {"steps": max(1, steps), "total_rate": recipe.total_rate(steps)}
-        return Search.of(model, rule.in_run({**options, "schedule": schedule, **run}), seed=seed)
+        asked = rule.in_run({**options, "schedule": schedule, **run})
+        if given is not None:
+            load_given(model, given, spared=self.learned)
+        return Search.of(model, asked, seed=seed)
 
 
 @dataclass(frozen=True)
