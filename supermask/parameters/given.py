@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from supermask.errors import TicketError
+from supermask.errors import SupermaskError, TicketError
 from supermask.parameters.parameters import saved_tensors
 from supermask.parameters.patterns import matching
 
@@ -26,9 +26,16 @@ class Given:
     Attributes:
         name: of their checkpoint, for readers of the ticket; what counts is the content.
 
+    Raises:
+        SupermaskError: the name is not a text.
+
     """
 
     name: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise SupermaskError(f"Given({self.name!r}) has no name; give a text, and the weights in the model itself.")
 
 
 class GivenTensor(NamedTuple):
@@ -169,8 +176,8 @@ def load_given(model: nn.Module, given: str | Path | Mapping[str, Tensor], *, sp
     if problems:
         more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
         raise TicketError(
-            f"The checkpoint does not fit the model: {'; '.join(problems[:_SHOWN])}{more}; name what it need not have,"
-            " such as a new head, with learned=."
+            f"The checkpoint does not fit the model: {'; '.join(problems[:_SHOWN])}{more}; give one of the same shapes"
+            " and dtypes, and name what it need not have, such as a new head, with learned=."
         )
     for name, tensor in tensors.items():
         if not faults[name]:

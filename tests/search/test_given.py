@@ -257,6 +257,7 @@ def test_weights_without_a_magnitude_start_from_equal_scores(weight):
             lambda: SEARCHES["biprop"](Net(), density=0.3, weights=Given()),
             "biprop cannot search over given weights",
         ),
+        (lambda: Given(Path("net.pt")), r"Given\(PosixPath\('net.pt'\)\) has no name; give a text"),
         (lambda: searched(packed=True), "cannot be packed into bits"),
         (lambda: EdgePopup(Net(), density=0.3, weights="givn"), "Unknown distribution 'givn'"),
     ],
@@ -402,6 +403,7 @@ def test_random_weights_take_no_checkpoint():
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
+@pytest.mark.filterwarnings("ignore:density=")  # of small layers that keep nothing
 @settings(max_examples=40, deadline=None)
 @cases(
     st.lists(st.integers(0, 5), min_size=2, max_size=4),
@@ -458,6 +460,18 @@ def test_a_checkpoint_is_written_into_a_model_all_of_it_or_not_at_all(tmp_path):
 
 
 # ---- what else takes a search or a ticket
+
+
+def test_a_ticket_can_be_held_while_the_rest_is_trained():
+    ticket = searched().ticket()
+    network = ticket.apply(Net(), given=tensors(pretrained()), held=True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.3, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(INPUTS), LABELS).backward()
+        optimizer.step()
+    assert not network.fc.weight[~ticket.masks["fc.weight"]].any()
+    assert not torch.equal(network.fc.bias, pretrained().fc.bias)
 
 
 def test_a_search_that_was_stopped_goes_on_bit_for_bit():
