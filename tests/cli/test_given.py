@@ -71,9 +71,13 @@ def test_judge_refuses_it_in_one_sentence(runs, capsys):
     assert "is over given weights, of the checkpoint network.safetensors" in capsys.readouterr().err
 
 
-def test_a_finished_search_is_the_same_again(runs, tmp_path):
+def test_a_search_that_was_stopped_goes_on_to_the_same_bytes(runs, tmp_path, steps):
     again = ["--given", str(runs / "dense" / "network.safetensors"), "--epochs", "1", "--density", "0.2"]
-    assert main(["search", *again, "--device", "cpu", "--out", str(tmp_path)]) == 0
+    again += ["--device", "cpu", "--out", str(tmp_path)]
+    steps.at = 7
+    assert main(["search", *again]) == 130
+    assert not (tmp_path / "network.ticket").exists()
+    assert main(["search", *again, "--resume"]) == 0
     assert (tmp_path / "network.ticket").read_bytes() == (runs / "search" / "network.ticket").read_bytes()
 
 
