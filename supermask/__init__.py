@@ -2,6 +2,7 @@
 
 from supermask import data, distributions, masking, models, search, training
 from supermask.errors import DataError, RunError, SupermaskError, TicketError
+from supermask.masking import hold
 from supermask.search import EdgePopup
 from supermask.ticket import Ticket
 
@@ -14,6 +15,7 @@ __all__ = [
     "TicketError",
     "data",
     "distributions",
+    "hold",
     "masking",
     "models",
     "search",
