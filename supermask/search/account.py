@@ -18,7 +18,7 @@ network after three steps on 64 random images, densities 0.5, 0.1 and 0.02: 2e-2
 PASSING = 3.0
 """Kept weights over the root of inputs x outputs, in each layer, from which something passes through all of them. Paths
 of random kept weights multiply above 1 and die out below, and ReLU stops about half. lenet_300_100 at density 0.005,
-where the last layer has 0.2, gets no gradient to its first layer, and that is no matter of its architecture."""
+where the last layer has 0.2, gets no gradient to its first layer; its architecture is not the reason."""
 
 Account = Mapping[str, Mapping[str, int]]
 
