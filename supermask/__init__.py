@@ -2,6 +2,7 @@
 
 from supermask import data, distributions, masking, models, search, training
 from supermask.errors import DataError, RunError, SupermaskError, TicketError
+from supermask.masking import hold
 from supermask.parameters.given import Given
 from supermask.search import EdgePopup
 from supermask.ticket import Ticket
@@ -16,6 +17,7 @@ __all__ = [
     "TicketError",
     "data",
     "distributions",
+    "hold",
     "masking",
     "models",
     "search",

@@ -208,7 +208,7 @@ class Held(nn.Module):
     """The parametrization weight -> weight x mask with a mask that never changes: what is pruned stays zero.
 
     Momentum and weight decay act on the stored weight, whose pruned entries receive no gradient; the weight that the
-    module reads is zero there in any case.
+    module reads is always zero there.
     """
 
     mask: Tensor
@@ -285,18 +285,45 @@ def baked(model: nn.Module) -> nn.Module:
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
-    """Keep pruned weights at zero while the model is trained.
+    """Keep pruned weights at zero while the model is trained: masks of one's own, or those of a ticket.
+
+    Optimizers that were made before go on as they are. A pruned weight gets no gradient, and its module reads +0,
+    whatever momentum and weight decay do to the stored one.
 
     Args:
-        model: plain module; changed in place.
-        masks: parameter name to bool tensor of its shape.
+        model: plain module, on any device; changed in place.
+        masks: parameter name, as in `model.named_parameters()`, to bool tensor of its shape, True = kept. A tied
+            parameter has one mask, under any of its names. Parameters without a mask stay as they are.
 
     Returns:
-        The model. `torch.nn.utils.parametrize.remove_parametrizations` makes it plain again.
+        The model. `torch.nn.utils.parametrize.remove_parametrizations` makes it plain again, with zeros in place.
+
+    Raises:
+        SupermaskError: a name is unknown, a mask has another shape or is not of bools, a parameter has two masks, or
+            the model is parametrized already; the model is then as it was.
 
     """
     slots = survey(model)
+    first = {id(slot.parameter): slot for slot in slots.values()}
+    every = dict(model.named_parameters(remove_duplicate=False))
+    held: dict[str, Tensor] = {}
     for name, mask in masks.items():
-        slot = slots[name]
-        attach(slot.places, Held(mask.to(slot.parameter.device)))
+        slot = first.get(id(every.get(name)))
+        if slot is None:
+            raise SupermaskError(f"The model has no parameter {name!r} to mask; it has {_some(slots)}.")
+        if mask.dtype != torch.bool or tuple(mask.shape) != slot.shape:
+            raise SupermaskError(
+                f"The mask of {name} is a {mask.dtype} tensor of shape {tuple(mask.shape)}; give torch.bool of shape"
+                f" {slot.shape}, True = kept."
+            )
+        if slot.name in held:
+            raise SupermaskError(f"{name} and {slot.name} are one tied parameter; give it one mask.")
+        held[slot.name] = mask
+    for name, mask in held.items():
+        attach(slots[name].places, Held(mask.to(slots[name].parameter.device)))
     return model
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return f"{', '.join(listed[:5])}{f' and {len(listed) - 5} more' * (len(listed) > 5)}"

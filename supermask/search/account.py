@@ -1,5 +1,6 @@
 """What a search warns of where it would otherwise be silently bad: parts that are stored, layers without a gradient."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +12,13 @@ STORED, FEW = 0.1, 1000
 LOOKED_AT = 3
 """The step at which gradients are looked at, once: on a GPU that waits."""
 DEAD = 1e-5
-"""Mean gradient over that of the layer with the largest, below which a layer's masks do not move. Layers of networks
-that train differ by a factor of a thousand or less; behind a layer scale of 1e-6 they differ by a million."""
+"""Mean gradient over that of the layer with the largest, below which a layer's masks do not move. The smallest of a
+network after three steps on 64 random images, densities 0.5, 0.1 and 0.02: 2e-2 in lenet_300_100, 6e-4 in conv4 (width
+0.5), 3e-4 in resnet8, 7e-5 in resnet20 (width 0.5). Behind the layer scale of 1e-6 of a ConvNeXt: 8e-7."""
+PASSING = 3.0
+"""Kept weights over the root of inputs x outputs, in each layer, from which something passes through all of them. Paths
+of random kept weights multiply above 1 and die out below, and ReLU stops about half. lenet_300_100 at density 0.005,
+where the last layer has 0.2, gets no gradient to its first layer; its architecture is not the reason."""
 
 Account = Mapping[str, Mapping[str, int]]
 
@@ -40,7 +46,10 @@ def warn_of_stored(account: Account) -> None:
 def warn_of_dead(
     scores: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor], account: Account, gains: Sequence[str]
 ) -> None:
-    """Warn of layers whose scores get next to no gradient, though their masks could move.
+    """Warn of layers whose scores get next to no gradient because of how the network is built.
+
+    Where a layer keeps so few weights that nothing may pass, the layers around it get no gradient either. Nothing is
+    said of such a network: it is what its density asks for.
 
     Args:
         scores: by parameter name, with the gradients of the last batch.
@@ -50,6 +59,8 @@ def warn_of_dead(
 
     """
     if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        return
+    if not all(map(_lets_pass, masks.values())):
         return
     sizes = {name: _mean_gradient(score) for name, score in scores.items() if score.numel()}
     largest = max(sizes.values(), default=0.0)
@@ -73,6 +84,10 @@ def warn_of_dead(
 
 def _chooses(mask: Tensor) -> bool:
     return 0 < int(mask.sum()) < mask.numel()
+
+
+def _lets_pass(mask: Tensor) -> bool:
+    return not mask.numel() or int(mask.sum()) >= min(mask.numel(), PASSING * math.sqrt(math.prod(mask.shape[:2])))
 
 
 def _mean_gradient(score: nn.Parameter) -> float:

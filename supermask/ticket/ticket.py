@@ -25,6 +25,7 @@ from supermask.random.weights import (
     from_descriptions,
     grow_all,
 )
+from supermask.ticket import hub
 from supermask.ticket.file import Contents, decode, encode, fingerprint, read_sound
 
 
@@ -223,6 +224,72 @@ class Ticket:
 
         """
         return read_sound(file, "ticket", cls.from_bytes)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        file: str = hub.FILE,
+        message: str | None = None,
+        private: bool = False,
+        token: str | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """Send the ticket's file to a repository of a model hub, with a README where there is none yet.
+
+        Args:
+            repo: "owner/name"; it is made where there is none.
+            file: the ticket's path in the repository.
+            message: of the commit; by default it names the ticket.
+            private: whether a repository that is made is private.
+            token: of the hub; None is the one that was logged in with.
+            endpoint: address of the hub; None is the one that huggingface_hub knows.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            SupermaskError: the hub refused or cannot be reached, or huggingface_hub is not installed.
+
+        """
+        about = repr(self)
+        card = hub.card(repo, file, about=about, size=self.size, model=self.provenance.get("model"))
+        return hub.send(
+            self.to_bytes(),
+            card,
+            repo,
+            file=file,
+            message=message or f"Add {about}",
+            private=private,
+            token=token,
+            endpoint=endpoint,
+        )
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo: str,
+        *,
+        file: str = hub.FILE,
+        revision: str | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
+    ) -> "Ticket":
+        """Read a ticket from a repository of a model hub; a file that was fetched before is not fetched again.
+
+        Args:
+            repo: "owner/name".
+            file: the ticket's path in the repository.
+            revision: a branch, a tag or a commit; None is the newest.
+            token: of the hub; None is the one that was logged in with.
+            endpoint: address of the hub; None is the one that huggingface_hub knows.
+
+        Raises:
+            SupermaskError: there is no such file, the hub cannot be reached, or huggingface_hub is not installed.
+            TicketError: the file is not a ticket, or was changed; the message says which.
+
+        """
+        return cls.from_bytes(hub.fetch(repo, file=file, revision=revision, token=token, endpoint=endpoint))
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the ticket's file; equal tickets give equal bytes.

@@ -191,6 +191,15 @@ def test_layers_behind_a_gain_near_zero_are_warned_of_and_the_way_out_moves_them
     assert ticket.provenance["options"]["gains"] == "one"
 
 
+def test_layers_that_a_low_density_cuts_off_are_not_called_dead():
+    search = EdgePopup(models.build("lenet_300_100", input_shape=(1, 2, 3)), density=0.005)
+    for _ in range(3):
+        search.model(torch.ones(4, 1, 2, 3)).logsumexp(1).sum().backward()
+        search.step()  # warnings are errors
+    assert not search.scores()["fc1.weight"].grad.any()  # the last layer keeps 5 of 1,000 weights
+    assert search.scores()["fc3.weight"].grad.any()
+
+
 def test_a_ticket_of_the_given_gains_names_no_policy_that_older_ones_did_not():
     assert "gains" not in EdgePopup(residual(value=1.0), density=0.5).ticket().provenance["options"]
 
