@@ -79,7 +79,7 @@ def fetch(repo: str, *, file: str, revision: str | None, token: str | None, endp
         raise SupermaskError(f"{file} cannot be fetched from {repo}: {_reason(error)}") from error
 
 
-def card(repo: str, file: str, *, about: str, size: int, model: object) -> str:
+def card(repo: str, file: str, *, about: str, size: int, model: object, checkpoint: str | None = None) -> str:
     """Return the README of a repository that holds one ticket.
 
     Args:
@@ -88,9 +88,14 @@ def card(repo: str, file: str, *, about: str, size: int, model: object) -> str:
         about: the ticket in a line.
         size: bytes of the file.
         model: the name of the architecture that the ticket was made from, where it is known.
+        checkpoint: what the given weights are called that the ticket is over; None where they are random.
 
     """
     known = f"supermask.models.build({model!r})" if isinstance(model, str) else "..."
+    parts = "a seed and a mask. The seed regrows the random weights, and the mask says which of them stay"
+    if checkpoint is not None:
+        known += ', given="..."'
+        parts = f"masks over the weights of the checkpoint {checkpoint}, which is not in this repository"
     return f"""---
 library_name: supermask
 tags:
@@ -100,7 +105,7 @@ tags:
 
 # A strong lottery ticket
 
-`{about}`, {size:,} bytes: a seed and a mask. The seed regrows the random weights, and the mask says which of them stay.
+`{about}`, {size:,} bytes: {parts}.
 
 ```python
 import supermask

@@ -253,7 +253,8 @@ class Ticket:
 
         """
         about = repr(self)
-        card = hub.card(repo, file, about=about, size=self.size, model=self.provenance.get("model"))
+        model, checkpoint = self.provenance.get("model"), self.checkpoint.title if self.checkpoint else None
+        card = hub.card(repo, file, about=about, size=self.size, model=model, checkpoint=checkpoint)
         return hub.send(
             self.to_bytes(),
             card,

@@ -122,6 +122,16 @@ def test_the_readme_is_written_once_and_loads_the_ticket(hub, endpoint):
     assert {*hub.repositories["me/small"]} == {"a.ticket", "network.ticket", "README.md"}
 
 
+def test_the_readme_says_which_checkpoint_a_ticket_is_over(hub, endpoint):
+    given = supermask.Given("net")
+    ticket = supermask.EdgePopup(nn.Linear(8, 4), density=0.4, weights=given).ticket()
+    ticket.push_to_hub("me/given", token="t", endpoint=endpoint)
+    card = hub.repositories["me/given"]["README.md"].decode()
+    assert f"masks over the weights of the checkpoint {ticket.checkpoint.title}, which is not in" in card
+    assert 'ticket.apply(..., given="...")' in card
+    assert "The seed regrows" not in card
+
+
 def test_a_changed_file_is_refused(hub, endpoint):
     _ticket().push_to_hub("me/small", token="t", endpoint=endpoint)
     whole = hub.repositories["me/small"]["network.ticket"]
