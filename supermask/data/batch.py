@@ -73,7 +73,7 @@ def mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
         return change(value)
     if isinstance(value, Mapping):
         return {key: mapped(part, change) for key, part in value.items()}
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list):  # a named tuple becomes a plain one
         return tuple(mapped(part, change) for part in value)
     return value
 

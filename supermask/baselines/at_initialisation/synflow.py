@@ -118,10 +118,13 @@ class Flow:
         self._fixed = {**sizes, **{name: buffer.double() for name, buffer in buffers if buffer.is_floating_point()}}
         self.masks = network.masks()
         self.weights = {name: (sizes[name] * mask).requires_grad_() for name, mask in self.masks.items()}
+        self._scores = {name: torch.empty_like(weight) for name, weight in self.weights.items()}
         self.followers = {name: Weights(sizes[name], weight.detach()) for name, weight in self.weights.items()}
 
     def scores(self) -> tuple[dict[str, Tensor], float]:
         """Return the flow through each weight by name, float64, -infinity where it is pruned, and the largest.
+
+        The tensors are the same at every call.
 
         Raises:
             SupermaskError: the network is so deep that the flow leaves the range of float64.
@@ -134,13 +137,16 @@ class Flow:
         if logits is None:
             raise SupermaskError(f"SynFlow sums logits, which outputs of type {type(outputs).__name__} do not have.")
         total = logits.sum()
-        scores = gradients(total, self.weights)
-        found = [write_products(self.followers[name].value, each, self.masks[name]) for name, each in scores.items()]
+        slopes = gradients(total, self.weights)
+        found = [
+            write_products(self.followers[name].value, slopes[name], mask, self._scores[name])
+            for name, mask in self.masks.items()
+        ]
         if any(map(math.isnan, found)):
             raise SupermaskError(
                 "The synaptic flow leaves the range of float64; SynFlow cannot prune a network so deep."
             )
-        return scores, max(found, default=0.0)
+        return self._scores, max(found, default=0.0)
 
 
 def _ones(sample: ExampleSource) -> Any:

@@ -68,19 +68,20 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     return product
 
 
-def write_products(weight: Tensor, slope: Tensor, mask: Tensor) -> float:
-    """Write weight x slope in place of the slope where the mask is True, and -infinity elsewhere.
+def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> float:
+    """Write weight x slope where the mask is True, and -infinity elsewhere.
 
     Args:
         weight: float64 of any shape and memory format, 0 where the mask is False.
         slope: like `weight`.
         mask: bool, of the same shape.
+        out: like `weight`, written.
 
     Returns:
         The largest of all products, those of pruned weights among them; NaN where one is not finite.
 
     """
-    largest: float = (_wide() if weight.is_cpu else plain).write_products(weight, slope, mask)
+    largest: float = (_wide() if weight.is_cpu else plain).write_products(weight, slope, mask, out)
     return largest
 
 

@@ -67,16 +67,16 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     return product if scores is None else product * scores.sign()
 
 
-def write_products(weight: Tensor, slope: Tensor, mask: Tensor) -> float:
-    """Write weight x slope in place of the slope where the mask is True, and -infinity elsewhere; return the largest.
+def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> float:
+    """Write weight x slope where the mask is True, and -infinity elsewhere; return the largest product.
 
     Those of pruned weights, which are 0, are among the products; NaN where one is not finite.
     """
-    slope.mul_(weight)
-    largest = float(slope.max()) if slope.numel() else -torch.inf
-    sound = bool(slope.isfinite().all())
-    slope.masked_fill_(~mask, -torch.inf)
-    return largest if sound else math.nan
+    products = weight * slope
+    out.copy_(products.masked_fill(~mask, -torch.inf))
+    if not products.isfinite().all():
+        return math.nan
+    return float(products.max()) if products.numel() else -math.inf
 
 
 def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor) -> None:

@@ -70,28 +70,18 @@ class WideSelector(plain.PlainSelector):
         return 0
 
 
-def write_products(weight: Tensor, slope: Tensor, mask: Tensor) -> float:
-    """Write weight x slope in place of the slope where the mask is True, and -infinity elsewhere.
-
-    Args:
-        weight: float64 on the CPU, 0 where the mask is False.
-        slope: like `weight`.
-        mask: bool, of the same shape.
-
-    Returns:
-        The largest of all products, those of pruned weights among them; NaN where one is not finite.
-
-    """
-    if not (weight.is_contiguous() and slope.is_contiguous() and mask.is_contiguous()):
-        return plain.write_products(weight, slope, mask)
-    found, magnitude = _write_products(*map(Tensor.data_ptr, (weight, slope, mask)), slope.numel())
-    torch.autograd.graph.increment_version(slope)  # written past autograd, which must see it
+def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> float:
+    """Write weight x slope where the mask is True, and -infinity elsewhere; return the largest product."""
+    tensors = weight, slope, mask, out
+    if not all(map(Tensor.is_contiguous, tensors)):
+        return plain.write_products(*tensors)
+    largest, magnitude = _write_products(*map(Tensor.data_ptr, tensors), slope.numel())
     if magnitude >= _INFINITY:
         return math.nan
-    if found > 0:
-        return float(np.int64(found).view(np.float64))
+    if largest > 0:
+        return float(np.int64(largest).view(np.float64))
     # none is positive, so that the order of their bits is not theirs
-    return 0.0 if bool((weight == 0).any()) else float(torch.where(mask, slope, -torch.inf).max())
+    return plain.write_products(*tensors)
 
 
 def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor) -> None:
@@ -190,7 +180,7 @@ def _collect_each(scores: Any, signed: bool, low: float, high: float, found: Any
         score = scores[i] if signed else abs(scores[i])
         # written in any case, because a branch on it would be foreseen wrongly
         found[min(inside, found.size - 1)] = score
-        inside += np.int64(low <= score) & np.int64(score <= high)
+        inside += (low <= score) & (score <= high)
     return inside
 
 
@@ -303,9 +293,10 @@ def select(rows: NDArray[np.int64], kept: int, signed: bool) -> bool:
 
 
 @compiled
-def _write_products(weight: int, slope: int, mask: int, size: int) -> Any:
+def _write_products(weight: int, slope: int, mask: int, out: int, size: int) -> Any:
     """Write the products; return the largest as bits, if one is positive, and the bits of the largest magnitude."""
     weights, slopes, kept = _doubles(weight, size), _doubles(slope, size), _bools(mask, size)
+    products = _doubles(out, size)
     # integers, because a maximum of floats, whose NaN must be passed on, is not made of vectors
     largest, magnitude = np.int64(0), np.int64(0)
     for i in range(size):
@@ -313,7 +304,7 @@ def _write_products(weight: int, slope: int, mask: int, size: int) -> Any:
         bits = np.float64(product).view(np.int64)
         largest = max(largest, bits)
         magnitude = max(magnitude, bits & _MAGNITUDE)
-        slopes[i] = product if kept[i] else -np.inf
+        products[i] = product if kept[i] else -np.inf
     return largest, magnitude
 
 
