@@ -16,7 +16,7 @@ from supermask.data import DataSet
 from supermask.search import Search
 from supermask.search.rule import Algorithm, Rule
 from supermask.ticket import Ticket
-from supermask.training import Outcome, Recipe, State, Subject
+from supermask.training import Loss, Objective, Outcome, Recipe, State, Subject
 
 _ANOTHER = 1_000_003  # away from the seeds of other runs
 
@@ -35,6 +35,7 @@ class Loop(Protocol):
         start: int | State,
         keep: Collection[int],
         title: str | None,
+        loss: Loss | None = None,
     ) -> Outcome:
         """Train; `supermask.training.train` says how."""
 
@@ -60,6 +61,7 @@ class RunContext:
         start_search: returns a search by a rule over a fresh network, with the run's options.
         search_recipe: how a search is trained whose ticket is then trained; None is `recipe`.
         order: seed of the order of the examples, the augmentation and dropout; None is `seed`.
+        loss: a function of outputs and targets that trainings minimise; None is the outputs' own, or the cross entropy.
 
     """
 
@@ -79,6 +81,7 @@ class RunContext:
     start_search: Callable[[Rule], Search] | None = None
     search_recipe: Recipe | None = None
     order: int | None = None
+    loss: Loss | None = None
 
     @cached_property
     def whole(self) -> Ticket:
@@ -93,7 +96,7 @@ class RunContext:
     @property
     def sample(self) -> Sample:
         """Training examples to look at before any training."""
-        return Sample(self.data, self.seed, self.device)
+        return Sample(self.data, self.seed, self.device, Objective(self.loss))
 
     def sparse(self, masks: Mapping[str, Tensor] | None = None, ticket: Ticket | None = None) -> Sparse:
         """Return the network at its initialisation, pruned: by masks, or the network of another ticket."""
@@ -172,6 +175,7 @@ class RunContext:
             start=start,
             keep=keep,
             title=subject.name if stage is None else f"{subject.name}, {stage}",
+            **({} if self.loss is None else {"loss": self.loss}),
         )
 
 

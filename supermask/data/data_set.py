@@ -1,4 +1,4 @@
-"""What a data set is: labelled pixels in three parts; the test part is only read when asked for."""
+"""What a data set is: examples with their targets in three parts; the test part is only read when asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,32 +14,48 @@ Draw = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
 """Images uint8 (n, C, H, W), labels int64 (n,) and a generator, to the images and labels that a step trains on."""
 
 
+IGNORED = -100
+"""The label of a position that does not count, as in `torch.nn.functional.cross_entropy`."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Examples:
-    """Labelled images: `images` uint8 (n, C, H, W), `labels` int64 (n,).
+    """Inputs with their targets.
+
+    Attributes:
+        images: uint8 (n, C, H, W), or other inputs (n, ...): floating, or integers such as token ids (n, T).
+        labels: int64 (n,), or other targets (n, ...): int64 of positions (n, T), or floating.
 
     Raises:
-        DataError: another dtype or number of dimensions, or not one label per image.
+        DataError: another dtype, no dimensions, uint8 that is not images, or not one target per input.
     """
 
     images: Tensor
     labels: Tensor
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise DataError(f"images are {_describe(self.images)}; they must be uint8 of shape (n, C, H, W).")
-        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            raise DataError(f"labels are {_describe(self.labels)}; they must be int64 of shape (n,).")
-        if len(self.images) != len(self.labels):
+        images, labels = self.images, self.labels
+        if images.dtype in (torch.bool, torch.complex64, torch.complex128) or images.ndim < 2:
             raise DataError(
-                f"{len(self.images)} images came with {len(self.labels)} labels; expected one label per image."
+                f"images are {_describe(images)}; they must be numbers of shape (n, ...), e.g. (n, C, H, W)."
             )
+        if images.dtype == torch.uint8 and images.ndim != 4:
+            raise DataError(
+                f"images are {_describe(images)}; uint8 must be pixels of shape (n, C, H, W), token ids int64."
+            )
+        if not (labels.dtype == torch.int64 or labels.is_floating_point()) or labels.ndim < 1:
+            raise DataError(
+                f"labels are {_describe(labels)}; they must be int64 or floating of shape (n,) or (n, ...)."
+            )
+        if len(images) != len(labels):
+            raise DataError(f"{len(images)} images came with {len(labels)} labels; expected one label per image.")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"Examples({len(self):,} images of {'x'.join(map(str, self.images.shape[1:]))})"
+        kind = "images" if self.images.dtype == torch.uint8 else "inputs"
+        return f"Examples({len(self):,} {kind} of {'x'.join(map(str, self.images.shape[1:]))})"
 
     def select(self, indices: Tensor) -> "Examples":
         """Return copies of the examples at `indices`, int64 (m,), in that order."""
@@ -59,10 +75,12 @@ class DataSet:
 
     Args:
         name: as `known()` lists it.
-        classes: labels run from 0 to classes - 1.
-        input_shape: (C, H, W) of one image.
+        classes: integer labels run from 0 to classes - 1, or are -100 where a position of (n, T) does not count; 0
+            where targets are floating.
+        input_shape: (C, H, W) of one image, or the shape of another input.
         scale: the stored value of a white pixel (255; 16 for digits).
-        mean, std: per channel, of pixels / scale over the training set, before validation examples leave it.
+        mean, std: per channel, of pixels / scale over the training set, before validation examples leave it. Empty
+            where inputs go into the network as they are stored, floating ones as float32.
         train, validation: disjoint; validation may be empty.
         read_test: reads the test files; call `test()` instead, which counts.
         reads: counts the calls of `test()`, also through copies made by `dataclasses.replace`.
@@ -75,7 +93,7 @@ class DataSet:
 
     name: str
     classes: int
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -86,8 +104,8 @@ class DataSet:
     draw: Draw | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        channels = self.input_shape[0]
-        if not len(self.mean) == len(self.std) == channels or min(self.std) <= 0 or self.scale <= 0:
+        channels = self.input_shape[0] if self.mean or self.std or self.train.images.dtype == torch.uint8 else 0
+        if not len(self.mean) == len(self.std) == channels or min(self.std, default=1.0) <= 0 or self.scale <= 0:
             raise DataError(
                 f"{self.name} has mean {self.mean}, std {self.std} and scale {self.scale}; expected "
                 f"{channels} means, {channels} positive deviations and a positive scale."
@@ -114,9 +132,13 @@ class DataSet:
     def normalize(self, images: Tensor) -> Tensor:
         """Return (images / scale - mean) / std per channel: float32 (n, C, H, W) on the images' device.
 
+        Without mean and std floating inputs are float32, and integers int64, which embeddings take.
+
         Raises:
             DataError: the images are not (n, C, H, W) with the C of this set.
         """
+        if not self.mean:
+            return images.to(torch.float32 if images.is_floating_point() else torch.int64)
         if images.ndim != 4 or images.shape[1] != len(self.mean):
             raise DataError(f"images are {_describe(images)}; {self.name} has (n, {len(self.mean)}, H, W).")
         mean, std = _per_channel(self.mean, images.device), _per_channel(self.std, images.device)
@@ -133,6 +155,11 @@ class DataSet:
             shape = tuple(examples.images.shape[1:])
             raise DataError(f"{part} images of {self.name} are {shape}; expected {self.input_shape}.")
         labels = examples.labels
+        if labels.is_floating_point():
+            if self.classes:
+                raise DataError(f"{part} targets of {self.name} are {_describe(labels)}; give classes=0 with them.")
+            return
+        labels = labels if labels.ndim == 1 else labels[labels != IGNORED]
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             span = f"{int(labels.min())} to {int(labels.max())}"
             raise DataError(f"{part} labels of {self.name} run from {span}; expected 0 to {self.classes - 1}.")

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from supermask.data.batch import arguments, tensors_of
 from supermask.errors import SupermaskError
 from supermask.graph.program import tensors_in
 
-Run = Callable[[Tensor], list[Tensor]]
-"""Takes an input, gives the floating outputs."""
+Run = Callable[[Any], list[Tensor]]
+"""Takes an input, a tuple of several or a dictionary of them, gives the floating outputs."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,19 @@ def _encode_program(program: ExportedProgram) -> bytes:
 
 def _decode_program(data: bytes) -> Run:
     module = torch.export.load(io.BytesIO(data)).module()
-    return lambda images: tensors_in(module(images))
+
+    def run(given: Any) -> list[Tensor]:
+        args, keywords = arguments(given)
+        return tensors_in(module(*args, **keywords))
+
+    return run
 
 
 def _encode_onnx(program: ExportedProgram) -> bytes:
-    names: dict[str, Any] = {"input_names": ["input"], "dynamic_shapes": ({0: "batch"},)}
+    inputs = program.graph_signature.user_inputs
+    names: dict[str, Any] = {}
+    if len(inputs) == 1:
+        names = {"input_names": ["input"], "dynamic_shapes": ({0: "batch"},)}
     written = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     assert written is not None
     data: bytes = written.model_proto.SerializeToString()
@@ -79,8 +88,10 @@ def _decode_onnx(data: bytes) -> Run:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
-    def run(images: Tensor) -> list[Tensor]:
-        return tensors_in([torch.from_numpy(output) for output in session.run(None, {"input": images.numpy()})])
+    def run(given: Any) -> list[Tensor]:
+        names = [each.name for each in session.get_inputs()]
+        fed = dict(zip(names, (tensor.numpy() for tensor in tensors_of(given)), strict=True))
+        return tensors_in([torch.from_numpy(output) for output in session.run(None, fed)])
 
     return run
 

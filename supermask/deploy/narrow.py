@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Narrowed:
         return sum(count - left for left, count in self.units.values())
 
 
-def narrow(model: nn.Module, example: Tensor) -> Narrowed:
+def narrow(model: nn.Module, example: Any) -> Narrowed:
     """Remove the units, neurons or channels, that have no live path from the input or none to the output.
 
     A unit goes if all that reads it reads it through weights of 0, or is itself removed, or if it is the same constant
@@ -53,9 +54,10 @@ def narrow(model: nn.Module, example: Tensor) -> Narrowed:
     `narrow(ticket.apply(model), example).network.load_state_dict(...)` takes its `network.safetensors`.
 
     Args:
-        model: any module of one input with plain parameters; left as it was.
-        example: an input, of two examples or more, e.g. float32 (2, C, H, W), on the model's device. What is found
-            holds for inputs of its shape, with any number of examples.
+        model: any module with plain parameters; left as it was.
+        example: an input, of two examples or more, e.g. float32 (2, C, H, W), on the model's device; a tuple of several
+            inputs, or a dictionary of them by name. What is found holds for inputs of its shape, with any number of
+            examples.
 
     Raises:
         SupermaskError: the model is parametrized or cannot be written as one graph by `torch.export`.
@@ -70,7 +72,7 @@ def narrow(model: nn.Module, example: Tensor) -> Narrowed:
     return Narrowed(narrowed, units, before, cost_of(narrowed, example))
 
 
-def _stuck(network: nn.Module, graph: ChannelGraph, example: Tensor) -> Tensor | None:
+def _stuck(network: nn.Module, graph: ChannelGraph, example: Any) -> Tensor | None:
     """Return units that must stay although the graph allows removing them, or None.
 
     Without them the network does not run, or gives something else, because its forward pass depends on their number,
@@ -88,7 +90,7 @@ def _stuck(network: nn.Module, graph: ChannelGraph, example: Tensor) -> Tensor |
     return spared if _runs(network, graph, spared, example) else everything
 
 
-def _runs(network: nn.Module, graph: ChannelGraph, spared: Tensor | None, example: Tensor) -> bool:
+def _runs(network: nn.Module, graph: ChannelGraph, spared: Tensor | None, example: Any) -> bool:
     def small() -> nn.Module:
         return _without(deepcopy(network), graph, live_units(graph, spared))
 

@@ -1,8 +1,10 @@
 """A network as one graph of operations, as `torch.export` writes it, and running a network without a trace."""
 
+import io
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -10,15 +12,16 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
+from supermask.data.batch import arguments
 from supermask.errors import SupermaskError
 
 
-def program_of(model: nn.Module, example: Tensor, dynamic_shapes: Any = None) -> ExportedProgram:
+def program_of(model: nn.Module, example: Any, dynamic_shapes: Any = None) -> ExportedProgram:
     """Return the graph of a network as `torch.export` finds it.
 
     Args:
         model: in evaluation mode, with plain parameters; left as it was.
-        example: an input.
+        example: an input, a tuple of several, or a dictionary of them by name.
         dynamic_shapes: of `torch.export.export`; by default the graph is for inputs of the example's shape.
 
     Raises:
@@ -30,9 +33,10 @@ def program_of(model: nn.Module, example: Tensor, dynamic_shapes: Any = None) ->
             "The network's weights are still computed from others; give a plain module, from ticket.apply(model) or"
             " search.baked()."
         )
+    args, keywords = arguments(example)
     try:
-        with without_warnings():
-            return torch.export.export(model, (example,), dynamic_shapes=dynamic_shapes, strict=False)
+        with quietly():
+            return torch.export.export(model, args, keywords, dynamic_shapes=dynamic_shapes, strict=False)
     except Exception as error:  # the forward is anyone's code
         raise SupermaskError(
             f"The network cannot be written as one graph ({first_line(error)}); that needs a forward pass that does the"
@@ -50,6 +54,18 @@ def without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence warnings, and what PyTorch logs and prints while it writes a graph: of a refusal a long trace."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with without_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from supermask.data.batch import arguments, tensors_of
 from supermask.graph.channels import ChannelGraph
 from supermask.graph.operation import Features, GraphOp, Parameter
 from supermask.graph.program import evaluating, program_of, without_warnings
 from supermask.graph.rules import CHECKS, rule_for
 
 
-def channel_graph(model: nn.Module, example: Tensor) -> ChannelGraph:
+def channel_graph(model: nn.Module, example: Any) -> ChannelGraph:
     """Follow the units of every layer through a network.
 
     The graph of `torch.export` holds every operation of the forward pass in evaluation mode; a forward pass with
@@ -23,8 +24,9 @@ def channel_graph(model: nn.Module, example: Tensor) -> ChannelGraph:
     operation that is not there requires all units that come to it.
 
     Args:
-        model: any module of one input with plain parameters; left as it was.
-        example: an input of two examples or more, e.g. float32 (2, C, H, W), on the model's device.
+        model: any module with plain parameters; left as it was.
+        example: an input of two examples or more, e.g. float32 (2, C, H, W), on the model's device; a tuple of several
+            inputs, or a dictionary of them by name.
 
     Raises:
         SupermaskError: there is no such graph.
@@ -87,14 +89,15 @@ def _why(op: GraphOp, varying: set[fx.Node], known: Mapping[fx.Node, Features]) 
     return f"they reach {op}, which is not known to treat each of them by itself"
 
 
-def _inputs(program: ExportedProgram, model: nn.Module, example: Tensor) -> list[Any]:
+def _inputs(program: ExportedProgram, model: nn.Module, example: Any) -> list[Any]:
     own: Mapping[str, Tensor] = {
         **dict(model.named_parameters(remove_duplicate=False)),
         **dict(model.named_buffers(remove_duplicate=False)),
         **program.constants,
     }
+    given = iter(tensors_of(arguments(example)))
     specs = program.graph_signature.input_specs
-    return [example if spec.kind is InputKind.USER_INPUT else own[str(spec.target)] for spec in specs]
+    return [next(given) if spec.kind is InputKind.USER_INPUT else own[str(spec.target)] for spec in specs]
 
 
 def _parameters(program: ExportedProgram) -> dict[str, Parameter]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from supermask.data.batch import arguments, mapped
 from supermask.graph.channels import ChannelGraph
 from supermask.graph.program import evaluating, first_line, tensors_in
 
@@ -89,20 +91,21 @@ def silence(model: nn.Module, cuts: Mapping[str, Cut]) -> nn.Module:
     return model
 
 
-def disagreement(expected: nn.Module, small: Callable[[], nn.Module], example: Tensor) -> str | None:
+def disagreement(expected: nn.Module, small: Callable[[], nn.Module], example: Any) -> str | None:
     """Try a network without some units; return what is wrong with it, words that follow "because", or None.
 
     Args:
         expected: computes what the small network should.
         small: returns the small network.
-        example: an input, moved to the network's device.
+        example: an input, a tuple of several or a dictionary of them, moved to the network's device.
 
     """
     try:
         narrowed = small()
-        example = example.to(next(narrowed.parameters()).device)
+        device = next(narrowed.parameters()).device
+        args, keywords = arguments(mapped(example, lambda tensor: tensor.to(device)))
         with evaluating(narrowed), evaluating(expected):
-            wanted, found = tensors_in(expected(example)), tensors_in(narrowed(example))
+            wanted, found = tensors_in(expected(*args, **keywords)), tensors_in(narrowed(*args, **keywords))
     except Exception as error:  # the forward is anyone's code
         return f"the forward pass does not work with fewer of them ({first_line(error)})"
     if any(bool(tensor.isnan().any()) for tensor in wanted):

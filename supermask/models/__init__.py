@@ -14,6 +14,7 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from supermask.models.binary import binarized
+from supermask.models.char_gpt import CharGPT
 from supermask.models.conv import ConvNet
 from supermask.models.diamond import Diamond, FullyConnected
 from supermask.models.folded import folded
@@ -25,7 +26,7 @@ from supermask.models.small_conv import SmallConv
 from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
 
-__all__ = ["MODELS", "TORCHVISION_HINT", "InputShape", "ModelSpec", "build", "known"]
+__all__ = ["MODELS", "TORCHVISION_HINT", "CharGPT", "InputShape", "ModelSpec", "build", "known"]
 
 TORCHVISION_PREFIX = "torchvision:"
 CHANGES: Mapping[str, Callable[[nn.Module], nn.Module]] = MappingProxyType({"binary": binarized, "folded": folded})

@@ -4,8 +4,8 @@ import math
 
 from supermask.errors import SupermaskError
 
-InputShape = tuple[int, int, int]
-"""(channels, height, width) of one image."""
+InputShape = tuple[int, ...]
+"""(channels, height, width) of one image, which `check_input_shape` makes sure of."""
 
 
 def scaled(units: int, width: float) -> int:

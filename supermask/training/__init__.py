@@ -4,7 +4,20 @@ from supermask.training.batch_norm import reestimate
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Stopped
 from supermask.training.loop import Subject, train
+from supermask.training.objective import Loss, Objective
 from supermask.training.recipe import Recipe
 from supermask.training.state import Outcome, State
 
-__all__ = ["Outcome", "Recipe", "Score", "State", "Stopped", "Subject", "evaluate", "reestimate", "train"]
+__all__ = [
+    "Loss",
+    "Objective",
+    "Outcome",
+    "Recipe",
+    "Score",
+    "State",
+    "Stopped",
+    "Subject",
+    "evaluate",
+    "reestimate",
+    "train",
+]

@@ -1,18 +1,61 @@
 """Batches of a data set on a device: which examples a step sees depends on (seed, step) alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from supermask.data import CropAndFlip, DataSet, Examples, draw_generator, epoch_order, step_generator
+from supermask.data.batch import Batch
 from supermask.errors import SupermaskError
 from supermask.training.processes import ALONE, Processes
 from supermask.training.recipe import Recipe
 
 EVALUATION_BATCH = 1000
 """Fixed where results are compared: the last bits of a logit, and so a close race, may depend on it."""
+
+TRAIN_EXAMPLES = 10_000
+"""Training examples, at most, that a finished network is scored on: the standard error is half a point at most."""
+
+
+class Source(Protocol):
+    """Where the loop has its batches from.
+
+    Attributes:
+        name: of the data.
+        steps: optimizer steps in all.
+        per_epoch: optimizer steps of one epoch.
+        weight: of the mean loss of a batch here, so that the losses' average over the processes is that of the batch.
+
+    """
+
+    name: str
+    steps: int
+    per_epoch: int
+    weight: float
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of an optimizer step, counted from 0."""
+
+    def first(self, count: int) -> Iterator[Any]:
+        """Yield the inputs of so many training batches at most, for statistics."""
+
+    def validation(self) -> Iterable[Any]:
+        """Return the validation batches, over and over the same."""
+
+    def ending(self) -> Mapping[str, Iterable[Any]]:
+        """Read the test set, once; return the batches of the part "test" and, where it can be scored, of "train"."""
+
+    def resumable(self) -> bool:
+        """Return whether a run that goes on from here sees what it would have seen."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what is to be kept besides the step, for a run that goes on."""
+
+    def load(self, step: int, state: Mapping[str, Any]) -> None:
+        """Go on from a step and what `state` returned."""
 
 
 class Batches:
@@ -40,15 +83,17 @@ class Batches:
             )
         self._data, self._recipe, self._seed, self._processes = data, recipe, seed, processes
         self._share = processes.share(recipe.batch_size)
+        self.name = data.name
         self.weight = processes.size * (self._share.stop - self._share.start) / recipe.batch_size
         self._augmentation = CropAndFlip(recipe.padding, recipe.flips)
         self._examples = on_device(data.train, device)
-        self.per_epoch = recipe.steps_per_epoch(len(data.train))
+        self.per_epoch, self.steps = recipe.steps_per_epoch(len(data.train)), recipe.steps(len(data.train))
+        self._validation = Prepared(data, on_device(data.validation, device), recipe, processes)
         # no epoch has this number, so the first batch draws an order
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return images float32 (share, C, H, W) and labels int64 (share,) of an optimizer step, counted from 0."""
+    def batch(self, step: int) -> Batch:
+        """Return inputs, e.g. images float32 (share, C, H, W), and targets, e.g. labels int64 (share,), of a step."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             # moved to the device once for an epoch and not at every step
@@ -61,7 +106,34 @@ class Batches:
         if self._recipe.augment:  # of the whole batch: what is drawn for an example depends on its place there
             images = self._augmentation(images, generator=step_generator(self._seed, step))
         images, labels = self._drawn(images, labels, step)
-        return prepare(self._data, self._recipe, images[self._share]), labels[self._share]
+        return Batch(prepare(self._data, self._recipe, images[self._share]), labels[self._share])
+
+    def validation(self) -> "Prepared":
+        """Return the validation examples."""
+        return self._validation
+
+    def ending(self) -> Mapping[str, "Prepared"]:
+        """Read the test set; return it, and the first training examples if they are not drawn at each step."""
+        parts = {"test": self._data.test()}
+        if self._data.draw is None:  # labels that are drawn at each step are not those of the stored examples
+            train = self._data.train
+            parts["train"] = Examples(train.images[:TRAIN_EXAMPLES], train.labels[:TRAIN_EXAMPLES])
+        device = self._examples.labels.device
+        return {
+            name: Prepared(self._data, on_device(examples, device), self._recipe, self._processes)
+            for name, examples in parts.items()
+        }
+
+    def resumable(self) -> bool:
+        """Return True: what a step sees depends on its number."""
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: what a step sees depends on its number."""
+        return {}
+
+    def load(self, step: int, state: Mapping[str, Any]) -> None:
+        """Do nothing, as `state` does."""
 
     def first(self, count: int) -> Iterator[Tensor]:
         """Yield this process's share of the first `count` training batches, whole, in stored order, not augmented.
@@ -103,7 +175,7 @@ class Prepared:
     batch: int = EVALUATION_BATCH
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images float32 (batch, C, H, W) and labels int64 (batch,)."""
+        """Yield inputs, e.g. images float32 (batch, C, H, W), and targets, e.g. labels int64 (batch,)."""
         starts = range(0, len(self.examples), self.batch)
         for start in starts[self.processes.share(len(starts))]:
             part = slice(start, start + self.batch)
@@ -116,6 +188,6 @@ def on_device(examples: Examples, device: torch.device) -> Examples:
 
 
 def prepare(data: DataSet, recipe: Recipe, images: Tensor) -> Tensor:
-    """Return stored pixels as the network takes them."""
+    """Return stored inputs as the network takes them."""
     images = data.normalize(images)
-    return images.contiguous(memory_format=torch.channels_last) if recipe.channels_last else images
+    return images.contiguous(memory_format=torch.channels_last) if recipe.channels_last and images.ndim == 4 else images

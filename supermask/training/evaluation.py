@@ -1,13 +1,16 @@
-"""Accuracy and loss of a network over labelled examples."""
+"""Accuracy and loss of a network over examples."""
 
+import math
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from supermask.data.batch import Batch, batch_of
+from supermask.training.objective import Loss, Objective
 from supermask.training.processes import ALONE, Processes
 
 
@@ -16,52 +19,87 @@ class Score:
     """How well a network does on some examples.
 
     Attributes:
-        correct: examples whose largest logit is that of their label.
-        total: examples.
-        loss: mean cross-entropy, in nats.
+        correct: examples, or positions of sequences, whose largest logit is that of their label; None where predictions
+            are not classes, so that the loss is all that is measured.
+        total: examples, or positions with a label.
+        loss: mean loss; the cross-entropy in nats where no other was given.
 
     """
 
-    correct: int
+    correct: int | None
     total: int
     loss: float
 
     @property
     def accuracy(self) -> float:
-        """Fraction correct; 0 without examples."""
+        """Fraction correct; 0 without examples, NaN where predictions are not classes."""
+        if self.correct is None:
+            return math.nan
         return self.correct / self.total if self.total else 0.0
 
+    @property
+    def text(self) -> str:
+        """The accuracy, or the loss where there is none, for a line of text."""
+        return f"loss {self.loss:.4g}" if self.correct is None else f"{self.accuracy:.2%}"
 
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], processes: Processes = ALONE) -> Score:
-    """Return the score of a model, run in evaluation mode and float32, over (inputs, labels int64 (batch,)).
 
-    Of several processes each gives its share of the batches, and all return the score of all batches.
+def evaluate(
+    model: nn.Module, batches: Iterable[Any], processes: Processes = ALONE, *, loss: Loss | None = None
+) -> Score:
+    """Return the score of a model, run in evaluation mode.
+
+    Args:
+        model: any module; what it returns may be a tensor of logits, or outputs that have `logits` or a `loss`.
+        batches: (inputs, targets), dictionaries, or tuples of several inputs and the targets, on the model's device.
+        processes: of several each gives its share of the batches, and all return the score of all batches.
+        loss: a function of outputs and targets; None is the outputs' own, or the cross entropy of integer targets.
+
+    Raises:
+        SupermaskError: there is no loss that is certain, e.g. for float targets.
+
     """
-    with closing(outputs(model, batches)) as found:  # closed, so that the model has its mode again whatever happens
-        return scored(found, processes)
+    objective = Objective(loss)
+    with closing(_outputs(model, batches, objective)) as found:  # closed, so that the model always has its mode again
+        return _scored(found, objective, processes)
 
 
-@torch.no_grad()
 def outputs(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yield the logits (batch, classes) of a model, run in evaluation mode, and the labels of each batch."""
-    training = model.training
-    model.eval()
-    try:
-        for inputs, labels in batches:
-            yield model(inputs), labels
-    finally:
-        model.train(training)
+    with closing(_outputs(model, batches, Objective())) as found:
+        yield from ((logits, batch.targets) for logits, batch in found)
 
 
 def scored(found: Iterable[tuple[Tensor, Tensor]], processes: Processes = ALONE) -> Score:
     """Return the score of what `outputs` yields; see `evaluate`."""
+    return _scored(((logits, Batch(None, labels)) for logits, labels in found), Objective(), processes)
+
+
+@torch.no_grad()
+def _outputs(
+    model: nn.Module, batches: Iterable[Any], objective: Objective
+) -> Generator[tuple[Any, Batch], None, None]:
+    training = model.training
+    model.eval()
+    try:
+        for given in batches:
+            batch = batch_of(given)
+            yield objective.call(model, model, batch), batch
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def _scored(found: Iterable[tuple[Any, Batch]], objective: Objective, processes: Processes) -> Score:
     # floats, because processes exchange float64, in which counts up to 2^53 are exact
-    correct, total, loss = 0.0, 0.0, 0.0
-    for logits, labels in found:
-        correct += float((logits.argmax(1) == labels).sum())
-        # a sum and not a mean, because the last batch may be smaller
-        loss += float(cross_entropy(logits.float(), labels, reduction="sum"))
-        total += len(labels)
-    correct, total, loss = processes.sum(correct, total, loss)
+    correct, total, loss, uncounted = 0.0, 0.0, 0.0, 0.0
+    for results, batch in found:
+        counts = objective.count(results, batch)
+        loss += counts.loss
+        total += counts.total
+        if counts.correct is None:
+            uncounted = 1.0
+        else:
+            correct += counts.correct
+    correct, total, loss, uncounted = processes.sum(correct, total, loss, uncounted)
     # a split may be empty
-    return Score(int(correct), int(total), loss / max(1, int(total)))
+    return Score(None if uncounted else int(correct), int(total), loss / max(1, int(total)))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -11,20 +11,22 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from supermask.data import DataSet
+from supermask.data import DataSet, Loaders
+from supermask.data.batch import Batch
 from supermask.errors import RunError, SupermaskError
 from supermask.random.keyed import keyed_bits
 from supermask.training.batch_norm import BATCHES, reestimate
-from supermask.training.batches import Batches, Prepared, on_device
+from supermask.training.batches import Batches, Source
 from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.dropout import dropping
 from supermask.training.ending import Ending
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Pace, Stopped, StopRequest
+from supermask.training.loader_batches import LoaderBatches
 from supermask.training.metrics import write_metrics
+from supermask.training.objective import Loss, Objective
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
 from supermask.training.state import Outcome, State
@@ -45,10 +47,11 @@ CHECKPOINT = "run.checkpoint"
 
 def train(
     subject: Subject,
-    data: DataSet,
+    data: DataSet | Loaders | Iterable[Any],
     recipe: Recipe,
     *,
     seed: int,
+    loss: Loss | None = None,
     device: str | torch.device = "cpu",
     folder: Path | None = None,
     resume: bool = False,
@@ -68,16 +71,24 @@ def train(
     normalises with the statistics of each process's own share, and dropout draws for each process separately.
 
     Args:
-        subject: a search or a baseline over a model that takes the data's images.
+        subject: a search or a baseline over a model that takes the data's inputs.
         data: its training part is trained on, and its validation part chooses the step. Without validation
-            examples the last step is taken.
+            examples the last step is taken. `Loaders` have data loaders of the caller's as parts, and a lone one is the
+            training part: an epoch is one pass through it, and `batch_size`, `padding` and `flips` of the recipe are
+            its own affair.
         recipe: the optimizer, the schedule and the batches; what it leaves open is the subject's to say.
-        seed: of the order of the examples, the augmentation and dropout.
+        seed: of the order of the examples, the augmentation and dropout; of data loaders, of what they draw from
+            torch's generator.
+        loss: a function of what the model returns and the targets, to a scalar, the mean over the batch. None is the
+            loss that the outputs have themselves, as those of transformers, or the cross entropy of integer targets.
+            Where predictions are not classes there is no accuracy, and the loss chooses the best step.
         device: where to train; the model is moved there. Of several processes each takes "cuda" for a GPU of its own.
         folder: takes metrics.jsonl and the checkpoint; None writes nothing.
         resume: go on from the folder's checkpoint where there is one. On the CPU the end is the same, bit for bit, as
             without the interruption. The number of processes may be another one. The checkpoint keeps the first one's
-            dropout; where several go on, the others draw theirs again from (seed, rank, step).
+            dropout; where several go on, the others draw theirs again from (seed, rank, step). With data loaders
+            checkpoints are those of the ends of epochs, from which it goes on; the end is the same as far as the
+            loaders draw from torch's generators only.
         start: where to begin: an optimizer step of the recipe, for a network that is rewound to it, or the state of
             another training at a step, with its optimizer. The batches and the learning rates are those of the steps
             from there on.
@@ -91,8 +102,9 @@ def train(
         progress: show a progress bar where standard error is a terminal.
 
     Raises:
-        SupermaskError: the recipe does not fit the data or the number of processes, the training diverged, or the
-            subject was at no evaluation what it is to become, e.g. as sparse as was asked.
+        SupermaskError: there is no loss that is certain, e.g. for float targets; the recipe does not fit the data or
+            the number of processes, the training diverged, or the subject was at no evaluation what it is to become,
+            e.g. as sparse as was asked.
         RunError: the checkpoint cannot be used, the processes came apart, or another one has ended.
         Stopped: a signal asked for it; the checkpoint was written.
 
@@ -107,7 +119,9 @@ def train(
         StopRequest(forwarded=not processes.alone) as stop,
     ):
         start = start if isinstance(start, State) else State(start)
-        run = _Run(subject, data, recipe, seed, device, folder, processes, start, keep, telemetry, extended)
+        data = data if isinstance(data, DataSet | Loaders) else Loaders(data)
+        objective = Objective(loss)
+        run = _Run(subject, data, recipe, seed, device, folder, processes, start, keep, telemetry, extended, objective)
         if resume:
             run.take_up()
         with dropping(subject.model, recipe.dropout):
@@ -121,7 +135,7 @@ class _Run:
     def __init__(
         self,
         subject: Subject,
-        data: DataSet,
+        data: DataSet | Loaders,
         recipe: Recipe,
         seed: int,
         device: torch.device,
@@ -131,15 +145,20 @@ class _Run:
         keep: Collection[int],
         telemetry: bool,
         extended: bool,
+        objective: Objective,
     ) -> None:
-        refuse_unsuitable(subject, recipe)
-        self.subject, self.data, self.recipe, self.device, self.folder = subject, data, recipe, device, folder
+        refuse_unsuitable(subject, recipe, objective)
+        self.objective = objective
+        self.subject, self.recipe, self.device, self.folder = subject, recipe, device, folder
         self.seed, self.processes, self.extended = seed, processes, extended
         layout = torch.channels_last if recipe.channels_last else torch.preserve_format
         self.model = subject.model.to(device=device).to(memory_format=layout)
-        self.batches = Batches(data, recipe, seed=seed, device=device, processes=processes)
-        self.validation = Prepared(data, on_device(data.validation, device), recipe, processes)
-        self.steps, self.start, self.keep = recipe.steps(len(data.train)), start.step, {*keep}
+        self.batches: Source
+        if isinstance(data, Loaders):
+            self.batches = LoaderBatches(data, recipe, device=device, processes=processes)
+        else:
+            self.batches = Batches(data, recipe, seed=seed, device=device, processes=processes)
+        self.steps, self.start, self.keep = self.batches.steps, start.step, {*keep}
         for name, asked in (("start", [start.step]), ("keep", self.keep), ("test_at", recipe.test_at)):
             if wrong := [step for step in asked if not 0 <= step <= self.steps]:
                 raise SupermaskError(f"{name}={wrong[0]} is not one of the recipe's {self.steps} steps.")
@@ -149,7 +168,13 @@ class _Run:
         # without steps there may be no parameters to train, which torch's optimizers refuse
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = self._optimizer() if self.steps else None
-        self.plan = {"method": subject.name, "data": data.name, "seed": seed, "start": start.step, **asdict(recipe)}
+        self.plan = {
+            "method": subject.name,
+            "data": self.batches.name,
+            "seed": seed,
+            "start": start.step,
+            **asdict(recipe),
+        }
         # only where they are asked for, so that checkpoints of before are still taken up
         if not recipe.test_at:
             del self.plan["test_at"]
@@ -165,6 +190,7 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}
         self.seconds = 0.0
+        self.saved = start.step
         self._seed_dropout()
 
     def _begin(self, start: State) -> None:
@@ -205,14 +231,15 @@ class _Run:
                 # before the checkpoint, or a run that goes on from it would miss this evaluation
                 if self._evaluation_due():
                     self._evaluate()
-                    bar.set_postfix_str(f"validation {self.history[-1]['validation_accuracy']:.2%}")
+                    bar.set_postfix_str(f"validation {self.score.text}")
                 self.seconds = before + time.monotonic() - began
-                stopping, saving = pace.agreed(stop.asked, time.monotonic() - saved >= checkpoint_seconds)
+                due = time.monotonic() - saved >= checkpoint_seconds and self.batches.resumable()
+                stopping, saving = pace.agreed(stop.asked, due)
                 if stopping or saving:
                     self.save()
                     saved = time.monotonic()
                 if stopping:
-                    raise Stopped(f"stopped after step {self.step} of {self.steps}")
+                    raise Stopped(f"stopped after step {self.step} of {self.steps}{self._lost()}")
         self.save()
 
     def _bar(self, title: str | None) -> tqdm:
@@ -237,7 +264,7 @@ class _Run:
             self._write_metrics()
         # a copy, because the best state is loaded into the same tensors
         last = deepcopy(self.subject.state_dict())
-        ending = Ending(self.subject, self.data, self.recipe, self.batches, self.device, self.processes)
+        ending = Ending(self.subject, self.batches, self.objective, self.processes)
         tested = {step: ending.test(self.kept[step].whole) for step in self.test_at}
         last_test = ending.test(last) if self.extended and self.best["step"] != self.steps else None
         test = ending.test(self.best["subject"])  # after the others, because the subject is left in this state
@@ -256,14 +283,21 @@ class _Run:
         )
 
     def save(self) -> None:
-        """Write the checkpoint, if there is a folder for it."""
-        if self.folder is None:
+        """Write the checkpoint, if there is a folder for it, and a run could go on from here."""
+        if self.folder is None or not (self.batches.resumable() or self.step == self.steps):
             return
+        self.saved = self.step
         # first, so that processes that came apart do not replace a sound checkpoint
         self._refuse_differences()
         # every process makes the state, which adds up the losses of all; only the first writes it
         path, state = self.folder / CHECKPOINT, self.state()
         self.processes.once(lambda: save_checkpoint(path, state))
+
+    def _lost(self) -> str:
+        """Return what a message adds where the last checkpoint is of an earlier step."""
+        if self.folder is None or self.saved == self.step:
+            return ""
+        return f"; it goes on from step {self.saved}, because where a data loader is within an epoch cannot be kept"
 
     def state(self) -> dict[str, Any]:
         """Return everything that changes."""
@@ -279,6 +313,7 @@ class _Run:
             "random": torch.get_rng_state(),
             "kept": {step: vars(kept) for step, kept in self.kept.items()},
             "telemetry": self.telemetry.passed if self.telemetry else None,
+            **({"batches": kept} if (kept := self.batches.state()) else {}),
         }
         if self.device.type == "cuda":
             state["random_cuda"] = torch.cuda.get_rng_state(self.device)
@@ -302,6 +337,8 @@ class _Run:
         self.kept = {step: State(**kept) for step, kept in state.get("kept", {}).items()}
         if self.telemetry:
             self.telemetry.passed = state["telemetry"]
+        self.saved = self.step
+        self.batches.load(self.step, state.get("batches", {}))
         self._seed_dropout()
         if self.processes.leads:
             self._set_random(state)
@@ -322,10 +359,10 @@ class _Run:
         for group in self.optimizer.param_groups:
             # from the step alone, so that there is no scheduler whose state must be saved
             group["lr"] = self.recipe.rate(self.step, self.steps)
-        images, labels = self.batches.batch(self.step)
+        batch = self.batches.batch(self.step)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._gradients(images, labels)
+        loss = self._gradients(batch)
         if isinstance(self.subject, Intervening):
             self.subject.before_step(self.optimizer)
         self.optimizer.step()
@@ -339,14 +376,14 @@ class _Run:
         if self.step in self.keep:
             self.kept[self.step] = State.of(self.step, self.subject, self.optimizer)
 
-    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _gradients(self, batch: Batch) -> Tensor:
         """Fill the gradients of a batch; return its loss, times the weight of this process's share."""
         if isinstance(self.subject, Estimating):
-            return self.subject.estimate(images, labels, self.processes) * self.batches.weight
+            return self.subject.estimate(*batch, self.processes) * self.batches.weight
         precision = torch.autocast(self.device.type, torch.bfloat16) if self.recipe.bf16 else nullcontext()
         with precision:
-            # the loss in float32: bfloat16 has three decimal digits at most
-            loss = cross_entropy(self.forward(images).float(), labels) * self.batches.weight
+            outputs = self.objective.call(self.forward, self.model, batch)
+            loss = self.objective.cost(outputs, batch.targets) * self.batches.weight
         loss.backward()
         # detached, or the graphs of all steps would be kept
         return loss.detach()
@@ -365,7 +402,7 @@ class _Run:
     def _evaluate(self) -> None:
         self._refuse_differences()
         reestimate(self.model, self.batches.first(BATCHES), self.processes)
-        score = evaluate(self.model, self.validation, self.processes)
+        score = self.score = evaluate(self.model, self.batches.validation(), self.processes, loss=self.objective.loss)
         since = self.step - (self.history[-1]["step"] if self.history else self.start)
         train_loss = self._loss_sum() / max(1, since)
         # only at evaluations: a look at every step would make the host wait for the GPU
@@ -378,7 +415,8 @@ class _Run:
             {
                 "step": self.step,
                 "train_loss": train_loss,
-                "validation_accuracy": score.accuracy,
+                # null in the file where predictions are not classes: JSON has no NaN
+                "validation_accuracy": None if score.correct is None else score.accuracy,
                 "validation_loss": score.loss,
                 # the rate of the last step that was taken
                 "learning_rate": self.recipe.rate(max(0, self.step - 1), self.steps),
@@ -397,8 +435,8 @@ class _Run:
 
     def _better(self, score: Score) -> bool:
         """Return whether a score is to be kept: the first, without a validation split every one, else a better one."""
-        if not self.best or not len(self.data.validation):
+        if not self.best or not score.total:
             return True
         best = Score(**self.best["score"])
-        by_loss = self.recipe.chooses_by_loss(len(self.data.validation))
+        by_loss = score.correct is None or self.recipe.chooses_by_loss(score.total)
         return score.loss < best.loss if by_loss else score.accuracy > best.accuracy

@@ -50,7 +50,8 @@ class Recipe:
             that (`Search.fused_sgd`); it is faster on the CPU, and sums round in another order.
         best: what chooses the best step on the validation split: the highest "accuracy", the lowest "loss", or "auto":
             the loss where the split has fewer than 1,000 examples and accuracy is a lottery, else the accuracy (a dense
-            network's loss rises again while it still gains accuracy). The first step wins a tie.
+            network's loss rises again while it still gains accuracy), and always the loss where predictions are not
+            classes. The first step wins a tie.
         evaluate_every: optimizer steps between evaluations on the validation split; 0 is once an epoch.
         test_at: optimizer steps whose accuracy on the test set is reported beside that of the best step; they choose
             nothing. A training that begins after one leaves it out.

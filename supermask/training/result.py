@@ -15,14 +15,15 @@ class Scored:
     """A score as results keep it.
 
     Attributes:
-        correct: examples whose largest logit is that of their label.
-        total: examples.
-        loss: mean cross-entropy, in nats.
-        accuracy: fraction correct; 0 without examples.
+        correct: examples, or positions of sequences, whose largest logit is that of their label; None where predictions
+            are not classes, and the loss alone is measured.
+        total: examples, or positions with a label.
+        loss: mean loss; the cross-entropy in nats where no other was given.
+        accuracy: fraction correct; 0 without examples, NaN where predictions are not classes.
 
     """
 
-    correct: int
+    correct: int | None
     total: int
     loss: float
     accuracy: float
@@ -39,9 +40,9 @@ class Evaluation:
 
     Attributes:
         step: optimizer steps before it.
-        train_loss: mean cross-entropy over the batches since the last one, in nats.
-        validation_accuracy: a fraction.
-        validation_loss: mean cross-entropy, in nats.
+        train_loss: mean loss over the batches since the last one; the cross-entropy in nats where no other was given.
+        validation_accuracy: a fraction; None where predictions are not classes.
+        validation_loss: mean loss.
         learning_rate: of the step before it.
         telemetry: how far the weights have moved, where that was asked for.
 
@@ -49,7 +50,7 @@ class Evaluation:
 
     step: int
     train_loss: float
-    validation_accuracy: float
+    validation_accuracy: float | None
     validation_loss: float
     learning_rate: float
     telemetry: Record | None = None

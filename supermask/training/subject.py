@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
+from supermask.training.objective import Objective
 from supermask.training.processes import Processes
 from supermask.training.recipe import Recipe
 
@@ -87,8 +88,10 @@ def equal_tensors(subject: Subject) -> list[Tensor]:
     return [*subject.parameters(), *subject.model.parameters(), *masks, identity]
 
 
-def refuse_unsuitable(subject: Subject, recipe: Recipe) -> None:
-    """Refuse a recipe that would blur what a subject compares."""
+def refuse_unsuitable(subject: Subject, recipe: Recipe, objective: Objective) -> None:
+    """Refuse a recipe that would blur what a subject compares, and a loss that it does not know."""
+    if isinstance(subject, Estimating) and objective.loss:
+        raise SupermaskError(f"{subject.name} estimates the gradient of the cross entropy alone; leave loss= out.")
     asked = [option for option in ("bf16", "compile", "dropout") if getattr(recipe, option)]
     if isinstance(subject, Estimating) and asked:
         raise SupermaskError(

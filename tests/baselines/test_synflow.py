@@ -11,7 +11,7 @@ from torch import nn
 from supermask import SupermaskError
 from supermask.baselines import SynFlow
 from supermask.baselines.at_initialisation.examples import Given
-from supermask.masking.pruning import prune
+from supermask.masking.selection import Selection
 
 
 def total_flow(model, image):
@@ -120,12 +120,12 @@ def test_the_floor_of_synflow_is_all_of_a_smaller_layer():
 def test_what_synflow_pruned_stays_pruned_when_nothing_flows_any_more(monkeypatch):
     seen = []
 
-    def seeing(*arguments):
-        masks = prune(*arguments)
-        seen.append(torch.cat([mask.flatten() for mask in masks.values()]))
-        return masks
+    class Seeing(Selection):
+        def select(self, pools, scores, masks, weights):
+            super().select(pools, scores, masks, weights)
+            seen.append(torch.cat([mask.flatten() for mask in masks.values()]))
 
-    monkeypatch.setattr("supermask.baselines.at_initialisation.synflow.prune", seeing)
+    monkeypatch.setattr("supermask.baselines.at_initialisation.synflow.Selection", Seeing)
     SynFlow(iterations=20, floor=0).choose(sparse(chain(16, 4, 4, 3)), Given(0, IMAGES), 1 / 92)
     assert seen[-1].sum() == 1
     assert all((later <= earlier).all() for earlier, later in pairwise(seen))

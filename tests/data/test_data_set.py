@@ -35,13 +35,14 @@ def data_set(train, **changes):
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (torch.zeros(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), "images are float32"),
+        (torch.zeros(2, 1, 2, 2, dtype=torch.bool), torch.zeros(2, dtype=torch.int64), "images are bool"),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.int64), "images are float32"),
         (torch.zeros(2, 2, 2, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), "images are uint8 of"),
-        (torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2), "labels are float32"),
+        (torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2, dtype=torch.bool), "labels are bool"),
         (
             torch.zeros(2, 1, 2, 2, dtype=torch.uint8),
-            torch.zeros(2, 1, dtype=torch.int64),
-            "labels are int64",
+            torch.zeros(2, dtype=torch.int32),
+            "labels are int32",
         ),
         (
             torch.zeros(2, 1, 2, 2, dtype=torch.uint8),

@@ -204,3 +204,58 @@ def test_where_float32_itself_is_coarse_the_network_is_the_measure(tmp_path):
         model[0].bias.fill_(100)
     exported = export(model, tmp_path / "network", example=example((512,)), format="torch_export")
     assert exported.allowed == 4 * exported.rounding > 1e-6
+
+
+class Two(nn.Module):
+    """Two inputs, with a hidden unit that nothing goes into and nothing reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(6, 5), nn.Linear(4, 5), nn.Linear(5, 3)
+        with torch.no_grad():
+            for part in (self.first.weight[2], self.second.weight[2], self.last.weight[:, 2]):
+                part.zero_()
+
+    def forward(self, u, v):
+        return self.last(torch.relu(self.first(u) + self.second(v)))
+
+
+def several():
+    u, v = example((6,)), example((4,))
+    return {"a tuple": (u, v), "a dictionary": {"u": u, "v": v}, "another order": {"v": v, "u": u}}
+
+
+@pytest.mark.parametrize("kind", several())
+@pytest.mark.parametrize("format", FORMATS)
+def test_several_inputs_are_exported_and_narrowed(kind, format, tmp_path):
+    model, given = Two().eval(), several()[kind]
+    assert export(model, tmp_path / "network", example=given, format=format).difference < 1e-6
+    narrowed = narrow(model, given)
+    assert narrowed.units["first"] == narrowed.units["second"] == (4, 5)
+    u, v = example((6,)), example((4,))
+    torch.testing.assert_close(narrowed.network(u, v), model(u, v))
+
+
+def test_inputs_of_different_numbers_of_examples_are_refused(tmp_path):
+    with pytest.raises(SupermaskError, match=r"shape \(2, 6\), \(3, 4\); give two examples or more, of every input"):
+        export(Two(), tmp_path / "network", example=(torch.ones(2, 6), torch.ones(3, 4)))
+
+
+class Depending(nn.Module):
+    """Its shapes depend on numbers, as those of a detector do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        print("on the way")
+        found = self.layer(x[x[:, 0] > 0])
+        return found if len(found) > 1 else x
+
+
+@pytest.mark.parametrize("use", [narrow, lambda model, x: export(model, "nowhere", example=x)])
+def test_a_refusal_prints_nothing(use, capfd):
+    with pytest.raises(SupermaskError, match="cannot be written as one graph"):
+        use(Depending(), torch.randn(3, 4))
+    assert capfd.readouterr() == ("", "")

@@ -1,5 +1,6 @@
 """What networks cost, beside counts by hand and of a paper."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -39,3 +40,31 @@ def test_the_largest_activation_by_hand():
     assert largest_activation(model, torch.randn(3, 1, 28, 28)) == 28 * 28 * 6 * 4  # the first convolution, float32
     assert largest_activation(model.double(), torch.randn(1, 1, 28, 28).double()) == 28 * 28 * 6 * 8
     assert model.training
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_costs_of_recurrent_layers_by_hand(kind, gates):
+    # each of 5 steps multiplies 4 inputs and 6 states with every gate; in the second layer 6 and 6
+    layer = kind(4, 6, num_layers=2, batch_first=True)
+    assert cost_of(layer, torch.randn(3, 5, 4)).multiply_adds == 5 * gates * 6 * (4 + 6 + 6 + 6)
+
+
+def test_costs_of_attention_by_hand():
+    # four projections, and the products of queries with keys and of their weights with values, in both heads
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert cost_of(layer, torch.randn(3, 5, 8)).multiply_adds == 5 * 4 * 8 * 8 + 2 * 5 * 5 * 8 + 2 * 5 * 8 * 16
+
+
+def test_costs_with_several_inputs():
+    bilinear = TwoInputs()
+    for example in ((torch.ones(2, 4), torch.ones(2, 3)), {"v": torch.ones(2, 3), "u": torch.ones(2, 4)}):
+        assert cost_of(bilinear, example).multiply_adds == 4 * 5 + 3 * 5
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 5), nn.Linear(3, 5)
+
+    def forward(self, u, v):
+        return self.first(u) + self.second(v)

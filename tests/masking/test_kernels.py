@@ -10,8 +10,9 @@ from torch import nn
 
 from supermask import EdgePopup
 from supermask.masking.budget import Pool
-from supermask.masking.kernels import cpu, plain
+from supermask.masking.kernels import cpu, plain, wide
 from supermask.masking.kernels.cpu_plan import in_memory_order
+from supermask.masking.kernels.top_k import TopK, Weights
 from supermask.masking.selection import Selection, keep_largest
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16)
@@ -111,3 +112,82 @@ def test_second_derivatives_go_through_the_masked_weight():
     torch.testing.assert_close(first, expected)
     (through,) = torch.autograd.grad(expected.square().sum(), weight)
     torch.testing.assert_close(second, through * frozen * scores.sign())
+
+
+def by_stable_sort(scores, kept, signed):
+    flat = torch.cat([score.reshape(-1) for score in scores])
+    order = torch.sort(flat + 0.0 if signed else flat.abs(), descending=True, stable=True).indices
+    mask = torch.zeros(len(flat), dtype=torch.bool)
+    mask[order[:kept]] = True
+    return [part.view(score.shape) for part, score in zip(mask.split([s.numel() for s in scores]), scores, strict=True)]
+
+
+def wide_scores(kind):
+    drawn = torch.Generator().manual_seed(3)
+    scores = torch.randn(70_000, generator=drawn, dtype=torch.float64), torch.randn(300, 7, generator=drawn).double()
+    if kind == "tied":
+        return [(score * 3).round() for score in scores]
+    if kind == "equal":
+        return [torch.full_like(score, -0.0 if score.ndim > 1 else 0.0) for score in scores]
+    if kind == "pruned":
+        return [torch.where(score > 1, score.abs(), -torch.inf) for score in scores]
+    if kind == "infinite":
+        return [torch.where(score > 2, torch.inf, score) for score in scores]
+    if kind == "turned":
+        return [scores[0].view(700, 100).T, scores[1].T]
+    if kind == "sorted":  # a sample at equal distances sees one side of each stride
+        return [scores[0].sort().values, scores[1]]
+    return [*scores]
+
+
+@pytest.mark.parametrize("kind", ["random", "tied", "equal", "pruned", "infinite", "turned", "sorted"])
+@pytest.mark.parametrize("kept", [0, 1, 2, 100, 9_000, 36_000, 72_099, 72_100])
+@pytest.mark.parametrize("signed", [True, False])
+def test_wide_scores_are_selected_as_by_a_stable_sort(kind, kept, signed):
+    scores = wide_scores(kind)
+    masks = [torch.rand(score.shape) < 0.5 for score in scores]
+    frozen = [torch.randn(score.shape, dtype=torch.float64) for score in scores]
+    values = [torch.where(mask, weight, 0.0) for mask, weight in zip(masks, frozen, strict=True)]
+    selector = wide.WideSelector(signed)
+    weights = tuple(Weights(*pair) for pair in zip(frozen, values, strict=True))
+    selector.select([TopK(tuple(scores), kept, tuple(masks), weights)])
+    expected = by_stable_sort(scores, kept, signed)
+    assert selector.kept == [int(mask.sum()) for mask in expected]
+    for mask, wanted, weight, value in zip(masks, expected, frozen, values, strict=True):
+        assert torch.equal(mask, wanted)
+        assert torch.equal(value, torch.where(wanted, weight, 0.0))
+
+
+@pytest.mark.parametrize("kept", [0, 5, 70_000])
+def test_wide_nans_are_counted(kept):
+    scores = wide_scores("random")
+    scores[0][[3, 69_999]] = torch.nan
+    selector = wide.WideSelector(True)
+    selector.select([TopK(tuple(scores), kept, tuple(torch.zeros_like(s, dtype=torch.bool) for s in scores))])
+    assert int(selector.nans.sum()) == 2
+
+
+@pytest.mark.parametrize("layout", ["row-major", "turned"])
+@pytest.mark.parametrize("case", ["positive", "negative", "infinite"])
+def test_products_and_places_are_those_of_plain_torch(layout, case):
+    drawn = torch.Generator().manual_seed(0)
+    weight, slope = (torch.rand(70, 33, generator=drawn, dtype=torch.float64) for _ in range(2))
+    mask = torch.rand(70, 33, generator=drawn) < (1.0 if case == "negative" else 0.6)
+    weight *= mask
+    slope = -slope if case == "negative" else slope
+    if case == "infinite":
+        slope[5, 5] = torch.inf
+    if layout == "turned":
+        weight, slope, mask = weight.T, slope.T, mask.T
+    found, wanted = torch.empty_like(slope), torch.empty_like(slope)
+    largest = wide.write_products(weight, slope, mask, found)
+    expected = plain.write_products(weight, slope, mask, wanted)
+    assert torch.equal(found, wanted)
+    assert largest == expected or (largest != largest and expected != expected)
+    after = mask & (slope > 0.5)
+    if case != "infinite":
+        places, others = torch.zeros_like(slope), torch.zeros_like(slope)
+        wide.write_places(found, mask, after, 7, 2 * largest, places)
+        plain.write_places(wanted, mask, after, 7, 2 * largest, others)
+        assert torch.equal(places, others)
+        assert torch.equal(places != 0, mask & ~after)

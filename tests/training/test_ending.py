@@ -12,7 +12,6 @@ from supermask.baselines import Dense
 from supermask.data import Examples
 from supermask.runs import Job, JobResult, run
 from supermask.training import Recipe, State, evaluate, reestimate, train
-from supermask.training import ending as module
 from supermask.training.batches import Batches, Prepared
 
 RECIPE = Recipe(iterations=12, batch_size=100, evaluate_every=4, best="loss", learning_rate=0.5)
@@ -43,7 +42,7 @@ def slow_score(synthetic, state, examples):
 
 
 def test_the_scores_are_those_of_the_states_and_the_test_set_is_read_once(synthetic, monkeypatch):
-    monkeypatch.setattr(module, "TRAIN_EXAMPLES", 250)
+    monkeypatch.setattr("supermask.training.batches.TRAIN_EXAMPLES", 250)
     _, whole = trained(synthetic, keep=range(13))
     assert synthetic.test_reads == 1
     subject, outcome = trained(synthetic, recipe=replace(RECIPE, test_at=(3, 6)))

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from supermask.masking.budget import Global, Scope, checked_density
 from supermask.masking.pruning import prune
 from supermask.random.distributions import Distribution
 from supermask.ticket import Ticket
+from supermask.training.objective import Loss, Objective, unwrapped
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class AtInitialisation(Method):
         *,
         density: float,
         seed: int = 0,
-        examples: tuple[Tensor, Tensor] | None = None,
+        examples: Any = None,
+        loss: Loss | None = None,
         weights: str | Distribution = "kaiming_normal",
         include: tuple[str, ...] = (),
         dense: tuple[str, ...] = (),
@@ -75,23 +77,27 @@ class AtInitialisation(Method):
         """Return the ticket that this method finds for a model of your own; `Ticket.apply` makes its network.
 
         Args:
-            model: any module that maps images to logits; left as it was; the weights are drawn again.
+            model: any module; left as it was; the weights are drawn again. The ticket is that of the module within
+                `nn.DataParallel`.
             density: fraction of the prunable weights that is kept, in [0, 1].
             seed: of the weights, and of random masks.
-            examples: images, as the model takes them, and labels, int64 (count,), on the model's device. All of them
-                are looked at, whatever number the method would draw from a data set. SynFlow looks at the shape of
-                an image only, and magnitude and random masks need none.
+            examples: a batch on the model's device: (inputs, targets), a dictionary with its targets under "labels", or
+                several inputs and the targets last. All of it is looked at, whatever number the method would draw from
+                a data set. SynFlow looks at the shape of an input only, and magnitude and random masks need none.
+            loss: a function of what the model returns and the targets, to a scalar; None is the loss that the outputs
+                have themselves, or the cross entropy of integer targets.
             weights: distribution of the initial weights, by name or a `Distribution`.
             include: parameters that can be pruned besides the weights of two or more dimensions.
             dense: weights that are never pruned; they do not count as prunable.
 
         Raises:
-            SupermaskError: the density is out of range, or examples are needed and were not given.
+            SupermaskError: the density is out of range, examples are needed and were not given, or no loss is
+                certain, e.g. for float targets.
 
         """
         checked_density(density)
-        own = deepcopy(model)
+        own = deepcopy(unwrapped(model))
         network = Sparse(own, whole_ticket(own, seed=seed, weights=weights, include=include, dense=dense))
-        masks, _ = self.choose(network, Given(seed, examples), density)
+        masks, _ = self.choose(network, Given(seed, examples, Objective(loss)), density)
         network.set_masks(masks)
         return network.ticket(algorithm=self.name, options=asdict(self), trained=False)

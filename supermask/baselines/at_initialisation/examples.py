@@ -1,11 +1,11 @@
 """What a method looks at before any training: draws of a data set, or examples that the caller has."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from torch import Tensor
-
+from supermask.data.batch import Batch, batch_of
 from supermask.errors import SupermaskError
+from supermask.training.objective import Objective
 
 
 class ExampleSource(Protocol):
@@ -15,10 +15,14 @@ class ExampleSource(Protocol):
     def seed(self) -> int:
         """Of everything that is drawn."""
 
-    def batch(self, size: int) -> tuple[Tensor, Tensor]:
-        """Return that many images, as the network takes them, and their labels, int64 (size,)."""
+    @property
+    def objective(self) -> Objective:
+        """What the training minimises."""
 
-    def per_class(self, count: int) -> tuple[Tensor, Tensor]:
+    def batch(self, size: int) -> Batch:
+        """Return that many inputs, as the network takes them, and their targets."""
+
+    def per_class(self, count: int) -> Batch:
         """Return that many examples of each class."""
 
 
@@ -28,14 +32,16 @@ class Given:
 
     Attributes:
         seed: of what is drawn besides.
-        examples: images and labels, if any were given.
+        examples: a batch of any kind, see `supermask.data.batch`, if one was given.
+        objective: what the training minimises.
 
     """
 
     seed: int
-    examples: tuple[Tensor, Tensor] | None
+    examples: Any
+    objective: Objective = field(default_factory=Objective)
 
-    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+    def batch(self, size: int) -> Batch:
         """Return the examples.
 
         Raises:
@@ -44,8 +50,8 @@ class Given:
         """
         if self.examples is None:
             raise SupermaskError("This method looks at training examples; give it some as examples=(images, labels).")
-        return self.examples
+        return batch_of(self.examples)
 
-    def per_class(self, count: int) -> tuple[Tensor, Tensor]:
+    def per_class(self, count: int) -> Batch:
         """Return the examples, as `batch` does."""
         return self.batch(count)

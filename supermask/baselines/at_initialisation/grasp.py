@@ -31,7 +31,8 @@ class GraSP(AtInitialisation):
 
     Attributes:
         per_class: examples of each class; 10 on CIFAR-10 in the authors' code, all in one batch here.
-        temperature: that the logits are divided by; 200 in the authors' code.
+        temperature: that the logits are divided by; 200 in the authors' code. A loss that is not the cross entropy of
+            the logits has none.
 
     """
 
@@ -47,7 +48,8 @@ class GraSP(AtInitialisation):
         """Return theta * (H g): what S(-theta) is for the paper, with the other sign."""
         weights = leaves(network)
         with sdpa_kernel(SDPBackend.MATH):  # the faster kinds of attention cannot be differentiated twice
-            cost = loss(network, weights, sample.per_class(self.per_class), self.temperature)
+            batch = sample.per_class(self.per_class)
+            cost = loss(network, weights, batch, sample.objective, self.temperature)
             slopes = gradients(cost, weights, again=True)
             squared = torch.stack([(slope * slope.detach()).sum() for slope in slopes.values()]).sum()
             curved = gradients(squared, weights)

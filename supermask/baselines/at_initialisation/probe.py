@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _NormBase
 
 from supermask.baselines.sparse import Sparse
+from supermask.data.batch import Batch
+from supermask.training.objective import Objective
 
 
 def leaves(network: Sparse) -> dict[str, Tensor]:
@@ -18,9 +20,9 @@ def leaves(network: Sparse) -> dict[str, Tensor]:
 
 
 def loss(
-    network: Sparse, weights: Mapping[str, Tensor], examples: tuple[Tensor, Tensor], temperature: float = 1.0
+    network: Sparse, weights: Mapping[str, Tensor], batch: Batch, objective: Objective, temperature: float = 1.0
 ) -> Tensor:
-    """Return the mean cross-entropy of a batch as a function of the prunable weights.
+    """Return the mean loss of a batch as a function of the prunable weights.
 
     Normalisation layers take the statistics of the batch, as at the first step of a training, and their running
     statistics are left alone. All else is in evaluation mode, so that dropout draws nothing.
@@ -28,16 +30,20 @@ def loss(
     Args:
         network: whose other parameters and buffers are taken as they are.
         weights: by name.
-        examples: images and labels.
-        temperature: that the logits are divided by.
+        batch: inputs and targets.
+        objective: how outputs become a loss.
+        temperature: that the logits of a cross entropy are divided by.
 
     """
-    images, labels = examples
     model = network.model
     fixed = {name: parameter.detach() for name, parameter in model.named_parameters()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # running statistics change in place
+
+    def forward(*args: Any, **keywords: Any) -> Any:
+        return functional_call(model, {**fixed, **buffers, **weights}, args, keywords)
+
     with evaluating(model, but=_NormBase):
-        return cross_entropy(functional_call(model, {**fixed, **buffers, **weights}, images) / temperature, labels)
+        return objective.cost(objective.call(forward, model, batch), batch.targets, temperature=temperature)
 
 
 def gradients(of: Tensor, by: Mapping[str, Tensor], *, again: bool = False) -> dict[str, Tensor]:

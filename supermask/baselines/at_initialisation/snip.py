@@ -31,5 +31,5 @@ class SNIP(AtInitialisation):
     def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return the sensitivities."""
         weights = leaves(network)
-        slopes = gradients(loss(network, weights, sample.batch(self.batch)), weights)
+        slopes = gradients(loss(network, weights, sample.batch(self.batch), sample.objective), weights)
         return {name: (weight * slopes[name]).abs().detach() for name, weight in weights.items()}

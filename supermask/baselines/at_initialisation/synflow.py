@@ -1,12 +1,13 @@
 """SynFlow (Tanaka et al. 2020): prune step by step by the flow of the synapses, without any data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from tqdm import tqdm
 
@@ -14,9 +15,13 @@ from supermask.baselines.at_initialisation.base import AtInitialisation
 from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.at_initialisation.probe import evaluating, gradients
 from supermask.baselines.sparse import Sparse
+from supermask.data.batch import arguments, mapped
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool, Shapes
-from supermask.masking.pruning import prune
+from supermask.masking.kernels import write_places, write_products
+from supermask.masking.kernels.top_k import Weights
+from supermask.masking.selection import Selection
+from supermask.training.objective import logits_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,12 @@ class SynFlow(AtInitialisation):
     The network is in evaluation mode: at initialisation the running mean of batch norm is 0 and its variance 1, so that
     it passes on what it gets; biases start at 0 and add nothing. All is computed in float64, on copies: R grows by a
     factor from layer to layer, and float32 ends after twenty or thirty wide ones.
+
+    Token ids cannot be ones. They stand for one-hot vectors, which an embedding multiplies its matrix with; with all
+    ones in their place every row goes in, so that an embedding returns the sum of its rows at each position, whatever
+    the ids. So no word of the examples is preferred, and the scores of an embedding add up to R as those of other
+    layers do. Other integers, e.g. an attention mask, are those of the first example. What is not linear in the
+    positive numbers, as layer norm and softmax, breaks the sum; the paper has neither.
 
     In a chain of L layers every layer's scores add up to R (theorem 2), so that none is emptied before all are down to
     one weight: a step that divides the number of weights by r can do no harm while (r - 1)(L - 1) < 1. Layers that
@@ -55,7 +66,9 @@ class SynFlow(AtInitialisation):
 
     def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return the scores of the whole network, float64: those of the first step."""
-        return flow(network, _ones(sample), network.masks())
+        flow = Flow(network, _ones(sample))
+        scores, _ = flow.scores()
+        return {name: score.masked_fill(~flow.masks[name], 0.0) for name, score in scores.items()}
 
     def choose(
         self, network: Sparse, sample: ExampleSource, density: float
@@ -65,51 +78,98 @@ class SynFlow(AtInitialisation):
         A weight's place in it is the number of the step before which it was last there, plus half its score at that
         step over the largest: the kept weights come first, but for those of the floor, then those that fell last.
         """
-        ones, masks = _ones(sample), network.masks()
-        shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-        order: dict[str, Tensor] = {name: torch.zeros_like(mask, dtype=torch.float64) for name, mask in masks.items()}
+        flow, selection = Flow(network, _ones(sample)), Selection(signed=True)
+        shapes = {name: tuple(mask.shape) for name, mask in flow.masks.items()}
+        order: dict[str, Tensor] = {name: torch.zeros_like(each) for name, each in flow.weights.items()}
         for step in tqdm(range(1, self.iterations + 1), self.name, leave=False, disable=None, dynamic_ncols=True):
-            scores = flow(network, ones, masks)
-            places = _places(scores, step)
-            order = {name: torch.where(mask, places[name], order[name]) for name, mask in masks.items()}
-            masks = prune(scores, self._pools(shapes, density ** (step / self.iterations)), masks)
-        return masks, order
+            before = {name: mask.clone() for name, mask in flow.masks.items()}
+            scores, largest = flow.scores()
+            pools = self._pools(shapes, density ** (step / self.iterations))
+            selection.select(pools, scores, flow.masks, flow.followers)
+            ending = step == self.iterations  # the place of what stays is known only then
+            for name, mask in flow.masks.items():
+                after = torch.zeros_like(mask) if ending else mask
+                write_places(scores[name], before[name], after, step, 2 * largest or 1.0, order[name])
+        return flow.masks, order
 
     def _pools(self, shapes: Shapes, density: float) -> list[Pool]:
         needed = sum(min(self.floor, math.prod(shape)) for shape in shapes.values())
         return [replace(pool, floor=self.floor * (pool.kept >= needed)) for pool in self.scope.pools(shapes, density)]
 
 
-def flow(network: Sparse, ones: Tensor, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the synaptic flow through each prunable weight, float64, 0 where it is pruned.
+class Flow:
+    """The synaptic flow through a network whose weights are pruned step by step.
 
     Args:
         network: left as it was.
-        ones: the input, float64.
-        masks: of what is left of the network.
+        ones: the inputs, floating ones float64.
 
-    Raises:
-        SupermaskError: the network is so deep that the flow leaves the range of float64.
+    Attributes:
+        masks: of what is left, by name; a selection writes them.
+        weights: float64 by name, 0 where they are pruned.
+        followers: the weights as what follows the masks.
 
     """
-    sizes = {name: parameter.detach().double().abs() for name, parameter in network.model.named_parameters()}
-    buffers = {name: buffer.double() for name, buffer in network.model.named_buffers() if buffer.is_floating_point()}
-    weights = {name: (sizes[name] * mask).requires_grad_() for name, mask in masks.items()}
-    with evaluating(network.model):
-        total = functional_call(network.model, {**sizes, **buffers, **weights}, ones).sum()
-    slopes = gradients(total, weights)
-    scores = {name: (weight * slopes[name]).detach() for name, weight in weights.items()}
-    if not all(score.isfinite().all() for score in scores.values()):
-        raise SupermaskError("The synaptic flow leaves the range of float64; SynFlow cannot prune a network so deep.")
-    return scores
+
+    def __init__(self, network: Sparse, ones: Any) -> None:
+        self._model, self._ones = network.model, ones
+        sizes = {name: parameter.detach().double().abs() for name, parameter in network.model.named_parameters()}
+        buffers = network.model.named_buffers()
+        self._fixed = {**sizes, **{name: buffer.double() for name, buffer in buffers if buffer.is_floating_point()}}
+        self.masks = network.masks()
+        self.weights = {name: (sizes[name] * mask).requires_grad_() for name, mask in self.masks.items()}
+        self._scores = {name: torch.empty_like(weight) for name, weight in self.weights.items()}
+        self.followers = {name: Weights(sizes[name], weight.detach()) for name, weight in self.weights.items()}
+
+    def scores(self) -> tuple[dict[str, Tensor], float]:
+        """Return the flow through each weight by name, float64, -infinity where it is pruned, and the largest.
+
+        The tensors are the same at every call.
+
+        Raises:
+            SupermaskError: the network is so deep that the flow leaves the range of float64.
+
+        """
+        args, keywords = arguments(self._ones)
+        with evaluating(self._model), _embedding_all(self._model):
+            outputs = functional_call(self._model, {**self._fixed, **self.weights}, args, keywords)
+        logits = logits_of(outputs)
+        if logits is None:
+            raise SupermaskError(f"SynFlow sums logits, which outputs of type {type(outputs).__name__} do not have.")
+        total = logits.sum()
+        slopes = gradients(total, self.weights)
+        found = [
+            write_products(self.followers[name].value, slopes[name], mask, self._scores[name])
+            for name, mask in self.masks.items()
+        ]
+        if any(map(math.isnan, found)):
+            raise SupermaskError(
+                "The synaptic flow leaves the range of float64; SynFlow cannot prune a network so deep."
+            )
+        return self._scores, max(found, default=0.0)
 
 
-def _ones(sample: ExampleSource) -> Tensor:
-    """Return one image of ones; of the examples it takes the shape and the device."""
-    images, _ = sample.batch(1)
-    return torch.ones_like(images[:1], dtype=torch.float64)
+def _ones(sample: ExampleSource) -> Any:
+    """Return inputs of ones, float64; of the examples they take the shape and the device, and integers as they are."""
+
+    def ones(tensor: Tensor) -> Tensor:
+        one = tensor[:1]
+        return torch.ones_like(one, dtype=torch.float64) if one.is_floating_point() or one.dtype == torch.uint8 else one
+
+    return mapped(sample.batch(1).inputs, ones)
 
 
-def _places(scores: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-    largest = max((float(score.max()) for score in scores.values() if score.numel()), default=0.0)
-    return {name: step + score / (2 * largest or 1.0) for name, score in scores.items()}
+@contextmanager
+def _embedding_all(model: nn.Module) -> Iterator[None]:
+    """Let every embedding return the sum over all of its rows, whatever indices it is asked for."""
+
+    def add(module: Any, inputs: Any, output: Tensor) -> Tensor:
+        return module.weight.sum(0).expand_as(output).clone()  # networks may add to it in place
+
+    kinds = nn.Embedding | nn.EmbeddingBag
+    handles = [each.register_forward_hook(add) for each in model.modules() if isinstance(each, kinds)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -38,10 +38,11 @@ class Selector(Protocol):
 def selector_class(tensors: Sequence[Tensor]) -> type[Selector]:
     """Return what selects among scores of these dtypes on these devices."""
     modules = {_module(tensor) for tensor in tensors} or {_cpu()}
-    # the compiled loops rank by the bits of float32, and tensors on several devices have no loop in common
-    wide = any(tensor.dtype is torch.float64 for tensor in tensors)
-    chosen = plain if wide or len(modules) > 1 else modules.pop()
-    found: type[Selector] = chosen.SELECTOR
+    if any(tensor.dtype is torch.float64 for tensor in tensors):
+        # the other compiled loops rank by the bits of float32
+        modules = {_wide() if tensor.is_cpu else plain for tensor in tensors}
+    # tensors on several devices have no loop in common
+    found: type[Selector] = (plain if len(modules) > 1 else modules.pop()).SELECTOR
     return found
 
 
@@ -65,6 +66,38 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
         loops = plain
     product: Tensor = loops.straight_through(gradient, frozen, scores)
     return product
+
+
+def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> float:
+    """Write weight x slope where the mask is True, and -infinity elsewhere.
+
+    Args:
+        weight: float64 of any shape and memory format, 0 where the mask is False.
+        slope: like `weight`.
+        mask: bool, of the same shape.
+        out: like `weight`, written.
+
+    Returns:
+        The largest of all products, those of pruned weights among them; NaN where one is not finite.
+
+    """
+    largest: float = (_wide() if weight.is_cpu else plain).write_products(weight, slope, mask, out)
+    return largest
+
+
+def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor) -> None:
+    """Write start + score / scale where a mask was True before and is no longer.
+
+    Args:
+        scores: float64 of any shape and memory format.
+        before: bool, of the same shape.
+        after: like `before`.
+        start: added to each.
+        scale: that scores are divided by.
+        places: like `scores`, written.
+
+    """
+    (_wide() if scores.is_cpu else plain).write_places(scores, before, after, start, scale, places)
 
 
 def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:
@@ -95,6 +128,14 @@ def _module(tensor: Tensor) -> ModuleType:
 
         return gpu
     return plain
+
+
+@cache
+def _wide() -> ModuleType:
+    """Return the loops for float64 on the CPU, with which numba is imported too."""
+    from supermask.masking.kernels import wide
+
+    return wide
 
 
 @cache

@@ -1,5 +1,6 @@
 """Selection and masking in plain torch operations: for any device and dtype, and the oracle of the compiled ones."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -64,6 +65,23 @@ def straight_through(gradient: Tensor, frozen: Tensor, scores: Tensor | None) ->
     """Return gradient x frozen, x sign(scores) where there are any."""
     product = gradient * frozen
     return product if scores is None else product * scores.sign()
+
+
+def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> float:
+    """Write weight x slope where the mask is True, and -infinity elsewhere; return the largest product.
+
+    Those of pruned weights, which are 0, are among the products; NaN where one is not finite.
+    """
+    products = weight * slope
+    out.copy_(products.masked_fill(~mask, -torch.inf))
+    if not products.isfinite().all():
+        return math.nan
+    return float(products.max()) if products.numel() else -math.inf
+
+
+def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor) -> None:
+    """Write start + score / scale where the one mask is True and the other is not."""
+    places.copy_(torch.where(before & ~after, start + scores / scale, places))
 
 
 def descend(trained: Trained, sgd: Sgd) -> None:

@@ -114,7 +114,7 @@ class Accuracy(OfNetwork[AccuracyResult]):
 
     def facts(self, result: AccuracyResult) -> Sequence[Fact]:
         """Return the accuracy in a line."""
-        found = share(result.test.correct, result.test.total)
+        found = share(result.test.correct or 0, result.test.total)
         state = "" if result.strong else ", before any training, which is not what a weak ticket claims"
         return (
             Fact("Test accuracy", f"{found.percent()}, {result.test.total:,} images{state}"),
@@ -123,7 +123,7 @@ class Accuracy(OfNetwork[AccuracyResult]):
 
 
 def _text(result: AccuracyResult) -> str:
-    test, held = (share(score.correct, score.total) for score in (result.test, result.validation))
+    test, held = (share(score.correct or 0, score.total) for score in (result.test, result.validation))
     error = f"{100 - 100 * test.value:.2f} points ({100 - 100 * test.high:.2f} to {100 - 100 * test.low:.2f})"
     text = (
         f"The network recognises {result.test.correct:,} of {result.test.total:,} test images: {test.percent()}, an"

@@ -1,0 +1,62 @@
+"""A data set of the caller's own tensors."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from supermask.data.data_set import IGNORED, DataSet, Examples
+from supermask.data.split import nothing_of, pixel_statistics
+from supermask.errors import DataError
+
+Pair = tuple[Tensor, Tensor]
+
+
+def from_tensors(
+    train: Pair,
+    validation: Pair | None = None,
+    test: Pair | Callable[[], Pair] | None = None,
+    *,
+    name: str = "tensors",
+    classes: int | None = None,
+) -> DataSet:
+    """Return a data set of inputs and targets.
+
+    Args:
+        train: inputs and targets, one target per input. Inputs are uint8 images (n, C, H, W), which are normalised by
+            their own statistics, or go into the network as they are: floating (n, ...) as float32, integers such as
+            token ids (n, T) as int64. Targets are int64 (n,) or (n, T), where -100 does not count, or floating.
+        validation: the same, chooses the best step; None takes the last step. `data.split.hold_out` makes one.
+        test: the same, or a function that reads it, called at the end only; None leaves the test score empty.
+        name: of the data.
+        classes: how many there are; None is one more than the largest label of training and validation, and 0 for
+            floating targets. For sequences of tokens it is the size of the vocabulary.
+
+    Raises:
+        DataError: inputs and targets do not fit each other, or the classes.
+
+    """
+    known = Examples(*train)
+    held = Examples(*validation) if validation is not None else nothing_of(known)
+    mean, std = pixel_statistics(known.images, 255.0) if known.images.dtype == torch.uint8 else ((), ())
+    if std and min(std) <= 0:
+        raise DataError(f"A channel of the training images of {name} is constant, so that it cannot be normalised.")
+    return DataSet(
+        name=name,
+        classes=_classes(known, held) if classes is None else classes,
+        input_shape=tuple(known.images.shape[1:]),
+        scale=255.0 if mean else 1.0,
+        mean=mean,
+        std=std,
+        train=known,
+        validation=held,
+        read_test=lambda: nothing_of(known) if test is None else Examples(*(test() if callable(test) else test)),
+    )
+
+
+def _classes(*parts: Examples) -> int:
+    labels = torch.cat([part.labels.flatten() for part in parts])
+    if labels.is_floating_point():
+        return 0
+    labels = labels[labels != IGNORED]
+    return int(labels.max()) + 1 if len(labels) else 0
