@@ -24,6 +24,7 @@ from supermask.models.shape import InputShape, check_classes, check_input_shape,
 from supermask.models.small_conv import SmallConv
 from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
+from supermask.shown import quoted
 
 __all__ = ["MODELS", "TORCHVISION_HINT", "InputShape", "ModelSpec", "build", "known"]
 
@@ -117,13 +118,15 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
     """
     change, _, plain = name.partition(":")
     if change in CHANGES:
+        if f":{change}:" in f":{plain}":
+            raise SupermaskError(f"The model {quoted(name)} has {change}: twice; once is enough.")
         model = build(plain, input_shape=input_shape, classes=classes, width=width)
         try:
             return CHANGES[change](model)
         except SupermaskError as error:
             raise SupermaskError(f"Cannot build {name}: {error}") from None
     if name not in MODELS and not name.startswith(TORCHVISION_PREFIX):
-        raise SupermaskError(f"Unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
+        raise SupermaskError(f"Unknown model {quoted(name)}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
     try:
         return _build(name, input_shape, classes, width)
     except SupermaskError as error:

@@ -8,6 +8,7 @@ tasks tie, the lowest index is taken.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -300,15 +301,20 @@ class Superposition:
         write_whole(path, encode(self._tickets))
 
     @classmethod
-    def load(cls, path: str | Path, model: nn.Module) -> "Superposition":
+    def load(cls, path: str | Path, model: nn.Module, *, memory: int | None = None) -> "Superposition":
         """Read the tasks of a file into a freshly built model.
 
+        Args:
+            path: of the file.
+            model: of the tasks' architecture.
+            memory: bytes that reading may take, as `Ticket.load` takes it.
+
         Raises:
-            TicketError: the file is missing, damaged in any byte or holds no tasks, or the model is of another
-                architecture.
+            TicketError: the file is missing, damaged in any byte, holds no tasks or would take more memory, or the
+                model is of another architecture.
 
         """
-        return cls(model, read_sound(path, "file of tasks", decode))
+        return cls(model, read_sound(path, "file of tasks", partial(decode, memory=memory)))
 
     def _shared(self) -> SharedNetwork:
         if self._network is None:

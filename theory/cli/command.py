@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from supermask.cli.options import DATA_SETS, Common
+from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
-from supermask.files import make_folder, relative, write_json
+from supermask.files import held, make_folder, relative, write_json
 from supermask.models import InputShape
 from theory.build import Built, construct
 from theory.cli.compare import check_takes, compare, images_of, largest_norm
@@ -92,6 +93,10 @@ class Construct(Common):
         if images is not None:
             check_takes(target, images)
         out = self._folder(target)
+        with held(out):
+            self._carry_out(target, images, out)
+
+    def _carry_out(self, target: TargetNetwork, images: DataSet | None, out: Path) -> None:
         began = monotonic()
         radius = largest_norm(images, self.norm) if self.radius is None else self.radius
         built = self._build(target, radius)
