@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import nn
 
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
 from supermask.models.binary import binarized
 from supermask.models.conv import ConvNet
 from supermask.models.diamond import Diamond, FullyConnected
@@ -132,6 +132,8 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
     except SupermaskError as error:
         # the cause is kept, e.g. why torchvision could not be imported
         raise SupermaskError(f"Cannot build {name}: {error}") from error.__cause__
+    except (RuntimeError, TypeError, OverflowError) as error:  # torch's modules, of sizes that no tensor can have
+        raise SupermaskError(f"Cannot build {name}: {first_line(error)}.") from None
 
 
 def _build(name: str, input_shape: InputShape | None, classes: int, width: float) -> nn.Module:

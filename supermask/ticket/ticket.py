@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from supermask.errors import TicketError
 from supermask.files import write_whole
 from supermask.masking.parametrization import hold
-from supermask.parameters.mismatch import differences
+from supermask.parameters.mismatch import differences, unlike
 from supermask.parameters.parameters import bypass
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import (
@@ -103,14 +103,13 @@ class Ticket:
     def _repr_html_(self) -> str:
         """Return a table of the layers, which notebooks show."""
         cells = [
-            (printable(name), "x".join(map(str, mask.shape)), f"{int(mask.count_nonzero()):,}", f"{mask.numel():,}")
+            (
+                *(printable(name), "x".join(map(str, mask.shape)), f"{int(mask.count_nonzero()):,}"),
+                *(f"{mask.numel():,}", f"{int(mask.count_nonzero()) / max(1, mask.numel()):.2%}"),
+            )
             for name, mask in self.masks.items()
         ]
-        shares = [_share(mask) for mask in self.masks.values()]
-        rows = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in (*row, share))}</tr>"
-            for row, share in zip(cells, shares, strict=True)
-        )
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
         heads = "".join(f"<th>{head}</th>" for head in ("parameter", "shape", "kept", "of", "density"))
         return f"<p>{escape(repr(self))}</p><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
@@ -321,7 +320,7 @@ class Ticket:
         """
         shapes = {name: weight.shape for name, weight in self.weights.items()}
         shapes |= {name: tuple(tensor.shape) for name, tensor in self.learned.items()}
-        problems = differences(model, shapes, self.constants, self.bypassed)
+        problems = differences(model, shapes, self.constants, self.bypassed) + unlike(model, self.learned)
         if problems:
             more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
             made_from = self.provenance.get("model")
@@ -332,10 +331,6 @@ class Ticket:
 
 
 _NEEDED = ("seed", "distributions", "weights", "constants", "bypassed", "digest", "provenance")
-
-
-def _share(mask: Tensor) -> str:
-    return f"{int(mask.count_nonzero()) / max(1, mask.numel()):.2%}"
 
 
 def _check_mask(name: str, mask: Tensor, weights: Mapping[str, RandomWeight]) -> None:

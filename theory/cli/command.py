@@ -19,6 +19,9 @@ from theory.cli.report import ConstructionReport, layer_reports
 from theory.cli.targets import Architecture, TargetNetwork, target_network
 from theory.norms import Norm
 
+MOST_HIDDEN = 1_000_000
+"""Hidden units per input of a target layer; an epsilon of 1e-6 wants a hundred."""
+
 
 @dataclass(frozen=True)
 class Construct(Common):
@@ -117,6 +120,8 @@ class Construct(Common):
             raise SupermaskError(f"--device {self.device}: construct runs on the CPU only; give --device cpu.")
         if self.hidden is not None and self.hidden < 1:
             raise SupermaskError(f"--hidden {self.hidden} is too small; give at least one hidden unit per input.")
+        if self.hidden is not None and self.hidden > MOST_HIDDEN:
+            raise SupermaskError(f"--hidden {self.hidden} is too large; give at most {MOST_HIDDEN:,} units per input.")
         replace(self, device="cpu").prepare()
 
     def _folder(self, target: TargetNetwork) -> Path:
