@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
+from supermask.shown import quoted
 from supermask.superposition.network import ENTROPY, Objective, SharedNetwork, refuse_nan
 from supermask.superposition.tasks_file import decode, encode
 from supermask.ticket import Ticket
@@ -323,7 +324,7 @@ class Superposition:
 
     def _checked(self, task: int) -> int:
         if isinstance(task, bool) or not isinstance(task, int) or not 0 <= task < len(self):
-            raise SupermaskError(f"There is no task {task!r}; the tasks are 0 to {len(self) - 1}.")
+            raise SupermaskError(f"There is no task {quoted(task)}; the tasks are 0 to {len(self) - 1}.")
         return task
 
     def _weighed(self, alphas: Tensor) -> tuple[list[Ticket], list[float]]:

@@ -47,7 +47,7 @@ def sealed(shapes, codes, *, learned=b"", **changes):
 
 def zeros(count, high=1):
     """Return the code of a mask that keeps nothing, as one block."""
-    return bytes([16]) + write(high, count) + bytes([0, 0])
+    return bytes([16]) + write(high, count, 0)
 
 
 def refusal(data, read=Ticket.from_bytes):
