@@ -4,9 +4,15 @@ Each carries one sentence: what was wrong, where, and what would be right. The c
 exits with status 2; everything else that escapes is a bug and keeps its traceback.
 """
 
+from supermask.shown import printable
+
 
 class SupermaskError(ValueError):
     """Something that the caller asked for cannot be done."""
+
+    def __str__(self) -> str:
+        # a sentence may quote a file, and a traceback is shown by a terminal too
+        return printable(super().__str__())
 
 
 class TicketError(SupermaskError):

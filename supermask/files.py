@@ -3,10 +3,11 @@
 import contextlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import safetensors.torch
 from torch import Tensor
@@ -16,9 +17,11 @@ try:
 except ImportError:  # not on Windows, where nothing waits
     fcntl = None  # type: ignore[assignment]
 
-from supermask.errors import SupermaskError
+from supermask.errors import RunError, SupermaskError
+from supermask.shown import printable
 
 _LOCK = ".lock"
+_HOLDER = ".held"
 _HALF = ".part"  # ends the temporary names of files under way
 
 
@@ -60,6 +63,63 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """Return tensors by name as the bytes of a safetensors file; they may be views of each other, on any device."""
     # copies, because safetensors refuses tensors that share memory
     return safetensors.torch.save({name: each.detach().cpu().contiguous().clone() for name, each in tensors.items()})
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process: no other one fills it meanwhile. A dead one's hold is lifted by the system.
+
+    Whoever holds it may hold it once more, as a command does that runs what holds its own folder.
+
+    Raises:
+        RunError: another process holds it; the message names the process and its machine.
+        SupermaskError: the folder cannot be written.
+
+    """
+    name = os.path.realpath(folder)
+    if name in _HELD:
+        yield
+        return
+    with _holding(folder):
+        _HELD.add(name)
+        try:
+            yield
+        finally:
+            _HELD.remove(name)
+            # before the lock is lifted, so that nobody's file is removed but one's own
+            (folder / _HOLDER).unlink(missing_ok=True)
+
+
+_HELD: set[str] = set()
+"""The folders that this process holds."""
+
+
+def _holding(folder: Path) -> TextIO:
+    """Return a locked open file that says who holds the folder."""
+    path = folder / _HOLDER
+    while True:
+        try:
+            file = path.open("a+")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                holder = printable(file.read(200)).strip() or "another process"
+            raise RunError(f"{folder} is being filled by {holder}; wait for it, or give another --out.") from None
+        except OSError:  # a file system without locks
+            return file
+        # the one before may have removed it between our opening and our lock, and then another one makes a new file
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            break
+        file.close()
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    return file
 
 
 @contextlib.contextmanager

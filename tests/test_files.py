@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 import stat
 import subprocess
 import sys
@@ -11,8 +13,8 @@ import safetensors.torch
 import torch
 
 from supermask import files
-from supermask.errors import SupermaskError
-from supermask.files import make_folder, read_json, remove_leftovers, tensor_bytes, write_json, write_whole
+from supermask.errors import RunError, SupermaskError
+from supermask.files import held, make_folder, read_json, remove_leftovers, tensor_bytes, write_json, write_whole
 
 
 class Interruption(BaseException):
@@ -170,3 +172,68 @@ def test_tensors_that_share_memory_are_stored_apart():
     read = safetensors.torch.load(tensor_bytes(tensors))
     assert read.keys() == tensors.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+# ---- a folder that one process fills
+
+HOLD = """
+import sys
+from pathlib import Path
+from supermask.files import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder_of(folder):
+    """Return a process that holds a folder until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_folder_is_held_by_one_process_which_is_named(tmp_path):
+    with holder_of(tmp_path) as process:
+        message = rf"is being filled by process {process.pid} on {re.escape(platform.node())}; wait for it"
+        with pytest.raises(RunError, match=message), held(tmp_path):
+            pass
+        process.communicate()
+    with held(tmp_path), held(tmp_path):  # whoever holds it may hold it again
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dead_process_holds_nothing(tmp_path):
+    with holder_of(tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert [path.name for path in tmp_path.iterdir()] == [".held"]
+        with held(tmp_path):
+            assert (tmp_path / ".held").read_text() == f"process {os.getpid()} on {platform.node()}"
+        process.stdin.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_processes_one_holds_a_folder(tmp_path):
+    """Each that comes in writes a file that none may find; those who are refused come again."""
+    code = """
+import sys, time
+from pathlib import Path
+from supermask.errors import RunError
+from supermask.files import held
+folder, done = Path(sys.argv[1]), 0
+while done < 20:
+    try:
+        with held(folder):
+            (folder / "mine").touch(exist_ok=False)
+            time.sleep(0.001)
+            (folder / "mine").unlink()
+            done += 1
+    except RunError:
+        time.sleep(0.001)
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]

@@ -18,6 +18,7 @@ import numpy as np
 from torch import nn
 
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 from theory.ascent import search_from_below
 from theory.constructions.effective import Effective
 from theory.norms import (
@@ -94,7 +95,7 @@ def check_ball(radius: float, norm: str) -> None:
     if not 0.0 < radius < float("inf"):
         raise SupermaskError(f"radius={radius} must be a positive number.")
     if norm not in ("l2", "linf"):
-        raise SupermaskError(f"Unknown norm {norm!r}; known are l2, linf.")
+        raise SupermaskError(f"Unknown norm {quoted(norm)}; known are l2, linf.")
 
 
 def upper_bounds(target: Target, found: Sequence[Effective], radius: float, norm: Norm) -> list[LayerBound]:

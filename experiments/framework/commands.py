@@ -12,6 +12,7 @@ from experiments.framework.runner import run_experiment
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask.cli.main import guarded, parse_command
 from supermask.errors import SupermaskError
+from supermask.files import held, make_folder
 from supermask.report import table
 from supermask.runs.device import checked_device
 
@@ -62,9 +63,10 @@ class Run:
             print(f"{experiment.name} is made for a GPU; on the CPU it takes days.", file=sys.stderr)
         if self.workers < 1:
             raise SupermaskError(f"--workers {self.workers} is too small; give at least one.")
-        failures = run_experiment(
-            experiment, self.runs, device=device, workers=self.workers, data_folder=self.data_folder
-        )
+        with held(make_folder(self.runs / experiment.name)):
+            failures = run_experiment(
+                experiment, self.runs, device=device, workers=self.workers, data_folder=self.data_folder
+            )
         if failures:
             raise SupermaskError(f"{len(failures)} runs of {experiment.name} failed, the first: {failures[0]}")
         print(write_report(experiment, self.runs))

@@ -1,6 +1,5 @@
 """`supermask export`: a ticket's network as a file that other programs run."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
-from supermask.runs.ticket_model import network_of
+from supermask.runs.ticket_model import check_input, check_takes, described, network_of
 from supermask.ticket import Ticket
 from supermask.versions import versions
 
@@ -48,6 +47,7 @@ class Export:
         ticket = Ticket.load(self.ticket)
         network = network_of(ticket, self.ticket, self.given).eval()
         example = self._example(ticket)
+        check_takes(ticket, self.ticket, network, example)
         narrowed = narrow(network, example) if self.narrow else None
         out = make_folder(self.out or self.ticket.parent)
         chosen = narrowed.network if narrowed else network
@@ -71,12 +71,13 @@ class Export:
         print(f"In {relative(out)}: {', '.join(written)}")
 
     def _example(self, ticket: Ticket) -> Tensor:
-        made = ticket.provenance.get("model")
-        shape = self.input_shape or (made.get("input_shape") if isinstance(made, Mapping) else None)
+        named = described(ticket)
+        shape = self.input_shape or (named and named.input_shape)
         if shape is None:
             raise SupermaskError(f"{self.ticket} does not say which inputs its network takes; give --input-shape.")
         if min(shape) < 1:
             raise SupermaskError(f"--input-shape {' '.join(map(str, shape))} has a size below 1; give sizes of images.")
+        check_input(shape)
         # two examples, because torch.export takes a size of 1 for fixed; a seed, so that reports can be repeated
         return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 

@@ -29,6 +29,10 @@ class SearchBesidesDensity(SearchOptions):
     density: Annotated[float, tyro.conf.Suppress] = 0.3  # an axis of the grid
 
 
+MOST_SEEDS = 10_000
+"""Runs of one combination: each has a folder, and all are listed before the first begins."""
+
+
 @dataclass(frozen=True)
 class GridOptions:
     """Options of the runs of a grid."""
@@ -69,8 +73,8 @@ class GridOptions:
             SupermaskError: a method, a density or a seed does not exist, or an option is of another method.
 
         """
-        if self.seeds < 1:
-            raise SupermaskError(f"--seeds {self.seeds} is too small; give at least one.")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise SupermaskError(f"--seeds {self.seeds} is out of range; give 1 to {MOST_SEEDS:,} runs.")
         methods = names_in("--methods", self.methods)
         search = SearchOptions(**{part.name: getattr(self.search, part.name) for part in fields(SearchOptions)})
         grid = Grid(

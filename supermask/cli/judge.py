@@ -7,7 +7,7 @@ from tyro.conf import Positional
 
 from supermask.cli.options import Common
 from supermask.errors import SupermaskError
-from supermask.files import relative
+from supermask.files import held, make_folder, relative
 from supermask.runs.diagnostics import Context, examine, write_report
 from supermask.training import Stopped
 
@@ -52,8 +52,9 @@ class Judge(Common):
             data_folder=self.data_folder,
             threads=self.threads,
         )
-        examined = examine(context)
-        page = write_report(examined, context.out)
+        with held(make_folder(context.out)):
+            examined = examine(context)
+            page = write_report(examined, context.out)
         lines = [f"{fact.name}: {fact.mark}{fact.mark and ', '}{fact.text}" for fact in page.summary]
         print("\n".join([page.title, "", *lines, ""]))
         print(f"In {relative(context.out)}: judge.html, judge.md, judge.json, and a folder per diagnostic.")

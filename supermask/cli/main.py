@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union
 
 from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError
+from supermask.shown import printable, shortened
 
 COMMANDS = {
     "search": "supermask.cli.single:Search",
@@ -39,6 +40,7 @@ def guarded(program: str, parse: Callable[[], Command]) -> int:
     """Parse and run a command; what went wrong becomes one sentence on standard error and an exit status."""
     try:
         parse()()
+        sys.stdout.flush()  # here, so that a full disk behind it is told as such
     except SupermaskError as error:
         _say(f"{program}: {error}")
         return 2
@@ -47,11 +49,36 @@ def guarded(program: str, parse: Callable[[], Command]) -> int:
         # 128 + 2, as a shell reports a process that SIGINT ended
         return 130
     except BrokenPipeError:  # the reader of a pipe, e.g. head, has had enough
-        # else Python would fail once more when it flushes standard output at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         # 128 + 13, as a shell reports a process that SIGPIPE ended
         return 141
+    except OSError as error:  # a full disk, a long name, too many open files: not of the code
+        _say(f"{program}: Cannot read or write {_named(error)}: {error.strerror or error}.")
+        _drop_output()
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_short_of_memory(error):
+            raise
+        _say(f"{program}: There is not enough memory for this; give a smaller network, smaller batches or fewer runs.")
+        return 2
     return 0
+
+
+def _drop_output() -> None:
+    """Let Python flush standard output at its end, where that would fail once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _named(error: OSError) -> str:
+    return "a file" if error.filename is None else shortened(printable(str(error.filename)))
+
+
+def _is_short_of_memory(error: BaseException) -> bool:
+    # torch says it by a RuntimeError, on the CPU without a class of its own
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _say(sentence: str) -> None:

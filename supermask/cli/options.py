@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from supermask import data, models
 from supermask.errors import SupermaskError
+from supermask.random.weights import checked_seed
 from supermask.runs.device import checked_device
 from supermask.search.rule import SettingName
 from supermask.training import Recipe
@@ -35,6 +36,8 @@ Setting = Annotated[
 ]
 """The type of a command's field that says which setting of a method is used."""
 
+MOST_THREADS = 1024
+"""Threads that a command may ask for: more than any machine has cores, and few enough to be started."""
 DIGITS = Recipe(epochs=40, batch_size=64, best="auto")
 """What all commands start from: on the digits 800 steps."""
 
@@ -62,8 +65,9 @@ class Common:
             SupermaskError: the device is unknown or not there, or one GPU for several processes.
 
         """
-        if self.threads < 0:
-            raise SupermaskError(f"--threads {self.threads} is negative; give 0 or a number of threads.")
+        checked_seed(self.seed)
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise SupermaskError(f"--threads {self.threads} is out of range; give 0 or up to {MOST_THREADS} threads.")
         if self.threads:
             torch.set_num_threads(self.threads)
         device = checked_device(self.device)

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from supermask.cli.grid import GridOptions, check
 from supermask.cli.options import DATA_SETS, names_in, numbers_in
 from supermask.data.folder import VARIABLE
 from supermask.errors import SupermaskError
-from supermask.files import make_folder, relative
+from supermask.files import held, make_folder, relative
 from supermask.runs import Job
 from supermask.runs.cluster.cluster_job import ClusterJob
 from supermask.runs.cluster.executor import ClusterExecutor, Submission, failure
@@ -72,6 +73,11 @@ class Sweep(GridOptions):
     def __call__(self) -> None:
         """Submit what is not finished, wait for it, and show the table."""
         require_submitit()
+        # a dry run may look on
+        with nullcontext() if self.dry_run else held(make_folder(self.out)):
+            self._run()
+
+    def _run(self) -> None:
         where = self._where()
         models, data = names_in("--models", self.models), names_in("--data", self.data)
         plans = self.plans(self.out.absolute(), models, data, numbers_in("--densities", self.densities))

@@ -12,7 +12,7 @@ from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
 from supermask.runs.ticket_bytes import bytes_table, bytes_values
 from supermask.runs.ticket_facts import facts_of
-from supermask.runs.ticket_model import data_of, network_of
+from supermask.runs.ticket_model import check_takes, data_of, network_of
 from supermask.runs.ticket_scores import batches_for, per_class
 from supermask.ticket import Ticket
 from supermask.ticket.file import sizes
@@ -45,7 +45,9 @@ class Evaluate(Common):
         ticket = Ticket.load(self.ticket)
         data_set = data_of(ticket, self.ticket, self.data, folder=self.data_folder, validation=None, seed=self.seed)
         name = data_set.name
-        network = network_of(ticket, self.ticket, self.given).to(device)
+        network = network_of(ticket, self.ticket, self.given).to(device).eval()
+        example = data_set.normalize(data_set.train.images[:2]).to(device)
+        check_takes(ticket, self.ticket, network, example, data_set)
         examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
         found = list(outputs(network, batches_for(network, data_set, examples)))
         score, classes = scored(found), per_class(found, data_set.classes)

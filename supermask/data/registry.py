@@ -12,6 +12,7 @@ from supermask.data.split import hold_out
 from supermask.data.synthetic import read_synthetic
 from supermask.data.vision import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, VisionSet
 from supermask.errors import DataError
+from supermask.shown import quoted
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def load(name: str, *, folder: str | Path | None = None, validation: int | None 
         SupermaskError: torchvision is needed for a download and cannot be imported.
     """
     if name not in DATA_SETS:
-        raise DataError(f"There is no data set {name!r}; known are {', '.join(known())}.")
+        raise DataError(f"There is no data set {quoted(name)}; known are {', '.join(known())}.")
     source = DATA_SETS[name]
     data = source.read(folder)
     return hold_out(data, source.validation if validation is None else validation, seed=seed)

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from supermask.data.batch import arguments, tensors_of
 from supermask.errors import SupermaskError
 from supermask.graph.program import tensors_in
+from supermask.shown import quoted
 
 Run = Callable[[Any], list[Tensor]]
 """Takes an input, a tuple of several or a dictionary of them, gives the floating outputs."""
@@ -44,7 +45,7 @@ def named_format(name: str) -> Format:
 
     """
     if name not in FORMATS:
-        raise SupermaskError(f"Unknown format {name!r}; known are {', '.join(FORMATS)}.")
+        raise SupermaskError(f"Unknown format {quoted(name)}; known are {', '.join(FORMATS)}.")
     missing = [package for package in FORMATS[name].packages if find_spec(package) is None]
     if missing:
         raise SupermaskError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from supermask.data import DataSet, Examples, draw_generator
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 from supermask.training import Recipe, reestimate
 from supermask.training.batches import Prepared, on_device
 from supermask.training.evaluation import outputs
@@ -110,7 +111,7 @@ def barrier(
     if examples < 2:
         raise SupermaskError(f"examples={examples} is too small; statistics need at least 2.")
     if statistics not in get_args(Statistics):
-        raise SupermaskError(f"Unknown statistics {statistics!r}; known are {', '.join(get_args(Statistics))}.")
+        raise SupermaskError(f"Unknown statistics {quoted(statistics)}; known are {', '.join(get_args(Statistics))}.")
     ends = _state(first), _state(second)
     _refuse_different(*ends)
     line = _Line(first, data, torch.device(device), statistics, examples, part)

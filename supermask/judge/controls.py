@@ -15,6 +15,7 @@ from supermask.judge.inversion import inverted
 from supermask.masking.budget import named_scope, round_to_total
 from supermask.random.keyed import keyed_bits
 from supermask.random.weights import digest, grow_all
+from supermask.shown import quoted
 from supermask.ticket import Ticket
 
 Scores = Mapping[str, Tensor]
@@ -152,5 +153,5 @@ def named_control(name: str) -> Control:
 
     """
     if name not in CONTROLS:
-        raise SupermaskError(f"Unknown control {name!r}; known are {', '.join(CONTROLS)}.")
+        raise SupermaskError(f"Unknown control {quoted(name)}; known are {', '.join(CONTROLS)}.")
     return CONTROLS[name]

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from supermask.errors import SupermaskError
 from supermask.parameters.patterns import matching
+from supermask.shown import quoted
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -188,7 +189,7 @@ def named_scope(scope: str | Scope) -> Scope:
     if isinstance(scope, Scope):
         return scope
     if scope not in SCOPES:
-        raise SupermaskError(f"Unknown scope {scope!r}; known are {', '.join(SCOPES)}.")
+        raise SupermaskError(f"Unknown scope {quoted(scope)}; known are {', '.join(SCOPES)}.")
     return SCOPES[scope]()
 
 

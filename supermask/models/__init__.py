@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import nn
 
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
 from supermask.models.binary import binarized
 from supermask.models.char_gpt import CharGPT
 from supermask.models.conv import ConvNet
@@ -25,6 +25,7 @@ from supermask.models.shape import InputShape, check_classes, check_input_shape,
 from supermask.models.small_conv import SmallConv
 from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
+from supermask.shown import quoted
 
 __all__ = ["MODELS", "TORCHVISION_HINT", "CharGPT", "InputShape", "ModelSpec", "build", "known"]
 
@@ -118,18 +119,22 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
     """
     change, _, plain = name.partition(":")
     if change in CHANGES:
+        if f":{change}:" in f":{plain}":
+            raise SupermaskError(f"The model {quoted(name)} has {change}: twice; once is enough.")
         model = build(plain, input_shape=input_shape, classes=classes, width=width)
         try:
             return CHANGES[change](model)
         except SupermaskError as error:
             raise SupermaskError(f"Cannot build {name}: {error}") from None
     if name not in MODELS and not name.startswith(TORCHVISION_PREFIX):
-        raise SupermaskError(f"Unknown model {name!r}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
+        raise SupermaskError(f"Unknown model {quoted(name)}; known are {', '.join(known())}, and {TORCHVISION_HINT}.")
     try:
         return _build(name, input_shape, classes, width)
     except SupermaskError as error:
         # the cause is kept, e.g. why torchvision could not be imported
         raise SupermaskError(f"Cannot build {name}: {error}") from error.__cause__
+    except (RuntimeError, TypeError, OverflowError) as error:  # torch's modules, of sizes that no tensor can have
+        raise SupermaskError(f"Cannot build {name}: {first_line(error)}.") from None
 
 
 def _build(name: str, input_shape: InputShape | None, classes: int, width: float) -> nn.Module:

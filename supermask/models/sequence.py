@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line
+from supermask.shown import quoted
 
 _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
 _POOLING = ("kernel_size", "stride", "padding", "ceil_mode")
@@ -49,7 +50,7 @@ def from_description(description: Sequence[Any]) -> nn.Sequential:
 
     """
     if not isinstance(description, Sequence):
-        raise SupermaskError(f"{description!r} does not describe a chain of modules; give a list of them.")
+        raise SupermaskError(f"{quoted(description)} does not describe a chain of modules; give a list of them.")
     return nn.Sequential(*map(_build, description))
 
 
@@ -68,8 +69,8 @@ def _build(part: Any) -> nn.Module:
     try:
         kind, arguments = part
         return _KINDS[kind](**{name: _tuple(value) for name, value in arguments.items()})
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise SupermaskError(f"{part!r} does not describe a module ({error}).") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise SupermaskError(f"{quoted(part)} does not describe a module ({first_line(error)}).") from None
 
 
 def _plain(value: Any) -> Any:

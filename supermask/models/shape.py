@@ -1,8 +1,7 @@
 """The choices that every network shares: the shape of its input, its classes and its width."""
 
-import math
-
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 
 InputShape = tuple[int, ...]
 """(channels, height, width) of one image, which `check_input_shape` makes sure of."""
@@ -19,20 +18,21 @@ def check_input_shape(input_shape: InputShape) -> None:
     triple = isinstance(input_shape, tuple | list) and len(input_shape) == 3
     if not triple or not all(_is_count(size) for size in input_shape):
         raise SupermaskError(
-            f"input_shape is {input_shape!r}; it must be three positive integers (channels, height, width)."
+            f"input_shape is {quoted(input_shape)}; it must be three positive integers (channels, height, width)."
         )
 
 
 def check_classes(classes: int) -> None:
     """Raise `SupermaskError` unless this is a positive integer."""
     if not _is_count(classes):
-        raise SupermaskError(f"classes is {classes!r}; it must be an integer of at least 1.")
+        raise SupermaskError(f"classes is {quoted(classes)}; it must be an integer of at least 1.")
 
 
 def check_width(width: float) -> None:
     """Raise `SupermaskError` unless this is a positive, finite number."""
-    if not isinstance(width, int | float) or not (0 < width < math.inf):
-        raise SupermaskError(f"width is {width!r}; it must be a positive number, 1 for the paper's own widths.")
+    # a bool is an int in Python; 1e30 leaves a number that the other sizes can multiply
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < 1e30:
+        raise SupermaskError(f"width is {quoted(width)}; it must be a positive number, 1 for the paper's own widths.")
 
 
 def check_size(input_shape: InputShape, *, least: int, stages: str) -> None:

@@ -118,8 +118,8 @@ class Checkpoint:
         """Return the checkpoint that `describe` described."""
         tensors = described["tensors"].items()
         return cls(
-            str(described["name"]),
-            {name: GivenTensor(tuple(shape), str(dtype), str(sha256)) for name, (shape, dtype, sha256) in tensors},
+            described["name"],
+            {name: GivenTensor(tuple(shape), dtype, sha256) for name, (shape, dtype, sha256) in tensors},
         )
 
     def read(self, given: str | Path | Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from supermask.parameters.parameters import NORMALIZATIONS, saved_tensors
 
@@ -34,6 +35,40 @@ def differences(
             if there.get(name, shape) != shape
         ),
     ]
+
+
+def unlike(model: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return in words which tensors a model's own cannot be replaced by, though their shape may be right.
+
+    A number is not a truth value or a complex one, and what is NaN or infinite is so by design or not at all: where
+    the model's own tensor is, as in an attention mask.
+    """
+    own = saved_tensors(model)
+    kinds = [(name, tensor, own[name]) for name, tensor in tensors.items() if name in own]
+    return [
+        *(
+            f"its {name} is {tensor.dtype}, and the model's {there.dtype}"
+            for name, tensor, there in kinds
+            if _kind(tensor) != _kind(there)
+        ),
+        *(
+            f"its {name} holds NaN or infinity"
+            for name, tensor, there in kinds
+            if not _is_finite(tensor) and not there.is_meta and _is_finite(there)
+        ),
+    ]
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_floating_point():
+        return "real"
+    return "complex" if tensor.is_complex() else "bool" if tensor.dtype is torch.bool else "whole"
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # the narrow floats have no test of their own
+    wide = tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
+    return bool(wide.isfinite().all())
 
 
 def _shapes_of(model: nn.Module, bypassed: Collection[str]) -> dict[str, Shape]:

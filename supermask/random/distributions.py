@@ -13,6 +13,7 @@ import numpy as np
 
 from supermask.errors import SupermaskError
 from supermask.random.stream import Floats, Stream
+from supermask.shown import quoted
 
 RELU_GAIN = math.sqrt(2.0)
 FanMode = Literal["fan_in", "fan_out"]
@@ -240,7 +241,7 @@ def named(distribution: "str | Distribution") -> Distribution:
     if isinstance(distribution, Distribution):
         return distribution
     if distribution not in KNOWN:
-        raise SupermaskError(f"Unknown distribution {distribution!r}; known are {', '.join(KNOWN)}.")
+        raise SupermaskError(f"Unknown distribution {quoted(distribution)}; known are {', '.join(KNOWN)}.")
     return KNOWN[distribution]()
 
 

@@ -43,6 +43,9 @@ class RandomWeight:
             raise SupermaskError(f"A random weight has fans {tuple(self.fans)}; they must be at least 1.")
         if not 0.0 < self.scale < math.inf:
             raise SupermaskError(f"A random weight has scale {self.scale}; it must be positive and finite.")
+        # a draw is at most nine deviations from 0, and float32 holds 3.4e38
+        if not self.scale * self.distribution.deviation(self.fans) < 1e37:
+            raise SupermaskError(f"A random weight has scale {self.scale}, at which its values do not fit float32.")
 
     @property
     def count(self) -> int:
@@ -99,6 +102,9 @@ def describe_all(weights: Mapping[str, RandomWeight]) -> dict[str, Any]:
 def from_descriptions(described: Mapping[str, Any]) -> dict[str, RandomWeight]:
     """Return the random weights that `describe_all` described."""
     distributions = [from_description(what) for what in described["distributions"]]
+    for name, (_, which, _, _) in described["weights"].items():
+        if which >= len(distributions):
+            raise SupermaskError(f"{name} has distribution {which} of {len(distributions)}; the first is 0.")
     return {
         name: RandomWeight(tuple(shape), distributions[which], Fans(*fans), scale)
         for name, (shape, which, fans, scale) in described["weights"].items()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from supermask.report.page_style import STYLE
 from supermask.report.table import table
+from supermask.shown import printable
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,12 @@ class Page:
     def html(self) -> str:
         """Return one HTML document with its style and its figures inside; it loads nothing and runs no script."""
         boxes = [_box("summary", self.summary), _box("made", self.made)]
-        body = [f"<h1>{escape(self.title)}</h1>", *boxes, *map(_section, self.sections)]
+        body = [f"<h1>{_html(self.title)}</h1>", *boxes, *map(_section, self.sections)]
         return "\n".join(
             [
                 '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
                 '<meta name="viewport" content="width=device-width, initial-scale=1">',
-                f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
+                f"<title>{_html(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
                 *filter(None, body),
                 "</main>\n</body>\n</html>\n",
             ]
@@ -130,36 +131,36 @@ class Page:
 
 def _box(kind: str, facts: Sequence[Fact]) -> str:
     rows = [
-        f"<dt>{escape(fact.name)}</dt><dd>{_mark(fact.mark)}{escape(fact.text)}</dd>" for fact in facts
+        f"<dt>{_html(fact.name)}</dt><dd>{_mark(fact.mark)}{_html(fact.text)}</dd>" for fact in facts
     ]  # a definition list, which a screen reader reads pair by pair
     return f'<div class="{kind}">\n<dl>\n' + "\n".join(rows) + "\n</dl>\n</div>" if facts else ""
 
 
 def _mark(word: str) -> str:
     # the word is a class too, by which the style gives it its color
-    return f'<span class="mark {escape(word)}">{escape(word)}</span> ' if word else ""
+    return f'<span class="mark {_html(word)}">{_html(word)}</span> ' if word else ""
 
 
 def _section(section: Section) -> str:
-    parts = [f"<h2>{escape(section.title)}</h2>", *(f"<p>{escape(each)}</p>" for each in section.paragraphs)]
+    parts = [f"<h2>{_html(section.title)}</h2>", *(f"<p>{_html(each)}</p>" for each in section.paragraphs)]
     if section.points:
-        parts.append("<ul>\n" + "\n".join(f"<li>{escape(point)}</li>" for point in section.points) + "\n</ul>")
+        parts.append("<ul>\n" + "\n".join(f"<li>{_html(point)}</li>" for point in section.points) + "\n</ul>")
     if section.table is not None:
         parts.append(_table(section.title, section.table))
     if (png := section.png) is not None:
         source = f"data:image/png;base64,{b64encode(png).decode()}"
-        parts.append(f'<figure><img src="{source}" alt="{escape(section.alt)}"></figure>')
+        parts.append(f'<figure><img src="{source}" alt="{_html(section.alt)}"></figure>')
     if section.command:
-        shown = f"<pre><code>{escape(section.command)}</code></pre>"
+        shown = f"<pre><code>{_html(section.command)}</code></pre>"
         parts.append(f'<p class="again">These figures again:</p>\n{shown}')
     return "<section>\n" + "\n".join(parts) + "\n</section>"
 
 
 def _table(title: str, each: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in each.header)
-    rows = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in each.rows]
+    head = "".join(f'<th scope="col">{_html(cell)}</th>' for cell in each.header)
+    rows = ["<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in each.rows]
     # a region that the keyboard reaches, because a wide table scrolls inside it
-    region = f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}, table">'
+    region = f'<div class="scroll" role="region" tabindex="0" aria-label="{_html(title)}, table">'
     inner = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody>"
     return f'{region}\n<table class="{each.kind}">\n{inner}\n</table>\n</div>'
 
@@ -173,7 +174,7 @@ def _markdown(section: Section) -> list[str]:
     if section.png is not None:
         parts.append(f"![{_plain(section.alt)}]({section.file})")
     if section.command:
-        parts.append(f"These figures again:\n\n```bash\n{section.command}\n```")
+        parts.append(f"These figures again:\n\n```bash\n{printable(section.command)}\n```")
     return parts
 
 
@@ -184,7 +185,11 @@ def _point(fact: Fact) -> str:
 
 def _plain(text: str) -> str:
     """Return text in which Markdown sees no markup."""
-    return re.sub(r"([\\`*<\[\]])", r"\\\1", text)
+    return re.sub(r"([\\`*<\[\]])", r"\\\1", printable(text.replace("\n", " ")))
+
+
+def _html(text: str) -> str:
+    return escape(printable(text.replace("\n", " ")))
 
 
 def _cell(text: str) -> str:

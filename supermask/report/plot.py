@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from supermask.files import write_whole
+from supermask.shown import printable, shortened
 from supermask.training.result import Evaluation, TrainingResult
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ def png_of(figure: "Figure", dpi: int = 120) -> bytes:
     # no date and no version inside, so that equal figures are equal files
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
+
+
+_WIDEST = 400.0  # inches: at 120 dots each a figure has fewer than 2**16 dots, which is all that can be drawn
+
+
+def _label(text: str) -> str:
+    """Return a name that a file gave, as matplotlib shows it: without formulas, which it would try to read."""
+    return shortened(printable(text), 80).replace("$", r"\$")
 
 
 def plot_accuracy_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path: Path, title: str) -> None:
@@ -126,9 +135,9 @@ def plot_telemetry(history: Sequence[Evaluation], path: Path, title: str) -> Non
 
 def plot_bars(bars: Mapping[str, float], path: Path, title: str, x_label: str, y_label: str) -> None:
     """Draw one bar per entry."""
-    figure, axes = new_figure(width=max(4.8, 0.35 * len(bars)))
-    axes.bar(list(bars), list(bars.values()), color=COLORS[0])
-    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    figure, axes = new_figure(width=min(max(4.8, 0.35 * len(bars)), _WIDEST))
+    axes.bar(list(map(_label, bars)), list(bars.values()), color=COLORS[0])
+    axes.set(xlabel=x_label, ylabel=y_label, title=_label(title))
     # numbers of classes fit side by side, names of layers would overlap
     if max(map(len, bars), default=0) > 3:
         axes.tick_params(axis="x", labelrotation=60)

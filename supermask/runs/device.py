@@ -3,6 +3,7 @@
 import torch
 
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 
 
 def checked_device(device: str) -> str:
@@ -12,7 +13,7 @@ def checked_device(device: str) -> str:
     try:
         kind = torch.device(device)
     except RuntimeError:
-        raise SupermaskError(f"Unknown device {device!r}; give auto, cpu, cuda or cuda:N.") from None
+        raise SupermaskError(f"Unknown device {quoted(device)}; give auto, cpu, cuda or cuda:N.") from None
     if kind.type not in ("cpu", "cuda"):
         raise SupermaskError(f"Device {device!r} is not supported; give auto, cpu, cuda or cuda:N.")
     if kind.type == "cuda" and not torch.cuda.is_available():

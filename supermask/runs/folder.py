@@ -1,12 +1,13 @@
 """The folder of a run: its settings, what it leaves behind and, once it is finished, its result."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from supermask.errors import RunError
-from supermask.files import make_folder, read_json, remove_leftovers, write_json
+from supermask.files import held, make_folder, read_json, remove_leftovers, write_json
 from supermask.results import Made, Result
 from supermask.training.loop import CHECKPOINT
 from supermask.training.processes import ALONE, Processes
@@ -41,13 +42,14 @@ def recorded(
         What `measure` returned, with the config, and with what it was made with.
 
     Raises:
-        RunError: the folder holds another run, or an unfinished one and resume is False.
+        RunError: the folder holds another run, or an unfinished one and resume is False, or another process fills it.
         SupermaskError: the folder cannot be written, or `measure` raised it.
 
     """
-    folder = RunFolder(Path(path))
+    folder, hold = RunFolder(Path(path)), ExitStack()
 
     def begin() -> R | None:
+        hold.enter_context(held(make_folder(path)))
         RunFolder.open(path, config, resume=resume)
         return kind.from_json(folder.read_result()) if folder.finished else None
 
@@ -57,11 +59,12 @@ def recorded(
         # read back, so that a run returns the same values now and when it is read later
         return kind.from_json(folder.read_result())
 
-    finished = processes.once(begin)
-    if finished is not None:
-        return finished
-    measured = measure(folder.path)
-    return processes.once(lambda: end(measured))
+    with hold:
+        finished = processes.once(begin)
+        if finished is not None:
+            return finished
+        measured = measure(folder.path)
+        return processes.once(lambda: end(measured))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from supermask.errors import SupermaskError
 from supermask.search.edge_popup import EdgePopupRule
 from supermask.search.registry import RULES
 from supermask.search.rule import Algorithm
+from supermask.shown import quoted
 
 _ALL: tuple[Algorithm, ...] = (
     EdgePopupRule(),
@@ -79,5 +80,5 @@ def named_method(name: str) -> Algorithm:
     """
     if name not in METHODS:
         close = "".join(f" (perhaps {match})" for match in get_close_matches(name, METHODS, n=1))
-        raise SupermaskError(f"Unknown method {name!r}{close}; known are {', '.join(METHODS)}.")
+        raise SupermaskError(f"Unknown method {quoted(name)}{close}; known are {', '.join(METHODS)}.")
     return METHODS[name]

@@ -206,5 +206,5 @@ class _Runs:
     def _small_dense(self) -> _Network:
         made = self.filed.widths
         assert made is not None
-        width, _ = width_of(made, Sparse(self.filed.build(), self.filed.ticket).count)
+        width, _ = width_of(made._asdict(), Sparse(self.filed.build(), self.filed.ticket).count)
         return _Network(lambda: self._dense(width), {"width": width})

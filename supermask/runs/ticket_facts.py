@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from supermask.runs.ticket_model import is_chain
+from supermask.shown import shortened
 from supermask.ticket import Ticket
 
 
@@ -41,9 +42,16 @@ def _origin(made: Mapping[str, Any]) -> dict[str, str]:
 
 
 def text_of(value: Any) -> str:
-    """Return a plain value, nested or not, in words."""
+    """Return a plain value, nested or not, in words: a few lines at most."""
+    return shortened(_text_of(value), _LONGEST)
+
+
+_LONGEST = 2_000  # characters: recipes and certificates take a few hundred
+
+
+def _text_of(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {text_of(part)}" for key, part in value.items())
+        return ", ".join(f"{key} {_text_of(part)}" for key, part in value.items())
     if isinstance(value, list):
-        return ", ".join(map(text_of, value))
+        return ", ".join(map(_text_of, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,16 +1,80 @@
-"""The network and the data set that a ticket names, built and read again."""
+"""The network and the data set that a ticket names, built and read again.
 
-from collections.abc import Mapping
+A ticket's file may say anything of where it comes from. What it says is read here as what it should be, and a network
+is first built without memory and held against the ticket's tensors: no size is believed that they do not have too.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from supermask import data, models
 from supermask.data import DataSet
-from supermask.errors import SupermaskError, TicketError
+from supermask.errors import SupermaskError, TicketError, first_line
+from supermask.graph import largest_activation
+from supermask.models import InputShape
 from supermask.models.sequence import from_description
+from supermask.models.shape import check_classes, check_input_shape, check_width
+from supermask.shown import quoted
 from supermask.ticket import Ticket
+
+LARGEST_INPUT = 1 << 26
+"""Numbers of one input: an image of 4,000 x 4,000 pixels in four channels."""
+LARGEST_OUTPUT = 1 << 31
+"""Bytes of one layer's output for one input."""
+LONGEST_CHAIN = 10_000
+"""Modules of a network that is described one by one."""
+
+
+class Described(NamedTuple):
+    """A network as a ticket names it.
+
+    Attributes:
+        name: as `supermask.models.build` takes it.
+        input_shape: channels, height and width of its images.
+        classes: number of its outputs.
+        width: factor on its hidden widths.
+
+    """
+
+    name: str
+    input_shape: InputShape
+    classes: int
+    width: float
+
+    def build(self, width: float | None = None) -> nn.Module:
+        """Return it freshly built, in its own width or another."""
+        shape = None if models.TORCHVISION_PREFIX in self.name else self.input_shape
+        own = self.width if width is None else width
+        return models.build(self.name, input_shape=shape, classes=self.classes, width=own)
+
+
+def described(ticket: Ticket) -> Described | None:
+    """Return the network that a ticket names, None if it names none.
+
+    Raises:
+        TicketError: what it says is not the name of a network with its sizes.
+
+    """
+    made = ticket.provenance.get("model")
+    if not isinstance(made, Mapping) or not set(Described._fields) <= made.keys():
+        return None
+    name, shape = made["name"], made["input_shape"]
+    try:
+        if not isinstance(name, str):
+            raise SupermaskError(f"its name is {quoted(name)}, not a text.")
+        check_input_shape(shape)
+        check_classes(made["classes"])
+        check_width(made["width"])
+        check_input(shape)
+    except SupermaskError as error:
+        raise TicketError(f"The ticket names no network that can be built: {error}") from None
+    return Described(name, tuple(shape), made["classes"], made["width"])
 
 
 def built_from(ticket: Ticket, path: Path) -> nn.Module:
@@ -21,17 +85,87 @@ def built_from(ticket: Ticket, path: Path) -> nn.Module:
         path: of its file, for the message.
 
     Raises:
-        TicketError: it names none.
+        TicketError: it names none, or one of other tensors than its own.
 
     """
+    build = _builder(ticket, path)
+    ticket.check_fits(_without_memory(build, path))
+    return build()
+
+
+@torch.no_grad()
+def check_takes(
+    ticket: Ticket, path: Path, network: nn.Module, example: Tensor, data_set: DataSet | None = None
+) -> None:
+    """Refuse inputs that a ticket's network does not take, before memory is taken for what it makes of them.
+
+    Args:
+        ticket: as read; it names its network.
+        path: of its file, for the message.
+        network: of the ticket, in evaluation mode.
+        example: two inputs, float32 (2, ...), on the network's device.
+        data_set: that they are of; None where they are random.
+
+    Raises:
+        TicketError: the network fails, returns other numbers than the classes of the data set, or makes too much of an
+            input.
+
+    """
+    build = _builder(ticket, path)
+    made, meta = 0, _without_memory(build, path)
+    with suppress(RuntimeError):  # an operator without a rule for sizes is tried below
+        made = largest_activation(meta, example.to("meta"))
+    if made > LARGEST_OUTPUT:
+        raise TicketError(f"The network of {path} makes {made / 1e9:,.1f} GB of one input, which is too much to run.")
+    of = "random inputs" if data_set is None else f"the images of {data_set.name}"
+    try:
+        outputs = network(example)
+    except RuntimeError as error:
+        raise TicketError(
+            f"The network of {path} does not take {of} ({first_line(error)}); give the data set that it was made for."
+        ) from None
+    if data_set is not None and tuple(outputs.shape) != (2, data_set.classes):
+        raise TicketError(
+            f"The network of {path} returns {tuple(outputs.shape[1:])} numbers for an image; {data_set.name} has"
+            f" {data_set.classes} classes."
+        )
+
+
+def check_input(shape: Sequence[int]) -> None:
+    """Refuse inputs that are too large to be made.
+
+    Raises:
+        SupermaskError: one has more than `LARGEST_INPUT` numbers.
+
+    """
+    if math.prod(shape) > LARGEST_INPUT:
+        raise SupermaskError(f"an input of {quoted(list(shape))} has more than {LARGEST_INPUT:,} numbers.")
+
+
+def _builder(ticket: Ticket, path: Path) -> Callable[[], nn.Module]:
     made = ticket.provenance.get("model")
     if isinstance(made, Mapping) and is_chain(made):
-        return from_description(made["modules"])
-    if not isinstance(made, Mapping) or not {"name", "input_shape", "classes", "width"} <= made.keys():
+        modules = made["modules"]
+        if len(modules) > LONGEST_CHAIN:
+            most = f"at most {LONGEST_CHAIN:,} are built"
+            raise TicketError(f"{path} lists {len(modules):,} modules of its network; {most}.")
+        return lambda: from_description(modules)
+    found = described(ticket)
+    if found is None:
         raise TicketError(f"{path} does not say which model it was made from; load it in Python and apply it to yours.")
-    name, shape = made["name"], tuple(made["input_shape"])
-    given = None if models.TORCHVISION_PREFIX in name else shape
-    return models.build(name, input_shape=given, classes=made["classes"], width=made["width"])
+    return found.build
+
+
+def _without_memory(build: Callable[[], nn.Module], path: Path) -> nn.Module:
+    """Return a network on the meta device, where a tensor is its shape alone."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return build()
+    except SupermaskError:
+        raise
+    # what torch's modules raise of sizes that no tensor can have
+    except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise TicketError(f"{path} describes a network that cannot be built ({first_line(error)}).") from None
 
 
 def network_of(ticket: Ticket, path: Path, given: Path | None) -> nn.Module:

@@ -1,10 +1,8 @@
 """A ticket as it lies on the disk, with the scores beside it."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -15,9 +13,8 @@ from supermask import models
 from supermask.data import DataSet
 from supermask.errors import TicketError
 from supermask.judge.control import Control
-from supermask.judge.small_dense import build_at
 from supermask.runs.run_job import SCORES
-from supermask.runs.ticket_model import built_from
+from supermask.runs.ticket_model import Described, built_from, described
 from supermask.ticket import Ticket
 
 
@@ -62,13 +59,13 @@ class TicketSource:
             torch.manual_seed(self.ticket.seed)  # for the few parameters that nothing redraws
             if width is None or self.widths is None:
                 return built_from(self.ticket, self.path)
-            return build_at(self.widths, width)
+            return self.widths.build(width)
 
     @property
-    def widths(self) -> Mapping[str, Any] | None:
+    def widths(self) -> Described | None:
         """The description of the model, if it can be built in other widths."""
-        made = self.ticket.provenance.get("model")
-        return made if isinstance(made, Mapping) and made.get("name") in models.known() else None
+        made = described(self.ticket)
+        return made if made is not None and made.name in models.known() else None
 
     def controlled(self, control: Control, seed: int) -> Ticket:
         """Return what a control makes of the ticket.
@@ -95,7 +92,7 @@ class TicketSource:
         made = self.widths
         if made is None:
             return  # of other networks nobody says what they take
-        there, here = [list(made["input_shape"]), made["classes"]], [list(data.input_shape), data.classes]
+        there, here = [list(made.input_shape), made.classes], [list(data.input_shape), data.classes]
         if there != here:
             raise TicketError(
                 f"The network of {self.path} takes images of {there[0]} in {there[1]} classes; {data.name} has images"

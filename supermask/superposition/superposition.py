@@ -8,6 +8,7 @@ tasks tie, the lowest index is taken.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
+from supermask.shown import quoted
 from supermask.superposition.network import ENTROPY, Objective, SharedNetwork, refuse_nan
 from supermask.superposition.tasks_file import decode, encode
 from supermask.ticket import Ticket
@@ -300,15 +302,20 @@ class Superposition:
         write_whole(path, encode(self._tickets))
 
     @classmethod
-    def load(cls, path: str | Path, model: nn.Module) -> "Superposition":
+    def load(cls, path: str | Path, model: nn.Module, *, memory: int | None = None) -> "Superposition":
         """Read the tasks of a file into a freshly built model.
 
+        Args:
+            path: of the file.
+            model: of the tasks' architecture.
+            memory: bytes that reading may take, as `Ticket.load` takes it.
+
         Raises:
-            TicketError: the file is missing, damaged in any byte or holds no tasks, or the model is of another
-                architecture.
+            TicketError: the file is missing, damaged in any byte, holds no tasks or would take more memory, or the
+                model is of another architecture.
 
         """
-        return cls(model, read_sound(path, "file of tasks", decode))
+        return cls(model, read_sound(path, "file of tasks", partial(decode, memory=memory)))
 
     def _shared(self) -> SharedNetwork:
         if self._network is None:
@@ -317,7 +324,7 @@ class Superposition:
 
     def _checked(self, task: int) -> int:
         if isinstance(task, bool) or not isinstance(task, int) or not 0 <= task < len(self):
-            raise SupermaskError(f"There is no task {task!r}; the tasks are 0 to {len(self) - 1}.")
+            raise SupermaskError(f"There is no task {quoted(task)}; the tasks are 0 to {len(self) - 1}.")
         return task
 
     def _weighed(self, alphas: Tensor) -> tuple[list[Ticket], list[float]]:

@@ -39,14 +39,19 @@ def encode(tickets: Sequence[Ticket]) -> bytes:
     return ticket_file.encode(Contents(header, masks, learned), _weight_of)
 
 
-def decode(data: bytes) -> list[Ticket]:
+def decode(data: bytes, *, memory: int | None = None) -> list[Ticket]:
     """Return the tickets of a file.
 
+    Args:
+        data: its bytes.
+        memory: bytes that reading them may take, as `Ticket.load` takes it.
+
     Raises:
-        TicketError: the bytes are cut short, changed in any byte, or not those of tickets of tasks.
+        TicketError: the bytes are cut short, changed in any byte, not those of tickets of tasks, or would take more
+            memory.
 
     """
-    contents = ticket_file.decode(data, _weight_of)
+    contents = ticket_file.decode(data, _weight_of, memory=memory)
     header = dict(contents.header)
     provenances = header.pop(_TASKS, None)
     if not isinstance(provenances, list):

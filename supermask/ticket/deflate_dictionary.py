@@ -3,6 +3,7 @@
 The dictionary is part of the format: a change of one byte makes every ticket unreadable.
 """
 
+import sys
 import zlib
 
 from supermask.errors import TicketError
@@ -42,18 +43,27 @@ def deflated(data: bytes) -> bytes:
     return deflater.compress(data) + deflater.flush()
 
 
-def inflated(section: bytes) -> bytes:
-    """Return what `deflated` deflated: at most 1,032 times the bytes, which is the most that deflate saves.
+def inflated(section: bytes, most: int = sys.maxsize) -> bytes:
+    """Return what `deflated` deflated.
+
+    Args:
+        section: at least 1/1032 of what it inflates to.
+        most: bytes that it may inflate to.
 
     Raises:
-        TicketError: the section is not one that inflates, or goes on behind its end.
+        TicketError: the section is not one that inflates, goes on behind its end, or inflates to more.
 
     """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS, _DICTIONARY)
     try:
-        data = inflater.decompress(section)
+        data = inflater.decompress(section, min(most + 1, sys.maxsize))
     except zlib.error as error:
         raise TicketError(f"a section of it does not inflate ({error}).") from None
+    if len(data) > most:
+        raise TicketError(
+            f"a section of it inflates {len(section):,} bytes to more than {most:,}; if you trust it, read it in Python"
+            " with memory=, the bytes that it may take."
+        )
     if not inflater.eof or inflater.unused_data:
         raise TicketError("a section of it does not inflate to its end.")
     return data

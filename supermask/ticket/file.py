@@ -25,12 +25,15 @@ from supermask.errors import SupermaskError, TicketError
 from supermask.files import tensor_bytes
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import checked_seed
+from supermask.shown import shortened
 from supermask.ticket.coding import decode_mask, decode_symbols, encode_mask, encode_symbols
-from supermask.ticket.coding.masks import checked_shape
+from supermask.ticket.coding.masks import checked_shape, memory_of
 from supermask.ticket.coding.varints import Reader, write
 from supermask.ticket.container import PREFIX, Sections, seal, unseal
 from supermask.ticket.deflate_dictionary import deflated, inflated
+from supermask.ticket.header import OWN, Own, check_plain, read_header
 from supermask.ticket.in_threads import in_threads, threads_for
+from supermask.ticket.limits import Limits, check_memory
 from supermask.ticket.side_information import RegrownWeights
 
 WeightOf = Callable[[str], str]
@@ -85,7 +88,6 @@ class Sizes:
     total: int
 
 
-_OWN = "file"  # the part of the header that says how the coded section is read
 _SYMBOLS = ("factors", "redraws")
 
 
@@ -124,27 +126,33 @@ def header_text(contents: Contents) -> bytes:
         "treatments": {name: _described(each) for name, each in contents.treatments.items()},
         "presets": {name: [each.pruned, each.locked] for name, each in contents.presets.items()},
     }
-    header = {**contents.header, _OWN: {key: value for key, value in own.items() if value}}
+    header = {**contents.header, OWN: {key: value for key, value in own.items() if value}}
+    check_plain(header)
     try:
         return json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
         raise TicketError(f"The ticket holds what is not a plain, finite value, as JSON keeps: {error}.") from None
 
 
-def decode(data: bytes, weight_of: WeightOf = str) -> Contents:
+def decode(data: bytes, weight_of: WeightOf = str, *, memory: int | None = None) -> Contents:
     """Return what the bytes of a file hold.
 
     Args:
         data: the bytes.
         weight_of: as the file was encoded with.
+        memory: bytes that reading may take, where the file is trusted with more than `limits` gives one of its size.
 
     Raises:
-        TicketError: the bytes are cut short, damaged, of another format, or not a ticket; the message says which.
+        TicketError: the bytes are cut short, damaged, of another format, or not a ticket, or would take more memory;
+            the message says which.
 
     """
     sections = unseal(data)
-    header, own = _header(sections.header)
+    limits = Limits.of(len(data), len(sections.header), len(sections.learned), memory)
+    header, own = read_header(inflated(sections.header, limits.header))
     with _sound():
+        parts = list(_parts(own, sections.coded))
+        check_memory("masks", _memory(own, header, parts, weight_of), limits.masks)
         regrown = RegrownWeights(header, checked=True)
         contents = Contents(header, {}, {}, {}, _presets(own))
 
@@ -153,10 +161,24 @@ def decode(data: bytes, weight_of: WeightOf = str) -> Contents:
             return name, *_decoded(contents, own, name, codes, regrown, weight_of(name))
 
         threads = threads_for(8 * len(sections.coded))  # a byte holds eight entries at least
-        layers = in_threads(decoded, _parts(own, sections.coded), threads)
+        layers = in_threads(decoded, parts, threads)
         masks = {name: mask for name, mask, _ in layers}
         treatments = {name: treatment for name, _, treatment in layers if treatment is not None}
-        return replace(contents, masks=masks, learned=_loaded(sections.learned), treatments=treatments)
+        return replace(contents, masks=masks, learned=_loaded(sections.learned, limits), treatments=treatments)
+
+
+def _memory(own: Own, header: Mapping[str, Any], parts: list[tuple[str, list[bytes]]], weight_of: WeightOf) -> int:
+    """Return the bytes of memory that masks take while they are read, and random weights that have no mask in use."""
+    masked = {weight_of(name) for name in own.masks}
+    whole = [shape for name, (shape, *_) in header.get("weights", {}).items() if name not in masked]
+    needed = 4 * sum(map(math.prod, whole))
+    for name, (code, *_) in parts:
+        changed = name in own.treatments or name in own.presets
+        needed += memory_of(code, own.masks[name]) + changed * _CHANGED * math.prod(own.masks[name])
+    return needed
+
+
+_CHANGED = 40  # bytes for each entry of a mask with a treatment or a preset: an order that is drawn and sorted
 
 
 def fingerprint(contents: Contents) -> bytes:
@@ -178,6 +200,7 @@ def fingerprint(contents: Contents) -> bytes:
 
 
 T = TypeVar("T")
+_LONGEST = 600  # characters of a reason, which may quote names of a file
 
 
 def read_sound(file: str | Path | BinaryIO, what: str, parse: Callable[[bytes], T]) -> T:
@@ -202,7 +225,7 @@ def read_sound(file: str | Path | BinaryIO, what: str, parse: Callable[[bytes], 
     try:
         return parse(data)
     except SupermaskError as error:
-        raise TicketError(f"{path} is not a sound {what}: {error}") from None
+        raise TicketError(f"{path} is not a sound {what}: {shortened(str(error), _LONGEST)}") from None
 
 
 def sizes(data: bytes, weight_of: WeightOf = str) -> Sizes:
@@ -219,7 +242,8 @@ def sizes(data: bytes, weight_of: WeightOf = str) -> Sizes:
     contents = decode(data, weight_of)
     sections = unseal(data)
     layers = {}
-    for name, (code, *codes) in _parts(_header(sections.header)[1], sections.coded):
+    own = read_header(inflated(sections.header))[1]
+    for name, (code, *codes) in _parts(own, sections.coded):
         mask = contents.masks[name]
         free, _ = _fixed(contents, name, tuple(mask.shape))
         chosen = mask if free is None else mask[torch.from_numpy(free)]
@@ -260,19 +284,19 @@ def _coded(contents: Contents, name: str, regrown: RegrownWeights, weight: str) 
 
 
 def _decoded(
-    contents: Contents, own: Mapping[str, Any], name: str, codes: list[bytes], regrown: RegrownWeights, weight: str
+    contents: Contents, own: Own, name: str, codes: list[bytes], regrown: RegrownWeights, weight: str
 ) -> tuple[Tensor, Treatment | None]:
     """Return a mask, and its treatment if it has one."""
     code, *others = codes
-    shape = checked_shape(own["masks"][name])
+    shape = checked_shape(own.masks[name])
     free, locked = _fixed(contents, name, shape)
     side = regrown.side_information(weight, shape)
     bits = decode_mask(code, shape, where=free, side_information=side)
     mask = bits if locked is None else bits | locked
-    if name not in own.get("treatments", {}):
+    if name not in own.treatments:
         return torch.from_numpy(mask), None
     symbols = [decode_symbols(other, mask, side_information=side) for other in others]
-    return torch.from_numpy(mask), _treatment(own["treatments"][name], symbols)
+    return torch.from_numpy(mask), _treatment(own.treatments[name], symbols)
 
 
 def _fixed(contents: Contents, name: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
@@ -283,7 +307,7 @@ def _fixed(contents: Contents, name: str, shape: tuple[int, ...]) -> tuple[Any, 
     return free.numpy(), locked.numpy()
 
 
-def _parts(own: Mapping[str, Any], coded: bytes) -> Iterator[tuple[str, list[bytes]]]:
+def _parts(own: Own, coded: bytes) -> Iterator[tuple[str, list[bytes]]]:
     """Yield the name of each mask and its codes: its own, then those of its treatment.
 
     Raises:
@@ -291,8 +315,8 @@ def _parts(own: Mapping[str, Any], coded: bytes) -> Iterator[tuple[str, list[byt
 
     """
     reader = Reader(coded, "coded masks")
-    for name in own.get("masks", {}):
-        count = 1 + sum(own.get("treatments", {}).get(name, [])[2:])
+    for name in own.masks:
+        count = 1 + sum(own.treatments.get(name, [])[2:])
         yield name, [reader.take(reader.integer()) for _ in range(count)]
     reader.end()
 
@@ -310,15 +334,8 @@ def _treatment(described: list[Any], symbols: list[NDArray[np.int32]]) -> Treatm
     return Treatment(gain, None if factors is None else factors.to(torch.int8), redraws, reshuffled)
 
 
-def _presets(own: Mapping[str, Any]) -> dict[str, Preset]:
-    return {name: Preset(*numbers) for name, numbers in own.get("presets", {}).items()}
-
-
-def _header(section: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the header and our own part of it."""
-    with _sound():
-        header: dict[str, Any] = json.loads(inflated(section))
-        return header, header.pop(_OWN)
+def _presets(own: Own) -> dict[str, Preset]:
+    return {name: Preset(*numbers) for name, numbers in own.presets.items()}
 
 
 def _entropy(mask: Tensor) -> float:
@@ -335,5 +352,11 @@ def _stored(learned: Mapping[str, Tensor]) -> bytes:
     return deflated(tensor_bytes(learned)) if learned else b""
 
 
-def _loaded(section: bytes) -> dict[str, Tensor]:
-    return safetensors.torch.load(inflated(section)) if section else {}
+def _loaded(section: bytes, limits: Limits) -> dict[str, Tensor]:
+    if not section:
+        return {}
+    data = inflated(section, limits.learned)
+    described = int.from_bytes(data[:8], "little")
+    if described > limits.header:  # a tensor without entries is described in fifty bytes, and takes a thousand
+        raise TicketError(f"its learned tensors are described in {described:,} bytes, more than it is given.")
+    return safetensors.torch.load(data)

@@ -1,7 +1,9 @@
 """The ticket: a seed and a mask, and the few tensors that no seed regrows."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from types import MappingProxyType
@@ -10,11 +12,11 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from supermask.errors import SupermaskError, TicketError
+from supermask.errors import TicketError
 from supermask.files import write_whole
 from supermask.masking.parametrization import hold
 from supermask.parameters.given import GIVEN, Checkpoint
-from supermask.parameters.mismatch import differences
+from supermask.parameters.mismatch import differences, unlike
 from supermask.parameters.parameters import bypass
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import (
@@ -25,6 +27,7 @@ from supermask.random.weights import (
     from_descriptions,
     grow_all,
 )
+from supermask.shown import printable, shortened
 from supermask.ticket import hub
 from supermask.ticket.file import Contents, decode, encode, fingerprint, read_sound
 
@@ -91,7 +94,8 @@ class Ticket:
 
     def __repr__(self) -> str:
         found = self.provenance.get("algorithm", "unknown origin")
-        return f"Ticket(seed={self.seed}, {self.kept:,} of {self.prunable:,} weights kept, {found})"
+        origin = printable(shortened(str(found)))
+        return f"Ticket(seed={self.seed}, {self.kept:,} of {self.prunable:,} weights kept, {origin})"
 
     def __eq__(self, other: object) -> bool:
         """Return whether both tickets have the same file, byte for byte, without coding either."""
@@ -104,15 +108,18 @@ class Ticket:
 
     def __reduce__(self) -> tuple[Callable[[bytes], "Ticket"], tuple[bytes]]:
         # through the bytes of the file: a copy, a pickle and a process's argument are checked as a file is
-        return type(self).from_bytes, (self.to_bytes(),)
+        return partial(type(self).from_bytes, memory=sys.maxsize), (self.to_bytes(),)  # it fitted into memory once
 
     def _repr_html_(self) -> str:
         """Return a table of the layers, which notebooks show."""
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{'x'.join(map(str, mask.shape))}</td><td>{int(mask.sum()):,}</td>"
-            f"<td>{mask.numel():,}</td><td>{int(mask.sum()) / max(1, mask.numel()):.2%}</td></tr>"
+        cells = [
+            (
+                *(printable(name), "x".join(map(str, mask.shape)), f"{int(mask.count_nonzero()):,}"),
+                *(f"{mask.numel():,}", f"{int(mask.count_nonzero()) / max(1, mask.numel()):.2%}"),
+            )
             for name, mask in self.masks.items()
-        )
+        ]
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
         heads = "".join(f"<th>{head}</th>" for head in ("parameter", "shape", "kept", "of", "density"))
         return f"<p>{escape(repr(self))}</p><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
@@ -124,7 +131,7 @@ class Ticket:
     @property
     def kept(self) -> int:
         """Number of prunable weights that the masks keep."""
-        return sum(int(mask.sum()) for mask in self.masks.values())
+        return sum(int(mask.count_nonzero()) for mask in self.masks.values())
 
     @property
     def density(self) -> float:
@@ -192,7 +199,7 @@ class Ticket:
                 or the given weights are not the ticket's; the model is untouched.
 
         """
-        self._check_fits(model)
+        self.check_fits(model)
         grown = self._frozen(model, grown, given)
         bypass(model, self.bypassed)
         for name, parameter in model.named_parameters():
@@ -216,14 +223,20 @@ class Ticket:
             file.write(self.to_bytes())
 
     @classmethod
-    def load(cls, file: str | Path | BinaryIO) -> "Ticket":
+    def load(cls, file: str | Path | BinaryIO, *, memory: int | None = None) -> "Ticket":
         """Read a ticket's file, by its path or from a binary file that is open, which is read to its end.
 
+        Args:
+            file: its path, or the open file itself.
+            memory: bytes that reading it may take. None is what a file of its size needs in earnest (half a gigabyte
+                below 1 KB, 4 GiB from 8 KB on); give more for a larger network whose file you trust.
+
         Raises:
-            TicketError: the file is missing, cut short, changed in any byte, or not a ticket; the message says which.
+            TicketError: the file is missing, cut short, changed in any byte, not a ticket, or would take more memory;
+                the message says which.
 
         """
-        return read_sound(file, "ticket", cls.from_bytes)
+        return read_sound(file, "ticket", partial(cls.from_bytes, memory=memory))
 
     def push_to_hub(
         self,
@@ -309,14 +322,19 @@ class Ticket:
         return self._encoded[1]
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Ticket":
+    def from_bytes(cls, data: bytes, *, memory: int | None = None) -> "Ticket":
         """Return the ticket whose file has these bytes.
 
+        Args:
+            data: the bytes.
+            memory: bytes that reading them may take, as `load` takes it.
+
         Raises:
-            TicketError: they are cut short, changed in any byte, or not those of a ticket; the message says which.
+            TicketError: they are cut short, changed in any byte, not those of a ticket, or would take more memory; the
+                message says which.
 
         """
-        return cls.from_contents(decode(data))
+        return cls.from_contents(decode(data, memory=memory))
 
     def contents(self) -> Contents:
         """Return what the ticket's file holds."""
@@ -340,24 +358,22 @@ class Ticket:
 
         """
         header = contents.header
-        try:
-            return cls(
-                seed=header["seed"],
-                weights=from_descriptions(header),
-                masks=contents.masks,
-                digest=header["digest"],
-                learned=contents.learned,
-                constants=header["constants"],
-                bypassed=tuple(header["bypassed"]),
-                provenance=header["provenance"],
-                treatments=contents.treatments,
-                presets=contents.presets,
-                checkpoint=Checkpoint.from_description(header[GIVEN]) if GIVEN in header else None,
-            )
-        except SupermaskError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise TicketError(f"its header does not describe a ticket ({error!r}).") from None
+        missing = [repr(name) for name in _NEEDED if name not in header]
+        if missing:
+            raise TicketError(f"its header does not describe a ticket, without {', '.join(missing)}.")
+        return cls(
+            seed=header["seed"],
+            weights=from_descriptions(header),
+            masks=contents.masks,
+            digest=header["digest"],
+            learned=contents.learned,
+            constants=header["constants"],
+            bypassed=tuple(header["bypassed"]),
+            provenance=header["provenance"],
+            treatments=contents.treatments,
+            presets=contents.presets,
+            checkpoint=Checkpoint.from_description(header[GIVEN]) if GIVEN in header else None,
+        )
 
     def _frozen(
         self,
@@ -417,17 +433,26 @@ class Ticket:
 
         return treatment.apply(mask, draw, self.seed, name)
 
-    def _check_fits(self, model: nn.Module) -> None:
+    def check_fits(self, model: nn.Module) -> None:
+        """Refuse a model of another architecture; one on the meta device takes no memory for that.
+
+        Raises:
+            TicketError: its tensors are others than the ticket's; the sentence names the first differences.
+
+        """
         shapes = self._frozen_shapes()
         shapes |= {name: tuple(tensor.shape) for name, tensor in self.learned.items()}
-        problems = differences(model, shapes, self.constants, self.bypassed)
+        problems = differences(model, shapes, self.constants, self.bypassed) + unlike(model, self.learned)
         if problems:
             more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
             made_from = self.provenance.get("model")
             raise TicketError(
                 f"The model is of another architecture than the ticket: {'; '.join(problems[:3])}{more};"
-                f" build the one it was made from{f' ({made_from})' if made_from else ''}."
+                f" build the one it was made from{f' ({shortened(str(made_from))})' if made_from else ''}."
             )
+
+
+_NEEDED = ("seed", "distributions", "weights", "constants", "bypassed", "digest", "provenance")
 
 
 def _check_mask(name: str, mask: Tensor, shapes: Mapping[str, tuple[int, ...]], kind: str) -> None:

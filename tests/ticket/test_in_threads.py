@@ -13,6 +13,7 @@ from supermask.errors import TicketError
 from supermask.search import MulticoatedSupermask
 from supermask.ticket import file
 from supermask.ticket.container import Sections, seal, unseal
+from supermask.ticket.deflate_dictionary import inflated
 from supermask.ticket.in_threads import in_threads, threads_for
 
 
@@ -42,7 +43,7 @@ def test_a_damaged_layer_is_refused_as_without_threads(threads):
     """Two layers are damaged, each in its way; the first is told."""
     data = EdgePopup(network(), density=0.3, seed=1).ticket().to_bytes()
     sections = unseal(data)
-    codes = [code for _, (code,) in file._parts(file._header(sections.header)[1], sections.coded)]
+    codes = [code for _, (code,) in file._parts(file.read_header(inflated(sections.header))[1], sections.coded)]
     codes[3], codes[9] = codes[3] + b"\1\2\3", b"\3" + codes[9]
     coded = b"".join(file.write(len(code)) + code for code in codes)
     bad = seal(Sections(sections.header, coded, sections.learned))

@@ -621,9 +621,9 @@ def test_a_sealed_header_that_lacks_a_part_is_refused_by_its_name(sound, refusal
     ("masks", "says"),
     [
         ({"w": [5, 30]}, "bytes"),
-        ({"w": [10**18]}, "a mask of shape .* cannot be read"),
-        ({"w": [1 << 16, 1 << 16]}, "a mask of shape .* cannot be read"),
-        ({"w": [-5, -3]}, "a mask of shape .* cannot be read"),
+        ({"w": [10**18]}, "its masks would take more memory than any machine has"),
+        ({"w": [1 << 16, 1 << 16]}, "its masks would take"),
+        ({"w": [-5, -3]}, "'w' of masks is -5, not a whole number"),
         ({"w": []}, "mask bytes"),
         ({"w": [5, 3], "v": [3]}, "its coded masks hold no whole number"),
         ({}, "its coded masks have .* bytes too many"),
@@ -644,7 +644,7 @@ def test_masks_of_other_shapes_than_their_codes_are_refused(sound, refusal, mask
         ({"treatments": {}}, "bytes"),
         ({"treatments": {"w": [1.0]}}, "its parts are not those of a ticket"),
         ({"presets": {"w": [60, 60]}}, "fixes more entries than the 77 of w"),
-        ({"presets": {"w": [-1, 0]}}, "negative number of entries"),
+        ({"presets": {"w": [-1, 0]}}, "entry 0 of 'w' of presets is -1, not a whole number"),
         ({"presets": {"w": [1]}}, "its parts are not those of a ticket"),
     ],
 )

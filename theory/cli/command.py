@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from supermask.cli.options import DATA_SETS, Common
+from supermask.data import DataSet
 from supermask.errors import RunError, SupermaskError
-from supermask.files import make_folder, relative, write_json
+from supermask.files import held, make_folder, relative, write_json
 from supermask.models import InputShape
 from theory.build import Built, construct
 from theory.cli.compare import check_takes, compare, images_of, largest_norm
@@ -17,6 +18,9 @@ from theory.cli.plot import plot_errors
 from theory.cli.report import ConstructionReport, layer_reports
 from theory.cli.targets import Architecture, TargetNetwork, target_network
 from theory.norms import Norm
+
+MOST_HIDDEN = 1_000_000
+"""Hidden units per input of a target layer; an epsilon of 1e-6 wants a hundred."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class Construct(Common):
         if images is not None:
             check_takes(target, images)
         out = self._folder(target)
+        with held(out):
+            self._carry_out(target, images, out)
+
+    def _carry_out(self, target: TargetNetwork, images: DataSet | None, out: Path) -> None:
         began = monotonic()
         radius = largest_norm(images, self.norm) if self.radius is None else self.radius
         built = self._build(target, radius)
@@ -112,6 +120,8 @@ class Construct(Common):
             raise SupermaskError(f"--device {self.device}: construct runs on the CPU only; give --device cpu.")
         if self.hidden is not None and self.hidden < 1:
             raise SupermaskError(f"--hidden {self.hidden} is too small; give at least one hidden unit per input.")
+        if self.hidden is not None and self.hidden > MOST_HIDDEN:
+            raise SupermaskError(f"--hidden {self.hidden} is too large; give at most {MOST_HIDDEN:,} units per input.")
         replace(self, device="cpu").prepare()
 
     def _folder(self, target: TargetNetwork) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 from theory.constructions.malach import choose_closest_pair, choose_closest_product, pair_width, product_width
 from theory.constructions.prune import PathChooser
 from theory.constructions.subset_sums import choose_subsets, subset_width
@@ -81,5 +82,5 @@ def named_construction(name: str) -> Construction:
 
     """
     if name not in CONSTRUCTIONS:
-        raise SupermaskError(f"Unknown construction {name!r}; known are {', '.join(CONSTRUCTIONS)}.")
+        raise SupermaskError(f"Unknown construction {quoted(name)}; known are {', '.join(CONSTRUCTIONS)}.")
     return CONSTRUCTIONS[name]

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 from theory.subset_sum.brute_force import brute_force
 from theory.subset_sum.integer_program import integer_program
 from theory.subset_sum.meet_in_the_middle import meet_in_the_middle
@@ -41,7 +42,7 @@ def solve(coefficients: object, targets: object, *, solver: str = "meet_in_the_m
 
     """
     if solver not in SOLVERS:
-        raise SupermaskError(f"There is no solver {solver!r}; the solvers are {', '.join(SOLVERS)}.")
+        raise SupermaskError(f"There is no solver {quoted(solver)}; the solvers are {', '.join(SOLVERS)}.")
     known = _options(SOLVERS[solver])
     for option in options:
         if option not in known:

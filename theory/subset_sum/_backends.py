@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import pulp  # type: ignore[import-untyped, unused-ignore]
 
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 
 Backend: TypeAlias = Literal["highs", "cbc"]
 
@@ -60,7 +61,7 @@ def backend_solver(backend: str) -> Solver:
         return _highs()
     if backend == "cbc":
         return _cbc()
-    raise SupermaskError(f"There is no backend {backend!r}; the backends are highs and cbc.")
+    raise SupermaskError(f"There is no backend {quoted(backend)}; the backends are highs and cbc.")
 
 
 def run(program: Any, variables: list[Any], solver: Solver, seconds: float | None) -> SolverResult:

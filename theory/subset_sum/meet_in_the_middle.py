@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 from theory.subset_sum import _on_device
 from theory.subset_sum._half_sums import SPARE, numbers_needed, solve_block
 from theory.subset_sum.problem import Answer, Mask, Problem
@@ -114,7 +115,7 @@ def _available(device: str) -> torch.device:
         found = torch.device(device)
         torch.zeros(1, device=found)
     except (RuntimeError, AssertionError):
-        raise SupermaskError(f"There is no device {device!r} here; leave device out, or give one that is.") from None
+        raise SupermaskError(f"There is no device {quoted(device)} here; leave it out, or give one that is.") from None
     return found
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from supermask.cli.compare.preset import asked_protocol, departures, preset
 from supermask.cli.grid import GridOptions, check
 from supermask.cli.method_options import MethodNames
 from supermask.cli.options import Common, DataName, names_in, numbers_in
-from supermask.files import make_folder, relative
+from supermask.files import held, make_folder, relative
 from supermask.runs import Job, JobResult, run
 from supermask.runs.folder import STAGES
 from supermask.runs.planned import Planned
@@ -75,8 +76,8 @@ class Compare(Common, GridOptions):
         plans = self.plans(out, [self.model], [self.data], numbers_in("--density", self.density))
         title = f"{self.model} on {self.data}, {self.counted}"
 
-        with joined(device) as processes:
-            comparison = processes.once(lambda: self._begun(plans, out, title))
+        with joined(device) as processes, ExitStack() as hold:
+            comparison = processes.once(lambda: self._begun(plans, out, title, hold))
             if self.dry_run:
                 return
             here = Here(lambda plan: self._run(plan, device, out / STAGES), len(plans))
@@ -93,8 +94,8 @@ class Compare(Common, GridOptions):
             if self.controls:
                 self._judge(suspects_of(plans, out), out, device)
 
-    def _begun(self, plans: Sequence[Planned[Job]], out: Path, title: str) -> ComparisonRun:
-        """Check every run and say what there is to do; a dry run ends here."""
+    def _begun(self, plans: Sequence[Planned[Job]], out: Path, title: str, hold: ExitStack) -> ComparisonRun:
+        """Check every run, hold the folder and say what there is to do; a dry run ends here."""
         if self.protocol:
             print(f"{self._described(plans)}\n")
         comparison = ComparisonRun(plans, out, title)
@@ -102,7 +103,7 @@ class Compare(Common, GridOptions):
         if self.dry_run:
             print("\n\n".join([comparison.outlook, *comparison.tables()]))
             return comparison
-        make_folder(out)
+        hold.enter_context(held(make_folder(out)))
         print(comparison.outlook, file=sys.stderr)
         comparison.write()
         return comparison
@@ -129,7 +130,8 @@ class Compare(Common, GridOptions):
     def _judge(self, suspects: Mapping[str, Sequence[Suspect]], out: Path, device: str) -> None:
         """Run the controls that are left, and show the verdicts."""
         where: dict[str, Any] = {"device": device, "data_folder": self.data_folder, "validation": self.validation}
-        with joined(device) as processes:
+        with joined(device) as processes, ExitStack() as hold:
+            processes.once(lambda: hold.enter_context(held(make_folder(out))))
             judged = judge_all(suspects, self.recipe, **where)
             processes.once(lambda: print(f"\n{write_judged(judged, out)}\n\nIn {relative(out)}: {_FILES}"))
 

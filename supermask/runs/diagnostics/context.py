@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from supermask.data import DataSet, Examples
-from supermask.errors import SupermaskError, TicketError, first_line
+from supermask.errors import SupermaskError, TicketError
 from supermask.files import relative
 from supermask.judge.controls import CONTROLS
 from supermask.runs.diagnostics.pace import Pace
-from supermask.runs.ticket_model import data_of
+from supermask.runs.ticket_model import check_takes, data_of
 from supermask.runs.ticket_source import TicketSource
 from supermask.ticket import Ticket
 from supermask.training import Recipe
@@ -97,7 +97,7 @@ class Context:
         except TicketError as error:
             return replace(made, unbuilt=str(error).rstrip("."))
         filed.check_fits(made.data)
-        made._try_one()
+        check_takes(filed.ticket, path, made.network(), made.example.to(made.device), made.data)
         return made
 
     @property
@@ -183,22 +183,6 @@ class Context:
         words += ["--threads", str(self.threads)] if self.threads else []
         words += ["--data-folder", str(self.data_folder)] if self.data_folder else []
         return shlex.join(words)
-
-    def _try_one(self) -> None:
-        """Refuse data that the network does not take: of a chain of modules nobody says what it takes."""
-        try:
-            with torch.no_grad():
-                outputs = self.network()(self.example.to(self.device))
-        except RuntimeError as error:
-            raise TicketError(
-                f"The network of {self.filed.path} does not take the images of {self.data.name} ({first_line(error)});"
-                " give the data set that it was made for."
-            ) from None
-        if tuple(outputs.shape) != (2, self.data.classes):
-            raise TicketError(
-                f"The network of {self.filed.path} returns {tuple(outputs.shape[1:])} numbers for an image;"
-                f" {self.data.name} has {self.data.classes} classes."
-            )
 
 
 EVALUATIONS = 3

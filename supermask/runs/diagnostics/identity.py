@@ -53,7 +53,7 @@ class Identity(Diagnostic[IdentityResult]):
             strong=context.strong,
             kept=ticket.kept,
             prunable=ticket.prunable,
-            algorithm=str(made.get("algorithm", "unknown")),
+            algorithm=text_of(made.get("algorithm", "unknown")),
             model=_model(model) if isinstance(model, Mapping) else "unknown model",
         )
 
@@ -106,4 +106,4 @@ def _model(made: Mapping[str, Any]) -> str:
     if isinstance(made.get("modules"), list):
         return f"a chain of {len(made['modules'])} modules"
     width = made.get("width", 1.0)
-    return f"{made.get('name', 'unknown model')}" + ("" if width == 1 else f", width {width:g}")
+    return text_of(made.get("name", "unknown model")) + ("" if width == 1 else f", width {text_of(width)}")

@@ -7,6 +7,7 @@ from supermask.runs.protocols.frankle_carbin import FRANKLE_CARBIN
 from supermask.runs.protocols.linear_mode import BESIDE, LINEAR_MODE
 from supermask.runs.protocols.protocol import Protocol, Reported, Setting
 from supermask.runs.protocols.sanity import SANITY
+from supermask.shown import quoted
 
 __all__ = ["PROTOCOLS", "REPORTED", "Protocol", "Reported", "Setting", "named_protocol"]
 
@@ -25,5 +26,5 @@ def named_protocol(name: str) -> Protocol:
     if name in REPORTED:
         raise SupermaskError(f"{name} is text alone: {REPORTED[name].why}")
     if name not in PROTOCOLS:
-        raise SupermaskError(f"Unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}.")
+        raise SupermaskError(f"Unknown protocol {quoted(name)}; known are {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]

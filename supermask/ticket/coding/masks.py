@@ -98,6 +98,17 @@ def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
     return shape
 
 
+def memory_of(code: bytes, shape: tuple[int, ...]) -> int:
+    """Return how many bytes of memory a mask takes while it is read, by the first byte of its code and its shape."""
+    head, (_, columns, _) = code[0] if code else _COUNTED, as_matrix(shape)
+    if head & _BLOCKS or head & 3 == _GROUPED:
+        return 2 * math.prod(shape)  # the entries, and once more in another order
+    if head & 3 == _COUNTED:
+        return math.prod(shape)
+    # for each entry which are coded and their signs, or words and weights that are grown; for each column its counters
+    return (32 if _level(head) else 5) * math.prod(shape) + 28 * columns
+
+
 def _flat(mask: Mask) -> Bits:
     return np.ascontiguousarray(mask).reshape(-1).astype(np.uint8)
 
