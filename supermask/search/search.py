@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.parametrization import Masked, attach_scores, baked
+from supermask.masking.progress import progress_of
 from supermask.random.transform import Preset, Treatment
 from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_stored
 from supermask.search.following import UNSTEPPED, Following
@@ -72,7 +73,8 @@ class Search:
             policy=self.rule,
             fractions=self.rule.fractions,
         )
-        self._state = SearchState(self.network, signed=self.rule.signed)
+        about = {"algorithm": self.rule.name, "seed": seed, **self.options}
+        self._state = SearchState(self.network, signed=self.rule.signed, about=about)
         self._layers = self._state.layers
         masked = self.network.masked
         self._warn_of_empty_layers()
@@ -84,6 +86,9 @@ class Search:
         self._select(first)
         for name, slot in masked.items():
             attach_scores(slot, self._layers[name], first[name])
+        next(iter(self._layers.values())).progress = self._state.progress
+        self._state.progress.carried = self.rule.carried(self._state)
+        self._state.progress.guard(model)
         self._following: Following | None = None
         UNSTEPPED.add(self)
 
@@ -147,7 +152,7 @@ class Search:
 
     @steps.setter
     def steps(self, steps: int) -> None:
-        self._state.steps = steps
+        self._state.progress.steps = steps
 
     @property
     def complete(self) -> bool:
@@ -286,7 +291,10 @@ class Search:
         self.steps += 1
         scores = self.scores()
         if self._state.handover:
+            if self._state.progress.loaded:
+                self._state.handover.forget()
             self._state.handover.check(scores.values())
+        self._state.progress.loaded = False
         self._select(scores)
         for layer in self._layers.values():
             if layer.copied is not None:  # of a search that was copied with its network: it goes on by itself
@@ -354,6 +362,9 @@ class Search:
     def state_dict(self) -> dict[str, Any]:
         """Return all that a search needs to go on, but the optimizer.
 
+        The state of the model alone, `search.model.state_dict()`, is enough too: it holds the step and says what search
+        it is of. Libraries that save the model save the search.
+
         Raises:
             SupermaskError: what a `step` on a GPU would have had to wait for.
 
@@ -364,19 +375,18 @@ class Search:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state that `state_dict` returned for a search with the same arguments.
 
+        States of older versions, whose model does not say what search it is of, are taken up if they are over the same
+        random weights.
+
         Raises:
-            SupermaskError: the state is of a search over other random weights.
+            SupermaskError: the state is of a search over other random weights, or of another search over the same.
 
         """
-        if state["digest"] != self.network.digest:
-            raise SupermaskError(
-                "The state is of a search over other random weights; make this one with the same seed, weights, density"
-                " and scope."
-            )
-        self.steps = state["steps"]
-        if self._state.handover:
-            self._state.handover.forget()
-        self.model.load_state_dict(state["model"])
+        progress, tensors = self._state.progress, state["model"]
+        progress.refuse_other({"digest": state["digest"]})
+        older = {name for name, _ in progress_of(self.model)} - tensors.keys()
+        carried = progress.carried.state_dict() if progress.carried else {}
+        self.model.load_state_dict({**tensors, **{name: progress.packed(state["steps"], carried) for name in older}})
 
     def _warn_of_empty_layers(self) -> None:
         empty = self.rule.emptied(self._state.shapes)
