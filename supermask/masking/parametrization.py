@@ -15,8 +15,8 @@ from torch.nn.utils import parametrize
 from supermask.errors import SupermaskError
 from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
-from supermask.masking.progress import unguard
 from supermask.masking.signs import Signs, pack, unpack
+from supermask.masking.state_hooks import unhook_state
 from supermask.parameters.parameters import Place, Slot, survey
 from supermask.random.transform import Treatment
 
@@ -282,7 +282,7 @@ def baked(model: nn.Module) -> nn.Module:
         module.__class__ = type(module).__bases__[0]
         for leaf, (source, value) in values.items():
             setattr(module, leaf, made.setdefault(source, nn.Parameter(value)))
-    unguard(copied)
+    unhook_state(copied)
     return copied.requires_grad_(False)
 
 

@@ -1,7 +1,7 @@
 """How far a search is, in the state of the model itself, so that what saves the model alone saves the search."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import safetensors.torch
@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 
-KEY = "_extra_state"
-"""What torch calls the state of a module that is neither a parameter nor a buffer."""
 _STEPS, _TOLD, _ABOUT, _NUMBERS, _PARTS = "steps", "told", "search", "numbers", "parts"
 
 
@@ -49,10 +47,6 @@ class Progress(nn.Module):
         self.steps, self.loaded = 0, False
         self.carried: Carried | None = None
 
-    def guard(self, model: nn.Module) -> None:
-        """Refuse a state of another search before any of it is written into the model."""
-        model.register_load_state_dict_pre_hook(_refuse_other_searches)
-
     def get_extra_state(self) -> Tensor:
         """Return the step, what search it is of, and what it carries, as bytes: uint8 (n,)."""
         return self.packed(self.steps, self.carried.state_dict() if self.carried else {})
@@ -88,6 +82,15 @@ class Progress(nn.Module):
                 parts[part][rest] = tensor
             self.carried.load_state_dict({**told[_NUMBERS], **parts})
 
+    def refuse(self, state: Any) -> None:
+        """Refuse a state of another search; nothing is taken up.
+
+        Raises:
+            SupermaskError: it is one, or damaged.
+
+        """
+        self.refuse_other(_unpacked(state)[0][_ABOUT])
+
     def refuse_other(self, about: Mapping[str, Any]) -> None:
         """Compare what search a state is of; what only one of the two names is of another version, and is left out.
 
@@ -108,20 +111,6 @@ class Progress(nn.Module):
             raise SupermaskError(f"The state is of another search{why}; make this one with the options of the state.")
 
 
-def progress_of(model: nn.Module) -> Iterator[tuple[str, Progress]]:
-    """Return what the model holds of a search's progress by every name that its state has for it."""
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, Progress):
-            yield f"{name}.{KEY}", module
-
-
-def unguard(model: nn.Module) -> None:
-    """Let a model load any state again: the search was taken off it."""
-    hooks = model._load_state_dict_pre_hooks
-    for key in [key for key, hook in hooks.items() if getattr(hook, "hook", None) is _refuse_other_searches]:
-        del hooks[key]
-
-
 def _unpacked(state: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the plain values of a state by name, and its tensors."""
     try:
@@ -136,15 +125,3 @@ def _unpacked(state: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"The progress of the search in this state is damaged ({error!r}); give a state that a model returned."
         ) from None
     return told, tensors
-
-
-def _refuse_other_searches(model: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    for name, progress in progress_of(model):
-        if prefix + name in state:
-            progress.refuse_other(_unpacked(state[prefix + name])[0][_ABOUT])
-        elif f"{prefix}{name.removesuffix(f'progress.{KEY}')}mask" in state:
-            raise SupermaskError(
-                "The state holds masks but not the step and the search that they are of, since an older version saved"
-                " it; search.load_state_dict({'steps': ..., 'digest': search.network.digest, 'model': state}) takes it"
-                " up at the step that you know."
-            )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.parametrization import Masked, attach_scores, baked
-from supermask.masking.progress import progress_of
+from supermask.masking.state_hooks import hook_state, progress_of
 from supermask.random.transform import Preset, Treatment
 from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_stored
 from supermask.search.following import UNSTEPPED, Following
@@ -88,7 +88,7 @@ class Search:
             attach_scores(slot, self._layers[name], first[name])
         next(iter(self._layers.values())).progress = self._state.progress
         self._state.progress.carried = self.rule.carried(self._state)
-        self._state.progress.guard(model)
+        hook_state(model)
         self._following: Following | None = None
         UNSTEPPED.add(self)
 

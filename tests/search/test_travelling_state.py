@@ -200,6 +200,7 @@ def test_a_baked_network_takes_any_state():
     plain = search.baked()
     plain.load_state_dict(network().state_dict())
     assert not plain._load_state_dict_pre_hooks
+    assert not plain._state_dict_hooks
 
 
 def test_a_loaded_state_is_not_a_change_of_scores_behind_fused_sgd():
@@ -210,3 +211,53 @@ def test_a_loaded_state_is_not_a_change_of_scores_behind_fused_sgd():
     search.model.load_state_dict(other.model.state_dict())
     advance(search, optimizer, 1)
     assert search.steps == 4
+
+
+class Language(nn.Module):
+    """An output layer that reads the embedding's weight, and a bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 6), nn.Linear(6, 9)
+        self.head.weight = self.embed.weight
+
+    def forward(self, words):
+        return self.head(self.embed(words).mean(1))
+
+
+def language():
+    search = EdgePopup(Language(), density=0.4)
+    optimizer = optimizer_of(search)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(search.model(torch.arange(9).view(3, 3)), torch.arange(3)).backward()
+        optimizer.step()
+        search.step()
+    return search
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_tied_weight_is_saved_once_as_safetensors_and_transformers_want_it(wrapped, tmp_path):
+    search, other = language(), EdgePopup(Language(), density=0.4)
+    one, two = ((nn.Sequential(each.model) if wrapped else each.model) for each in (search, other))
+    assert sum("parametrizations" in name for name in one.state_dict()) == 3  # scores, mask, step
+    two.load_state_dict(through_safetensors(one.state_dict(), tmp_path / "state"))
+    assert other.steps == 3
+    assert other.ticket() == search.ticket()
+    safetensors.torch.save_model(one, tmp_path / "model")
+    third = EdgePopup(Language(), density=0.4)
+    safetensors.torch.load_model(nn.Sequential(third.model) if wrapped else third.model, tmp_path / "model")
+    assert third.ticket() == search.ticket()
+
+
+def test_a_state_that_holds_a_tied_weight_twice_and_one_of_a_part_are_taken_up():
+    search, other = language(), EdgePopup(Language(), density=0.4)
+    state = search.model.state_dict()
+    twice = {name.replace("embed.", "head."): tensor for name, tensor in state.items() if "parametrizations" in name}
+    other.model.load_state_dict({**state, **twice})
+    assert other.ticket() == search.ticket()
+    third = EdgePopup(Language(), density=0.4)
+    third.model.head.load_state_dict(search.model.head.state_dict())
+    assert third.ticket() == search.ticket()
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"head.bias\""):
+        third.model.load_state_dict({name: tensor for name, tensor in state.items() if name != "head.bias"})
