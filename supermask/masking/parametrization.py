@@ -184,6 +184,10 @@ class Masked(nn.Module):
         """Return the sum of the squares of what the frozen weights are multiplied by: how many are kept."""
         return self.mask.sum()
 
+    def grown(self, first: Tensor) -> Tensor:
+        """Return what the frozen weights should be, given those of the first draw."""
+        return first
+
     def restore(self) -> None:
         """Make what a loaded state does not hold."""
         self.refresh()

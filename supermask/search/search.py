@@ -17,6 +17,7 @@ from supermask.masking.parametrization import Masked, attach_scores, baked
 from supermask.masking.state_hooks import hook_state, progress_of
 from supermask.random.transform import Preset, Treatment
 from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_stored
+from supermask.search.attached import Attached, refuse_altered
 from supermask.search.following import UNSTEPPED, Following
 from supermask.search.fused import FusedSGD
 from supermask.search.rule import Rule
@@ -89,6 +90,7 @@ class Search:
         next(iter(self._layers.values())).progress = self._state.progress
         self._state.progress.carried = self.rule.carried(self._state)
         hook_state(model)
+        self._attached = Attached(model, masked, self._layers)
         self._following: Following | None = None
         UNSTEPPED.add(self)
 
@@ -273,7 +275,8 @@ class Search:
 
         Raises:
             SupermaskError: a score is NaN, or a layer is emptied that must not be; or a CUDA graph captures a step
-                while the density still changes; or the search follows an optimizer, which calls this by itself.
+                while the density still changes; or the search follows an optimizer, which calls this by itself; or a
+                part of the model was replaced since the search was attached.
 
         """
         if self._following and self._following.active:
@@ -288,6 +291,7 @@ class Search:
                 "The density still changes from step to step, and a CUDA graph would replay that of this step; capture"
                 " it once search.complete is True, or search without a schedule."
             )
+        self._attached.check()
         self.steps += 1
         scores = self.scores()
         if self._state.handover:
@@ -353,11 +357,22 @@ class Search:
         Args:
             **provenance: plain values to keep with it, e.g. model="lenet_300_100", data="mnist", metrics={...}.
 
+        Raises:
+            SupermaskError: the model was changed since the search was attached: a part was replaced, or what is frozen
+                or chosen by the search was written into.
+
         """
+        self._refuse_changed()
         made = {"algorithm": self.name, "options": self.options, "steps": self.steps, "versions": versions()}
         return self.network.ticket(
             self.masks(), {**made, **provenance}, treatments=self.treatments(), presets=self.presets()
         )
+
+    def _refuse_changed(self) -> None:
+        self._attached.check()
+        grown = self.network.grown()
+        self.network.refuse_changed(grown)
+        refuse_altered(self._layers, grown)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a search needs to go on, but the optimizer.
@@ -366,10 +381,12 @@ class Search:
         it is of. Libraries that save the model save the search.
 
         Raises:
-            SupermaskError: what a `step` on a GPU would have had to wait for.
+            SupermaskError: what a `step` on a GPU would have had to wait for, or a part of the model was replaced since
+                the search was attached.
 
         """
         self._state.check()
+        self._attached.check()
         return {"steps": self.steps, "digest": self.network.digest, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -73,13 +73,46 @@ class RandomNetwork:
             for name, slot in slots.items()
             if roles[name] in ("masked", "dense")
         }
-        grown = grow_all(self.weights, seed)  # which refuses a seed that is out of range
+        grown = self.grown()  # which refuses a seed that is out of range
         self.digest = digest(grown)
         # nothing was changed so far: a refusal leaves the model as it was
         bypass(model, self.bypassed)
         self._write(slots, grown)
+        self._shapes = {name: tuple(t.shape) for name, t in self._unmasked().items() if name not in self.masked}
         # infinite by design, as in an attention mask
         self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
+
+    def grown(self) -> dict[str, Tensor]:
+        """Return the random weights as they were drawn, float32 on the CPU, by parameter name."""
+        return grow_all(self.weights, self.seed)
+
+    def refuse_changed(self, grown: Mapping[str, Tensor]) -> None:
+        """Look at what a ticket does not store, because the seed or the architecture tells it.
+
+        Args:
+            grown: the random weights.
+
+        Raises:
+            SupermaskError: the model has other tensors than it had, or one that was to stay as it was has changed.
+
+        """
+        tensors = {name: tensor for name, tensor in self._unmasked().items() if name not in self.masked}
+        now, before = ({name: tuple(tensor.shape) for name, tensor in tensors.items()}, self._shapes)
+        differ = [name for name in {**before, **now} if now.get(name) != before.get(name)]
+        if differ:
+            name = differ[0]
+            raise SupermaskError(
+                f"The model was changed after the search was attached: its {name} had shape {before.get(name)} and has"
+                f" {now.get(name)} (None: it is not there); change it before, or make a new search."
+            )
+        for name in tensors.keys() & {**grown, **self.constants}.keys():
+            kind = "dense" if name in grown else "constant"
+            expected = grown[name] if name in grown else torch.tensor(self.constants[name])
+            if not bool((tensors[name] == expected.to(tensors[name])).all()):
+                raise SupermaskError(
+                    f"{name} is {kind} in this search, and has changed; give the optimizer search.parameters() alone,"
+                    " or name it in learned=."
+                )
 
     def ticket(
         self,
