@@ -274,7 +274,7 @@ def baked(model: nn.Module) -> nn.Module:
             module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
     copied = deepcopy(model)
     made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
-    for module in [module for module in copied.modules() if parametrize.is_parametrized(module)]:
+    for module in [module for module in copied.modules() if _is_masked(module)]:
         assert isinstance(module.parametrizations, nn.ModuleDict)
         # keyed by the parametrization: tied weights share it, but each place may compute a tensor of its own
         values = {
@@ -288,6 +288,13 @@ def baked(model: nn.Module) -> nn.Module:
             setattr(module, leaf, made.setdefault(source, nn.Parameter(value)))
     unhook_state(copied)
     return copied.requires_grad_(False)
+
+
+def _is_masked(module: nn.Module) -> bool:
+    lists = module._modules.get("parametrizations")
+    return isinstance(lists, nn.ModuleDict) and any(
+        isinstance(cast(nn.ModuleList, steps)[0], Masked) for steps in lists.values()
+    )
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:

@@ -112,7 +112,7 @@ def refuse_altered(layers: Mapping[str, Masked], first: Mapping[str, Tensor]) ->
     for name, layer in layers.items():
         if not torch.equal(layer.frozen, layer.grown(first[name]).to(layer.frozen)):
             raise _changed(f"the frozen weights of {name} are not those of the seed")
-        there = dict(layer.named_buffers(recurse=False))
+        there = dict(layer.named_buffers(recurse=False, remove_duplicate=False))
         again = copy(layer)  # beside it, because a backward pass may still read what is there
         again._buffers = {**layer._buffers, **{part: held.clone() for part, held in there.items()}}
         again.refresh()

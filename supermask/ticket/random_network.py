@@ -12,7 +12,8 @@ from supermask.errors import SupermaskError
 from supermask.masking.budget import Shapes
 from supermask.parameters.parameters import Slot, bypass, normalizations, saved_tensors, survey
 from supermask.parameters.roles import Policy, Role
-from supermask.random.distributions import Distribution
+from supermask.parameters.unfit import refuse_unfit
+from supermask.random.distributions import Distribution, refuse_unknown
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import RandomWeight, digest, grow_all
 from supermask.ticket.ticket import Ticket
@@ -59,9 +60,11 @@ class RandomNetwork:
         self.seed = seed
         self.bypassed = normalizations(model) if policy.norm == "none" else ()
         gone = tuple(f"{name}." for name in self.bypassed)
-        slots = {name: slot for name, slot in survey(model).items() if not name.startswith(gone)}
+        slots = {name: slot for name, slot in survey(model, plain=False).items() if not name.startswith(gone)}
         roles = policy.roles(slots)
+        refuse_unfit(model, {name: slot for name, slot in slots.items() if roles[name] in ("masked", "dense")})
         self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
+        self._hidden = tuple(_parametrized(name) for name in self.masked)
         self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
         self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
         self.account = _account(slots, roles)
@@ -73,6 +76,7 @@ class RandomNetwork:
             for name, slot in slots.items()
             if roles[name] in ("masked", "dense")
         }
+        refuse_unknown(distribution)
         grown = self.grown()  # which refuses a seed that is out of range
         self.digest = digest(grown)
         # nothing was changed so far: a refusal leaves the model as it was
@@ -156,11 +160,7 @@ class RandomNetwork:
         return {name: tensor.detach().cpu().clone() for name, tensor in stored.items() if name not in known}
 
     def _unmasked(self) -> dict[str, Tensor]:
-        return {
-            name: tensor
-            for name, tensor in saved_tensors(self.model).items()
-            if ".parametrizations." not in name and not name.startswith("parametrizations.")
-        }
+        return {name: tensor for name, tensor in saved_tensors(self.model).items() if not name.startswith(self._hidden)}
 
 
 def _account(slots: Mapping[str, Slot], roles: Mapping[str, Role]) -> dict[str, dict[str, int]]:
@@ -170,6 +170,12 @@ def _account(slots: Mapping[str, Slot], roles: Mapping[str, Role]) -> dict[str, 
         what = "constant" if isinstance(role, float) else "frozen" if role == "given" and slot.frozen else role
         account.setdefault(what, {})[name] = slot.parameter.numel()
     return account
+
+
+def _parametrized(name: str) -> str:
+    """Return how the names begin that stand in place of a parameter's once it is masked."""
+    owner, dot, leaf = name.rpartition(".")
+    return f"{owner}{dot}parametrizations.{leaf}."
 
 
 def _is_finite(tensor: Tensor) -> bool:
