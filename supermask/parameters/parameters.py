@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
@@ -103,6 +104,8 @@ def bypass(model: nn.Module, names: Iterable[str]) -> None:
 def _refuse_unsuitable(model: nn.Module, plain: bool) -> None:
     # torch.compile keeps the module that it wraps under this name
     problems = ["it was compiled (compile it after the search is attached)"] if hasattr(model, "_orig_mod") else []
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        problems.append("it is TorchScript, whose parameters cannot be parametrized (script the ticket's network)")
     busy = [name or "it" for name, module in model.named_modules() if plain and _busy(module)]
     if busy:
         # a large model may have hundreds of them, and the message should stay one sentence

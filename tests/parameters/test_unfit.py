@@ -152,3 +152,12 @@ def test_a_distribution_that_no_ticket_can_name_is_refused_before_anything_is_dr
     with pytest.raises(SupermaskError, match="Mine is a distribution of your own, which a ticket cannot name"):
         EdgePopup(model, density=0.5, weights=weights)
     assert torch.equal(model.weight, before)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_scripted_model_is_refused_and_left_as_it_was():
+    plain = nn.Sequential(nn.Linear(4, 4))
+    before = plain[0].weight.detach().clone()
+    with pytest.raises(SupermaskError, match="it is TorchScript, whose parameters cannot be parametrized"):
+        EdgePopup(torch.jit.script(plain), density=0.5)
+    assert torch.equal(plain[0].weight, before)
