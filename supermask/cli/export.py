@@ -14,7 +14,7 @@ from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
-from supermask.runs.ticket_model import check_input, check_takes, described, network_of
+from supermask.runs.ticket_model import check_input, check_size, input_shape_of, network_of
 from supermask.ticket import Ticket
 from supermask.versions import versions
 
@@ -47,7 +47,7 @@ class Export:
         ticket = Ticket.load(self.ticket)
         network = network_of(ticket, self.ticket, self.given).eval()
         example = self._example(ticket)
-        check_takes(ticket, self.ticket, network, example)
+        check_size(ticket, self.ticket, example)
         narrowed = narrow(network, example) if self.narrow else None
         out = make_folder(self.out or self.ticket.parent)
         chosen = narrowed.network if narrowed else network
@@ -71,8 +71,7 @@ class Export:
         print(f"In {relative(out)}: {', '.join(written)}")
 
     def _example(self, ticket: Ticket) -> Tensor:
-        named = described(ticket)
-        shape = self.input_shape or (named and named.input_shape)
+        shape = self.input_shape or input_shape_of(ticket)
         if shape is None:
             raise SupermaskError(f"{self.ticket} does not say which inputs its network takes; give --input-shape.")
         if min(shape) < 1:

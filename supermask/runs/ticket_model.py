@@ -94,41 +94,70 @@ def built_from(ticket: Ticket, path: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def check_takes(
-    ticket: Ticket, path: Path, network: nn.Module, example: Tensor, data_set: DataSet | None = None
-) -> None:
-    """Refuse inputs that a ticket's network does not take, before memory is taken for what it makes of them.
+def check_takes(ticket: Ticket, path: Path, network: nn.Module, example: Tensor, data_set: DataSet) -> None:
+    """Refuse data that a ticket's network does not take, before memory is taken for what it makes of them.
 
     Args:
         ticket: as read; it names its network.
         path: of its file, for the message.
         network: of the ticket, in evaluation mode.
         example: two inputs, float32 (2, ...), on the network's device.
-        data_set: that they are of; None where they are random.
+        data_set: that they are of.
 
     Raises:
         TicketError: the network fails, returns other numbers than the classes of the data set, or makes too much of an
             input.
 
     """
-    build = _builder(ticket, path)
-    made, meta = 0, _without_memory(build, path)
-    with suppress(RuntimeError):  # an operator without a rule for sizes is tried below
-        made = largest_activation(meta, example.to("meta"))
-    if made > LARGEST_OUTPUT:
-        raise TicketError(f"The network of {path} makes {made / 1e9:,.1f} GB of one input, which is too much to run.")
-    of = "random inputs" if data_set is None else f"the images of {data_set.name}"
+    check_size(ticket, path, example)
     try:
         outputs = network(example)
     except RuntimeError as error:
         raise TicketError(
-            f"The network of {path} does not take {of} ({first_line(error)}); give the data set that it was made for."
+            f"The network of {path} does not take the images of {data_set.name} ({first_line(error)}); give the data"
+            " set that it was made for."
         ) from None
-    if data_set is not None and tuple(outputs.shape) != (2, data_set.classes):
+    if tuple(outputs.shape) != (2, data_set.classes):
         raise TicketError(
             f"The network of {path} returns {tuple(outputs.shape[1:])} numbers for an image; {data_set.name} has"
             f" {data_set.classes} classes."
         )
+
+
+def check_size(ticket: Ticket, path: Path, example: Tensor) -> None:
+    """Refuse a network that makes too much of an input; it is run without memory, on shapes alone.
+
+    Args:
+        ticket: as read; it names its network.
+        path: of its file, for the message.
+        example: two inputs, float32 (2, ...).
+
+    Raises:
+        TicketError: it does.
+
+    """
+    made, meta = 0, _without_memory(_builder(ticket, path), path)
+    with suppress(Exception):  # what does not run here fails once more, with its own message, where it is to be used
+        made = largest_activation(meta, example.to("meta"))
+    if made > LARGEST_OUTPUT:
+        raise TicketError(f"The network of {path} makes {made / 1e9:,.1f} GB of one input, which is too much to run.")
+
+
+def input_shape_of(ticket: Ticket) -> tuple[int, ...] | None:
+    """Return the sizes of one input of a ticket's network; None where the ticket does not say.
+
+    Raises:
+        TicketError: what it says are no sizes.
+
+    """
+    made = ticket.provenance.get("model")
+    shape = made.get("input_shape") if isinstance(made, Mapping) else None
+    if shape is None:
+        return None
+    sizes = shape if isinstance(shape, list) and 0 < len(shape) < 8 else [None]
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
+        raise TicketError(f"The ticket gives its inputs as {quoted(shape)}, which are no sizes; give --input-shape.")
+    return tuple(shape)
 
 
 def check_input(shape: Sequence[int]) -> None:

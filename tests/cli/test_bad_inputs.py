@@ -111,9 +111,9 @@ def found(side):
     return EdgePopup(models.build("lenet_300_100", input_shape=(1, side, side)), density=0.5, seed=3).ticket()
 
 
-def with_provenance(path, side=8, **made):
+def with_provenance(path, **made):
     """Write a ticket of the small network that says this of where it comes from."""
-    replace(found(side), provenance={"model": MADE, "data": "digits", **made}).save(path)
+    replace(found(8), provenance={"model": MADE, "data": "digits", **made}).save(path)
     return str(path)
 
 
@@ -162,10 +162,23 @@ def test_what_a_ticket_says_is_shown_whatever_it_is(capsys, tmp_path):
     assert main(["inspect", path, "--out", str(tmp_path / "out")]) == 0
 
 
+@cache
+def chain():
+    """Return a ticket of a network that is described by its modules, which do not say what they take."""
+    return EdgePopup(nn.Sequential(nn.Flatten(), nn.Linear(256, 10, bias=False)), density=0.5, seed=3).ticket()
+
+
+MODULES = {"modules": [["Flatten", {}], ["Linear", {"in_features": 256, "out_features": 10, "bias": False}]]}
+
+
 @pytest.mark.parametrize("command", ["evaluate", "judge", "compare"])
-def test_data_that_do_not_fit_are_refused_in_a_sentence(command, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("ticket", "model"), [(lambda: found(16), {**MADE, "input_shape": [1, 16, 16]}), (chain, MODULES)]
+)
+def test_data_that_do_not_fit_are_refused_in_a_sentence(command, ticket, model, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = with_provenance(tmp_path / "large.ticket", 16, model={**MADE, "input_shape": [1, 16, 16]})
+    path = str(tmp_path / "large.ticket")
+    replace(ticket(), provenance={"model": model, "data": "digits"}).save(path)
     words = ["compare", "--ticket", path] if command == "compare" else [command, path]
     said = refused([*words, "--data", "digits"], {}, capsys)
     assert "does not take the images of digits" in said or "takes images of [1, 16, 16]" in said
