@@ -23,6 +23,7 @@ class Subject:
         name: of its class or of its builder there.
         build: returns it, with weights of its own.
         inputs: returns what its forward pass is called with: arguments, or keywords.
+        learned: parameters that are trained as usual, because the package has parametrized them itself.
 
     """
 
@@ -30,6 +31,7 @@ class Subject:
     name: str
     build: Callable[[], nn.Module]
     inputs: Callable[[], Inputs]
+    learned: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.package}: {self.name}"
@@ -119,6 +121,9 @@ _SPEECH = {
     "num_conv_pos_embedding_groups": 4,
     "mask_time_prob": 0.0,
 }
+
+_LEARNED = ("encoder.pos_conv_embed.conv.*",)
+"""Of networks for speech: a convolution under weight norm."""
 
 # class of the model, class of its configuration, what that is given, inputs
 _TRANSFORMERS: tuple[tuple[str, str, Mapping[str, Any], Callable[[], Inputs]], ...] = (
@@ -244,7 +249,13 @@ def _of_torchvision(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 SUBJECTS: tuple[Subject, ...] = (
     *(
-        Subject("transformers", model, partial(_of_transformers, model, configuration, options), inputs)
+        Subject(
+            "transformers",
+            model,
+            partial(_of_transformers, model, configuration, options),
+            inputs,
+            _LEARNED if inputs is _waves else (),
+        )
         for model, configuration, options, inputs in _TRANSFORMERS
     ),
     *(Subject("timm", name, partial(_of_timm, name, options), partial(_image, size)) for name, options, size in _TIMM),

@@ -84,7 +84,7 @@ class Trial:
             torch.manual_seed(self.seed)
             model, inputs = self.subject.build(), self.subject.inputs()
             # as all networks of many blocks want it: gains that start near 0 stop the scores of their branch
-            search = EdgePopup(model, density=DENSITY, seed=self.seed, gains="one")
+            search = EdgePopup(model, density=DENSITY, seed=self.seed, gains="one", learned=self.subject.learned)
             first = search.masks()
             _train(search, inputs)
             data = search.ticket().to_bytes()

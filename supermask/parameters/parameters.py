@@ -19,6 +19,8 @@ Kind = Literal["weight", "bias", "norm", "gain", "other"]
 # batch and instance norm have no public base class in torch
 _GAIN = re.compile(r"scale|gamma|gain|alpha|lambda|resweight")
 """How the gains of residual branches are named: layer_scale, gamma_1, lambda_1, skip_gain, resweight, alpha."""
+SMALL_GAIN = 0.1
+"""Largest start of a layer scale (CaiT's of 18 layers); they go down to 1e-6."""
 _EMBEDDINGS = ("embed", "pos", "token")
 NORMALIZATIONS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -159,9 +161,17 @@ def _kind(name: str, parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind
         return "bias"
     if _is_stack(parameter, module) and not any(part in leaf for part in _EMBEDDINGS):
         return "weight"
-    if parameter.squeeze().ndim <= 1 and parameter.is_floating_point() and _GAIN.search(leaf) and "logit" not in leaf:
-        return "gain"
-    return "other"
+    return "gain" if _is_gain(parameter, leaf) else "other"
+
+
+def _is_gain(parameter: nn.Parameter, leaf: str) -> bool:
+    """Return whether a parameter is the gain of a residual branch, by its name or by how it starts."""
+    if parameter.squeeze().ndim > 1 or not parameter.is_floating_point() or "logit" in leaf:
+        return False
+    values = parameter.detach().reshape(-1)
+    # one small value for all channels is how layer scales start, whatever they are called (ls1 in ResMLP)
+    small = len(values) > 1 and bool((values == values[0]).all()) and 0.0 < abs(float(values[0])) <= SMALL_GAIN
+    return small or bool(_GAIN.search(leaf))
 
 
 def _is_stack(parameter: nn.Parameter, module: nn.Module) -> bool:

@@ -175,7 +175,7 @@ def advanced(search, steps=5):
     return {name: float((mask ^ before[name]).double().mean()) for name, mask in after.items()}
 
 
-@pytest.mark.parametrize(("leaf", "value"), [("layer_scale", 1e-6), ("gamma_1", 1e-6), ("alpha", 0.0)])
+@pytest.mark.parametrize(("leaf", "value"), [("layer_scale", 1e-6), ("gamma_1", 1e-6), ("alpha", 0.0), ("ls1", 1e-5)])
 def test_layers_behind_a_gain_near_zero_are_warned_of_and_the_way_out_moves_them(leaf, value):
     search = EdgePopup(residual(leaf, value), density=0.5)
     with pytest.warns(UserWarning, match=rf"scores of 1\.branch.*next to no gradient.*as 1\.{leaf}.*gains='one'"):
