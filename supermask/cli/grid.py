@@ -50,7 +50,7 @@ class GridOptions:
     width: float = 1.0
     """Factor on the hidden widths."""
 
-    validation: int | None = None
+    validation: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Examples held out; by default as usual."""
 
     loss: LossName = None

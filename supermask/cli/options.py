@@ -46,9 +46,9 @@ TicketData = Annotated[
 
 LossName = Annotated[
     str | None,
-    arg(help="cross_entropy, mse or package.module:function; by default what the data say."),
+    arg(metavar="NAME", help="cross_entropy, mse or module:function."),
 ]
-"""The type of a field that names a loss."""
+"""The type of a field that names a loss. Its help is short, because that of a comparison has 80 lines."""
 
 Setting = Annotated[
     SettingName,
@@ -76,7 +76,7 @@ class Common:
     """CPU threads; 0 leaves the number to PyTorch. Another number may change the last bits of a result."""
 
     data_folder: Path | None = None
-    """Folder of the data sets; by default the one that SUPERMASK_DATA names, else ./data."""
+    """Folder of the data sets; by default $SUPERMASK_DATA, else ./data."""
 
     def prepare(self) -> str:
         """Set the threads and return the device.

@@ -19,7 +19,7 @@ from supermask.shown import quoted
 
 GROUP = "supermask.data"
 """Entry points by which a package registers data sets."""
-OWN_HINT = "folder:PATH, npz:FILE, text:FILE or package.module:factory"
+OWN_HINT = "folder:PATH, npz:FILE, text:FILE or module:factory"
 """What `load` takes besides names, worded for a message or a help text."""
 
 

@@ -205,7 +205,7 @@ def refuse_unasked(ticket: Ticket, path: Path, model: str | None) -> None:
         raise TicketError(_unasked(path, "is of the model", found.name, "--model", "import it"))
 
 
-def _unasked(path: Path, what: str, name: str, option: str, use: str) -> str:
+def _unasked(path: Path, what: str, name: Any, option: str, use: str) -> str:
     """Return why something that a ticket names is left alone."""
     return (
         f"{path} {what} {quoted(name)}, which is not of this package; if you trust its maker, give {option}"
@@ -290,6 +290,6 @@ def loss_of(ticket: Ticket, path: Path, name: str | None, data_set: DataSet) -> 
 
     """
     said = ticket.provenance.get("loss")
-    if name is None and said is not None and said not in LOSSES:
-        raise SupermaskError(_unasked(path, "was found by the loss", str(said), "--loss", "import it"))
+    if name is None and said is not None and said not in [*LOSSES]:  # which may be no text at all
+        raise SupermaskError(_unasked(path, "was found by the loss", said, "--loss", "import it"))
     return named_loss(name or said, data_set)

@@ -65,7 +65,7 @@ class Compare(Common, GridOptions):
     dry_run: bool = False
     """Run nothing: check every run, and show what is finished."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
     """Folder for all of it; by default one below runs."""
 
     def __call__(self) -> None:
