@@ -100,7 +100,7 @@ def _row(results: Sequence[JobResult]) -> list[str]:
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     """Draw the test losses as bars, with their intervals."""
     figure, axes = new_figure(width=7.2, height=3.0)
-    losses = {label: loss(results) for label, results in reversed(found.items())}
+    losses = {label: loss(results) for label, results in reversed([*found.items()])}
     widths = [each.half_width or 0.0 for each in losses.values()]
     axes.barh([*losses], [each.value for each in losses.values()], xerr=widths, color=COLORS[0], capsize=3)
     axes.set(xlabel="test loss (nats per character)", title="Next character of Shakespeare")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tyro.conf import Positional
@@ -57,7 +57,7 @@ class Evaluate(Common):
         examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
         batches = batches_for(network, data_set, examples)
         out = make_folder(self.out or self.ticket.parent)
-        result = {"ticket": self.ticket.name, "data": name, "part": self.part}
+        result: dict[str, Any] = {"ticket": self.ticket.name, "data": name, "part": self.part}
         if loss is None and examples.labels.ndim == 1:
             found = list(outputs(network, batches))
             score, classes = scored(found), per_class(found, data_set.classes)

@@ -266,12 +266,12 @@ def data_of(
             names files or code.
 
     """
-    said = ticket.provenance.get("data")
-    if name is None and not isinstance(said, str):
-        raise SupermaskError(f"{path} does not say which data set it was found on; give --data, or data= in Python.")
-    if name is None and is_own(said):
-        raise SupermaskError(_unasked(path, "was found on", said, "--data", "read it"))
-    name = name or said
+    if not name:
+        name = ticket.provenance.get("data")
+        if not isinstance(name, str):
+            raise SupermaskError(f"{path} does not say which data set it was found on; give --data (data= in Python).")
+        if is_own(name):
+            raise SupermaskError(_unasked(path, "was found on", name, "--data", "read it"))
     data_set = data.load(name, folder=folder, validation=validation, seed=seed)
     return data_set.raw() if ticket.provenance.get("pixels") == "raw" else data_set
 
