@@ -15,7 +15,7 @@ from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
-from supermask.runs.ticket_model import check_input, check_takes, described, network_of
+from supermask.runs.ticket_model import check_input, check_size, described, input_shape_of, network_of
 from supermask.ticket import Ticket
 from supermask.versions import versions
 
@@ -50,7 +50,7 @@ class Export:
         ticket = Ticket.load(self.ticket)
         network = network_of(ticket, self.ticket, self.given, self.model).eval()
         example = self._example(ticket)
-        check_takes(ticket, self.ticket, network, example)
+        check_size(ticket, self.ticket, example)
         narrowed = narrow(network, example) if self.narrow else None
         out = make_folder(self.out or self.ticket.parent)
         chosen = narrowed.network if narrowed else network
@@ -74,8 +74,7 @@ class Export:
         print(f"In {relative(out)}: {', '.join(written)}")
 
     def _example(self, ticket: Ticket) -> Tensor:
-        named = described(ticket)
-        shape = self.input_shape or (named and named.input_shape)
+        shape = self.input_shape or input_shape_of(ticket)
         if shape is None:
             raise SupermaskError(f"{self.ticket} does not say which inputs its network takes; give --input-shape.")
         if min(shape) < 1:
@@ -83,6 +82,7 @@ class Export:
         check_input(shape)
         # two examples, because torch.export takes a size of 1 for fixed; a seed, so that reports can be repeated
         draws = torch.Generator().manual_seed(0)
+        named = described(ticket)
         if named is not None and named.vocabulary is not None:
             return torch.randint(named.vocabulary, (2, *shape), generator=draws)
         return torch.randn(2, *shape, generator=draws)

@@ -75,8 +75,10 @@ class GridOptions:
             SupermaskError: a method, a density or a seed does not exist, or an option is of another method.
 
         """
-        if not 1 <= self.seeds <= MOST_SEEDS:
-            raise SupermaskError(f"--seeds {self.seeds} is out of range; give 1 to {MOST_SEEDS:,} runs.")
+        if self.seeds < 1:
+            raise SupermaskError(f"--seeds {self.seeds} is too small; give at least one.")
+        if self.seeds > MOST_SEEDS:
+            raise SupermaskError(f"--seeds {self.seeds} is too large; give at most {MOST_SEEDS:,}.")
         methods = names_in("--methods", self.methods)
         search = SearchOptions(**{part.name: getattr(self.search, part.name) for part in fields(SearchOptions)})
         grid = Grid(

@@ -16,6 +16,7 @@ from supermask.errors import SupermaskError
 from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
 from supermask.masking.signs import Signs, pack, unpack
+from supermask.masking.state_hooks import unhook_state
 from supermask.parameters.parameters import Place, Slot, survey
 from supermask.random.transform import Treatment
 
@@ -183,6 +184,10 @@ class Masked(nn.Module):
         """Return the sum of the squares of what the frozen weights are multiplied by: how many are kept."""
         return self.mask.sum()
 
+    def grown(self, first: Tensor) -> Tensor:
+        """Return what the frozen weights should be, given those of the first draw."""
+        return first
+
     def restore(self) -> None:
         """Make what a loaded state does not hold."""
         self.refresh()
@@ -269,7 +274,7 @@ def baked(model: nn.Module) -> nn.Module:
             module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
     copied = deepcopy(model)
     made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
-    for module in [module for module in copied.modules() if parametrize.is_parametrized(module)]:
+    for module in [module for module in copied.modules() if _is_masked(module)]:
         assert isinstance(module.parametrizations, nn.ModuleDict)
         # keyed by the parametrization: tied weights share it, but each place may compute a tensor of its own
         values = {
@@ -281,7 +286,15 @@ def baked(model: nn.Module) -> nn.Module:
         module.__class__ = type(module).__bases__[0]
         for leaf, (source, value) in values.items():
             setattr(module, leaf, made.setdefault(source, nn.Parameter(value)))
+    unhook_state(copied)
     return copied.requires_grad_(False)
+
+
+def _is_masked(module: nn.Module) -> bool:
+    lists = module._modules.get("parametrizations")
+    return isinstance(lists, nn.ModuleDict) and any(
+        isinstance(cast(nn.ModuleList, steps)[0], Masked) for steps in lists.values()
+    )
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:

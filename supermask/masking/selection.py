@@ -32,7 +32,7 @@ class Selection:
         self._signed = signed
         self._largest, self._floors, self._raised_largest = (_OnAnyDevice(signed) for _ in range(3))
         self._selected: list[_OnAnyDevice] = []
-        self._reserved: dict[tuple[str, ...], _Buffers] = {}
+        self._reserved: dict[str, _Buffers] = {}
         self._guarded: Sequence[tuple[Pool, Mapping[str, Tensor]]] = ()
         self._asked: _Asked | None = None
 
@@ -67,12 +67,10 @@ class Selection:
         self._selected = [self._largest]
         if on_cpu or not asked.floored:
             self._largest.select(asked.problems)
-        # where each layer has its floor by itself, the floors change nothing
-        if asked.floored and not (on_cpu and asked.have_floors(self.kept(), masks)):
-            raised = {**scores, **self._raised(asked.floored, scores)}
-            self._raised_largest.select([_problem(pool, raised, masks, weights) for pool in pools])
-            # a NaN among the largest of its layer is hidden from the second selection by what raises it
-            self._selected = [self._raised_largest, self._floors]
+        if asked.floored and on_cpu:
+            self._fill(asked, scores, masks, weights)
+        elif asked.floored:
+            self._raise(asked, asked.competing, scores, masks, weights)
         self._guarded = asked.guarded
         if on_cpu:
             self.check()
@@ -105,29 +103,53 @@ class Selection:
         for pool, masks in self._guarded:
             _refuse_empty(pool, masks, kept)
 
-    def _raised(self, pools: Sequence[Pool], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return scores by layer in which the `floor` largest of each layer come before all others."""
-        buffers = {pool.names: self._buffers(pool, [scores[name] for name in pool.names]) for pool in pools}
-        self._floors.select(
-            [
-                TopK((scores[name],), min(pool.floor or 0, mask.numel()), (mask,))
-                for pool in pools
-                for name, mask in zip(pool.names, buffers[pool.names].masks, strict=True)
-            ]
-        )
-        for names, (masks, raised) in buffers.items():
-            for name, mask, out in zip(names, masks, raised, strict=True):
-                score = scores[name]
-                out.copy_(score if self._signed else score.abs()).clamp_(max=torch.finfo(score.dtype).max)
-                out.masked_fill_(mask, torch.inf)
-        return {name: out for names, found in buffers.items() for name, out in zip(names, found.raised, strict=True)}
+    def _fill(
+        self,
+        asked: "_Asked",
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        weights: Mapping[str, Weights],
+    ) -> None:
+        """Let layers have their floors, where the host can see which of them do not have it by themselves.
 
-    def _buffers(self, pool: Pool, scores: Sequence[Tensor]) -> "_Buffers":
+        Raising those alone keeps what raising all would: the largest of the others are kept in both cases.
+        """
+        raised: list[str] = []
+        while lacking := [name for name in asked.lacking(self.kept(), masks) if name not in raised]:
+            raised += lacking
+            self._raise(asked, raised, scores, masks, weights)
+        # the budget is too small for all floors, or a raised layer lost to infinite scores of another
+        if len(raised) < len(asked.competing) and asked.lacking(self.kept(), masks):
+            self._raise(asked, asked.competing, scores, masks, weights)
+
+    def _raise(
+        self,
+        asked: "_Asked",
+        names: Sequence[str],
+        scores: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        weights: Mapping[str, Weights],
+    ) -> None:
+        """Select again, with the `floor` largest of some layers before all others."""
+        buffers = {name: self._buffers(name, scores[name]) for name in names}
+        floors = asked.floors
+        self._floors.select(
+            [TopK((scores[name],), min(floors[name], own.mask.numel()), (own.mask,)) for name, own in buffers.items()]
+        )
+        for name, (mask, out) in buffers.items():
+            score = scores[name]
+            out.copy_(score if self._signed else score.abs()).clamp_(max=torch.finfo(score.dtype).max)
+            out.masked_fill_(mask, torch.inf)
+        raised = {**scores, **{name: own.raised for name, own in buffers.items()}}
+        self._raised_largest.select([_problem(pool, raised, masks, weights) for pool in asked.pools])
+        # a NaN among the largest of its layer is hidden from the second selection by what raises it
+        self._selected = [self._raised_largest, self._floors]
+
+    def _buffers(self, name: str, scores: Tensor) -> "_Buffers":
         """Return buffers that stay the same while the scores do, so that a device finds them where they were."""
-        kept = self._reserved.get(pool.names)
-        if kept is None or any(not _are_alike(one, other) for one, other in zip(kept.raised, scores, strict=True)):
-            masks = [torch.empty_like(score, dtype=torch.bool) for score in scores]
-            kept = self._reserved[pool.names] = _Buffers(masks, [torch.empty_like(score) for score in scores])
+        kept = self._reserved.get(name)
+        if kept is None or not _are_alike(kept.raised, scores):
+            kept = self._reserved[name] = _Buffers(torch.empty_like(scores, dtype=torch.bool), torch.empty_like(scores))
         return kept
 
 
@@ -178,13 +200,23 @@ class _Asked(NamedTuple):
         """The layers as problems have them."""
         return [name for pool in self.pools for name in pool.names]
 
-    def have_floors(self, kept: Mapping[str, int], masks: Mapping[str, Tensor]) -> bool:
-        """Return whether each layer keeps as many as its floor says; `kept` may leave it to the masks."""
-        return all(
-            (kept[name] if kept else int(masks[name].sum())) >= min(pool.floor or 0, masks[name].numel())
-            for pool in self.floored
-            for name in pool.names
-        )
+    @property
+    def floors(self) -> dict[str, int]:
+        """The floors of the layers that compete for them."""
+        return {name: pool.floor or 0 for pool in self.floored for name in pool.names}
+
+    @property
+    def competing(self) -> list[str]:
+        """The layers that compete for their floors."""
+        return [*self.floors]
+
+    def lacking(self, kept: Mapping[str, int], masks: Mapping[str, Tensor]) -> list[str]:
+        """Return the layers that keep less than their floor; `kept` may leave it to the masks."""
+        return [
+            name
+            for name, floor in self.floors.items()
+            if (kept[name] if kept else int(masks[name].sum())) < min(floor, masks[name].numel())
+        ]
 
     def is_for(self, pools: Sequence[Pool], names: Sequence[str], tensors: Sequence[Tensor]) -> bool:
         """Return whether the same is asked again."""
@@ -197,10 +229,10 @@ def _is_on_the_cpu(tensor: Tensor) -> bool:
 
 
 class _Buffers(NamedTuple):
-    """Of the layers of a pool with a floor: the masks of their largest scores, and the scores with these raised."""
+    """Of a layer with a floor: the mask of its largest scores, and the scores with these raised."""
 
-    masks: list[Tensor]
-    raised: list[Tensor]
+    mask: Tensor
+    raised: Tensor
 
 
 def _are_alike(one: Tensor, other: Tensor) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
@@ -54,14 +55,18 @@ class Slot:
     frozen: bool = False
 
 
-def survey(model: nn.Module) -> dict[str, Slot]:
+def survey(model: nn.Module, *, plain: bool = True) -> dict[str, Slot]:
     """Return the parameters of a model by name, in the model's order.
+
+    Args:
+        model: to look at.
+        plain: refuse parametrized parameters too; they are of the kind of what is made from them.
 
     Raises:
         SupermaskError: the model has parametrized or uninitialised parameters; all of them are named.
 
     """
-    _refuse_unsuitable(model)
+    _refuse_unsuitable(model, plain)
     return {name: _slot(name, parameter, _places(model, parameter)) for name, parameter in model.named_parameters()}
 
 
@@ -96,15 +101,19 @@ def bypass(model: nn.Module, names: Iterable[str]) -> None:
         setattr(model.get_submodule(parent), leaf, nn.Identity())
 
 
-def _refuse_unsuitable(model: nn.Module) -> None:
+def _refuse_unsuitable(model: nn.Module, plain: bool) -> None:
     # torch.compile keeps the module that it wraps under this name
     problems = ["it was compiled (compile it after the search is attached)"] if hasattr(model, "_orig_mod") else []
-    busy = [name or "it" for name, module in model.named_modules() if _busy(module)]
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        problems.append("it is TorchScript, whose parameters cannot be parametrized (script the ticket's network)")
+    busy = [name or "it" for name, module in model.named_modules() if plain and _busy(module)]
     if busy:
         # a large model may have hundreds of them, and the message should stay one sentence
         more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
         problems.append(f"{', '.join(busy[:3])}{more} {'is' if len(busy) == 1 else 'are'} already parametrized")
     for name, module in model.named_modules():
+        if type(module).__name__ == "FullyShardedDataParallel":  # not imported, which takes long
+            problems.append(f"{name or 'it'} is under FSDP, which a search does not know (DDP it does)")
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
             problems.append(f"{name or 'it'} changes its own weight in place (max_norm)")
     for name, parameter in model.named_parameters():
@@ -131,12 +140,14 @@ def _places(model: nn.Module, parameter: nn.Parameter) -> tuple[Place, ...]:
 
 
 def _slot(name: str, parameter: nn.Parameter, places: tuple[Place, ...]) -> Slot:
-    kind, fans = _kind(parameter, places), _fans(parameter, places[0].module)
+    kind, fans = _kind(name, parameter, places), _fans(parameter, places[0].module)
     return Slot(name, parameter, tuple(parameter.shape), places, kind, fans, not parameter.requires_grad)
 
 
-def _kind(parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind:
+def _kind(name: str, parameter: nn.Parameter, places: tuple[Place, ...]) -> Kind:
     module, leaf = places[0]
+    if isinstance(module, parametrize.ParametrizationList):
+        leaf = name.split(".")[-2]  # weight.original0
     # first, because these layers call their parameters weight and bias too
     if isinstance(module, NORMALIZATIONS):
         return "norm"

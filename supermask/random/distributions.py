@@ -245,6 +245,23 @@ def named(distribution: "str | Distribution") -> Distribution:
     return KNOWN[distribution]()
 
 
+def refuse_unknown(distribution: Distribution) -> None:
+    """Refuse a distribution that no ticket could name, before anything is drawn from it.
+
+    Raises:
+        SupermaskError: its class is not one of those known here.
+
+    """
+    of = getattr(distribution, "of", None)
+    if isinstance(of, Distribution):
+        refuse_unknown(of)
+    if KNOWN.get(getattr(distribution, "name", "")) is not type(distribution):
+        raise SupermaskError(
+            f"{type(distribution).__name__} is a distribution of your own, which a ticket cannot name, so that nobody"
+            f" could regrow its weights; give one of {', '.join(KNOWN)}, or masks over weights that the model has."
+        )
+
+
 def from_description(description: dict[str, Any]) -> Distribution:
     """Return the distribution that `Distribution.describe` described."""
     parameters = {key: value for key, value in description.items() if key != "name"}

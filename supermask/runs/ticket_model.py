@@ -109,21 +109,16 @@ def built_from(ticket: Ticket, path: Path, model: str | None = None) -> nn.Modul
 
 @torch.no_grad()
 def check_takes(
-    ticket: Ticket,
-    path: Path,
-    network: nn.Module,
-    example: Tensor,
-    data_set: DataSet | None = None,
-    loss: Loss | None = None,
+    ticket: Ticket, path: Path, network: nn.Module, example: Tensor, data_set: DataSet, loss: Loss | None = None
 ) -> None:
-    """Refuse inputs that a ticket's network does not take, before memory is taken for what it makes of them.
+    """Refuse data that a ticket's network does not take, before memory is taken for what it makes of them.
 
     Args:
         ticket: as read; it names its network.
         path: of its file, for the message.
         network: of the ticket, in evaluation mode.
         example: two inputs, (2, ...), on the network's device.
-        data_set: that they are the first of; None where they are random.
+        data_set: that they are the first of.
         loss: of its outputs; None is their own, or the cross entropy.
 
     Raises:
@@ -131,26 +126,57 @@ def check_takes(
             input.
 
     """
-    made = 0
-    if not _is_of_code(ticket):
-        meta = _without_memory(_builder(ticket, path), path)
-        with suppress(RuntimeError):  # an operator without a rule for sizes is tried below
-            made = largest_activation(meta, example.to("meta"))
-    if made > LARGEST_OUTPUT:
-        raise TicketError(f"The network of {path} makes {made / 1e9:,.1f} GB of one input, which is too much to run.")
-    of = "random inputs" if data_set is None else f"the {described_inputs(data_set)} of {data_set.name}"
+    check_size(ticket, path, example)
     # an index that an embedding does not have, and what code of the caller's own raises
     fails = Exception if _is_of_code(ticket) else (RuntimeError, IndexError)
     try:
         outputs = network(example)
     except fails as error:
         raise TicketError(
-            f"The network of {path} does not take {of} ({first_line(error)}); give the data set that it was made for."
+            f"The network of {path} does not take the {described_inputs(data_set)} of {data_set.name}"
+            f" ({first_line(error)}); give the data set that it was made for."
         ) from None
-    if data_set is not None:
-        batch = Batch(example, data_set.train.labels[:2].to(example.device))
-        if wrong := misfit(outputs, batch, data_set, loss):
-            raise TicketError(f"The network of {path} {wrong} of {data_set.name}.")
+    batch = Batch(example, data_set.train.labels[:2].to(example.device))
+    if wrong := misfit(outputs, batch, data_set, loss):
+        raise TicketError(f"The network of {path} {wrong} of {data_set.name}.")
+
+
+def check_size(ticket: Ticket, path: Path, example: Tensor) -> None:
+    """Refuse a network that makes too much of an input; it is run without memory, on shapes alone.
+
+    Args:
+        ticket: as read; it names its network.
+        path: of its file, for the message.
+        example: two inputs, (2, ...).
+
+    Raises:
+        TicketError: it does.
+
+    """
+    if _is_of_code(ticket):  # the caller's own, which is believed
+        return
+    made, meta = 0, _without_memory(_builder(ticket, path), path)
+    with suppress(Exception):  # what does not run here fails once more, with its own message, where it is to be used
+        made = largest_activation(meta, example.to("meta"))
+    if made > LARGEST_OUTPUT:
+        raise TicketError(f"The network of {path} makes {made / 1e9:,.1f} GB of one input, which is too much to run.")
+
+
+def input_shape_of(ticket: Ticket) -> tuple[int, ...] | None:
+    """Return the sizes of one input of a ticket's network; None where the ticket does not say.
+
+    Raises:
+        TicketError: what it says are no sizes.
+
+    """
+    made = ticket.provenance.get("model")
+    shape = made.get("input_shape") if isinstance(made, Mapping) else None
+    if shape is None:
+        return None
+    sizes = shape if isinstance(shape, list) and 0 < len(shape) < 8 else [None]
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
+        raise TicketError(f"The ticket gives its inputs as {quoted(shape)}, which are no sizes; give --input-shape.")
+    return tuple(shape)
 
 
 def check_input(shape: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from supermask.data import DataSet
 from supermask.errors import TicketError
 from supermask.judge.control import Control
 from supermask.runs.run_job import SCORES
-from supermask.runs.ticket_model import Described, built_from, described, refuse_unasked
+from supermask.runs.ticket_model import Described, built_from, check_takes, described, refuse_unasked
 from supermask.ticket import Ticket
 
 
@@ -92,16 +92,17 @@ class TicketSource:
             TicketError: it is of others, or the ticket names no network.
 
         """
-        self.build()
         made = self.widths
-        if made is None:
-            return  # of other networks nobody says what they take
-        there, here = [list(made.input_shape), made.classes], [list(data.input_shape), data.classes]
-        if there != here:
+        there = made and [list(made.input_shape), made.classes]
+        here = [list(data.input_shape), data.classes]
+        if there is not None and there != here:
             raise TicketError(
                 f"The network of {self.path} takes images of {there[0]} in {there[1]} classes; {data.name} has images"
                 f" of {here[0]} in {here[1]}."
             )
+        # of other networks nobody says what they take
+        network = self.ticket.apply(self.build()).eval()
+        check_takes(self.ticket, self.path, network, data.normalize(data.train.images[:2]), data)
 
     def _read_scores(self) -> dict[str, Tensor] | None:
         if self.scores is None:

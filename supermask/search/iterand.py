@@ -118,9 +118,15 @@ class Redrawn(Masked):
     @torch.no_grad()
     def restore(self) -> None:
         """Grow the weights of the draws that a loaded state names."""
-        for draw in self.redraws.unique().tolist():
-            self.frozen.copy_(torch.where(self.redraws == draw, self._grow(draw), self.frozen))
+        self.frozen.copy_(self.grown(self.frozen))
         self.refresh()
+
+    def grown(self, first: Tensor) -> Tensor:
+        """Return the weights of the draws that each is from."""
+        weights = first.to(self.frozen)
+        for draw in self.redraws.unique().tolist():
+            weights = torch.where(self.redraws == draw, self._grow(draw), weights)
+        return weights
 
     def treatment(self) -> Treatment | None:
         """Return the gain, and which draw each kept weight comes from; None where all are from the first."""

@@ -5,7 +5,6 @@ The rule is that of Ramanujan et al. 2020, the gradients are those of `supermask
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, final
 
 import torch
@@ -17,6 +16,7 @@ from supermask.search.edge_popup import RankedRule
 from supermask.search.estimator import Estimator, Noise
 from supermask.search.passes import Passes
 from supermask.search.search import Search
+from supermask.search.state import SearchState
 from supermask.training.processes import ALONE, Processes
 from supermask.training.state import Outcome
 
@@ -67,6 +67,10 @@ class NodePerturbationRule(RankedRule):
                 f"noise={self.noise}, feedback_rate={self.feedback_rate} do not fit: the first is between 0 and 1, the"
                 " second in [0, 1)."
             )
+
+    def carried(self, state: SearchState) -> Estimator:
+        """Return what estimates the gradients: it counts passes and learns feedback."""
+        return Estimator(state.seed, Noise(self.directions, self.noise, self.feedback_rate))
 
     def details(self, outcome: Outcome) -> PassCount:
         """Return how many forward passes a run made."""
@@ -129,7 +133,8 @@ class NodePerturbation(Search, rule=NodePerturbationRule):
         super().load_state_dict(state)
         self._estimator.load_state_dict(state["estimator"])
 
-    @cached_property
+    @property
     def _estimator(self) -> Estimator:
-        rule = self.rule
-        return Estimator(self.seed, Noise(rule.directions, rule.noise, rule.feedback_rate))
+        estimator = self._state.progress.carried
+        assert isinstance(estimator, Estimator)
+        return estimator

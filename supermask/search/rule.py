@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Budget, PerLayer, Pool, Scope, Shapes, checked_density, named_scope
 from supermask.masking.parametrization import Masked
+from supermask.masking.progress import Carried
 from supermask.parameters.given import Given, named_given
 from supermask.parameters.parameters import Slot
 from supermask.parameters.roles import Policy
@@ -160,7 +161,7 @@ class Rule(Algorithm, Policy):
     """How a mask is searched for: where scores start, and how they choose the mask after each optimizer step.
 
     A search is a final subclass: its fields are its options, and it says `first_scores` and `select`. The rest has
-    defaults. A rule holds no state: what changes is in the `SearchState` that it is handed.
+    defaults. A rule holds no state: what changes is in the `SearchState` that it is handed, or `carried`.
 
     Attributes:
         weights: distribution of the frozen weights, by name or a `Distribution`; or "given", or `Given(name)`: the
@@ -306,6 +307,10 @@ class Rule(Algorithm, Policy):
     def presets(self, state: SearchState) -> dict[str, Preset]:
         """Return by parameter name what part of its mask the seed fixes; nothing where all of it is searched for."""
         return {}
+
+    def carried(self, state: SearchState) -> Carried | None:
+        """Return what else changes in a search: neither its model nor its step, but a part of its state like both."""
+        return None
 
     def complete(self, steps: int) -> bool:
         """Return whether the search has reached the density that was asked for."""

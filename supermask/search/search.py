@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.parametrization import Masked, attach_scores, baked
+from supermask.masking.state_hooks import hook_state, progress_of
 from supermask.random.transform import Preset, Treatment
 from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_stored
+from supermask.search.attached import Attached, refuse_altered
 from supermask.search.following import UNSTEPPED, Following
 from supermask.search.fused import FusedSGD
 from supermask.search.rule import Rule
@@ -73,7 +75,8 @@ class Search:
             policy=self.rule,
             fractions=self.rule.fractions,
         )
-        self._state = SearchState(self.network, signed=self.rule.signed)
+        about = {"algorithm": self.rule.name, "seed": seed, **self.options}
+        self._state = SearchState(self.network, signed=self.rule.signed, about=about)
         self._layers = self._state.layers
         masked = self.network.masked
         self._warn_of_empty_layers()
@@ -86,6 +89,10 @@ class Search:
         self._select(first)
         for name, slot in masked.items():
             attach_scores(slot, self._layers[name], first[name])
+        next(iter(self._layers.values())).progress = self._state.progress
+        self._state.progress.carried = self.rule.carried(self._state)
+        hook_state(model)
+        self._attached = Attached(model, masked, self._layers)
         self._following: Following | None = None
         UNSTEPPED.add(self)
 
@@ -129,8 +136,8 @@ class Search:
 
     @property
     def identity(self) -> str:
-        """What the searches of one network have in common: the digest of its weights, and the seed if none is drawn."""
-        return f"{self.network.digest} {self.seed}" if self.rule.given else self.network.digest
+        """The digest of the frozen weights, which processes and states of one search have in common."""
+        return self.network.digest
 
     @property
     def seed(self) -> int:
@@ -154,7 +161,7 @@ class Search:
 
     @steps.setter
     def steps(self, steps: int) -> None:
-        self._state.steps = steps
+        self._state.progress.steps = steps
 
     @property
     def complete(self) -> bool:
@@ -275,7 +282,8 @@ class Search:
 
         Raises:
             SupermaskError: a score is NaN, or a layer is emptied that must not be; or a CUDA graph captures a step
-                while the density still changes; or the search follows an optimizer, which calls this by itself.
+                while the density still changes; or the search follows an optimizer, which calls this by itself; or a
+                part of the model was replaced since the search was attached.
 
         """
         if self._following and self._following.active:
@@ -290,10 +298,14 @@ class Search:
                 "The density still changes from step to step, and a CUDA graph would replay that of this step; capture"
                 " it once search.complete is True, or search without a schedule."
             )
+        self._attached.check()
         self.steps += 1
         scores = self.scores()
         if self._state.handover:
+            if self._state.progress.loaded:
+                self._state.handover.forget()
             self._state.handover.check(scores.values())
+        self._state.progress.loaded = False
         self._select(scores)
         for layer in self._layers.values():
             if layer.copied is not None:  # of a search that was copied with its network: it goes on by itself
@@ -352,41 +364,53 @@ class Search:
         Args:
             **provenance: plain values to keep with it, e.g. model="lenet_300_100", data="mnist", metrics={...}.
 
+        Raises:
+            SupermaskError: the model was changed since the search was attached: a part was replaced, or what is frozen
+                or chosen by the search was written into.
+
         """
+        self._refuse_changed()
         made = {"algorithm": self.name, "options": self.options, "steps": self.steps, "versions": versions()}
         return self.network.ticket(
             self.masks(), {**made, **provenance}, treatments=self.treatments(), presets=self.presets()
         )
 
+    def _refuse_changed(self) -> None:
+        self._attached.check()
+        grown = self.network.grown()
+        self.network.refuse_changed(grown)
+        refuse_altered(self._layers, grown, self.network.checkpoint)
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that a search needs to go on, but the optimizer.
 
+        The state of the model alone, `search.model.state_dict()`, is enough too: it holds the step and says what search
+        it is of. Libraries that save the model save the search.
+
         Raises:
-            SupermaskError: what a `step` on a GPU would have had to wait for.
+            SupermaskError: what a `step` on a GPU would have had to wait for, or a part of the model was replaced since
+                the search was attached.
 
         """
         self._state.check()
-        return {"steps": self.steps, "digest": self.identity, "model": self.model.state_dict()}
+        self._attached.check()
+        return {"steps": self.steps, "digest": self.network.digest, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state that `state_dict` returned for a search with the same arguments.
 
+        States of older versions, whose model does not say what search it is of, are taken up if they are over the same
+        random weights.
+
         Raises:
-            SupermaskError: the state is of a search over other weights.
+            SupermaskError: the state is of a search over other weights, or of another search over the same.
 
         """
-        if state["digest"] != self.identity:
-            raise SupermaskError(
-                "The state is of a search over other given weights, or of another seed; make this one with the same"
-                " seed over a model that has the same checkpoint."
-                if self.rule.given
-                else "The state is of a search over other random weights; make this one with the same seed, weights,"
-                " density and scope."
-            )
-        self.steps = state["steps"]
-        if self._state.handover:
-            self._state.handover.forget()
-        self.model.load_state_dict(state["model"])
+        progress, tensors = self._state.progress, state["model"]
+        progress.refuse_other({"digest": state["digest"]})
+        older = {name for name, _ in progress_of(self.model)} - tensors.keys()
+        carried = progress.carried.state_dict() if progress.carried else {}
+        self.model.load_state_dict({**tensors, **{name: progress.packed(state["steps"], carried) for name in older}})
 
     def _warn_of_empty_layers(self) -> None:
         empty = self.rule.emptied(self._state.shapes)

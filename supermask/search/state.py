@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import is_
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool
 from supermask.masking.kernels.top_k import Sgd, Trained, Weights
 from supermask.masking.parametrization import Masked
+from supermask.masking.progress import Progress
 from supermask.masking.selection import Selection
 from supermask.ticket.random_network import RandomNetwork
 
@@ -22,25 +23,31 @@ class SearchState:
     Args:
         network: the random network, before its layers are masked.
         signed: whether masks are selected by ranks with their sign or by magnitudes.
+        about: plain values by which a state of this search is known, by name.
 
     Attributes:
         network: the random network and the roles of its parameters.
         seed: of the random weights and of all that the search draws.
         shapes: of the masked weights by parameter name, in the model's order.
         layers: the masked weights by parameter name, in the model's order.
-        steps: optimizer steps so far.
+        progress: what of the search stands in the model's own state.
         handover: of the gradients, to an optimizer that makes those of the scores itself; the last one, or None.
 
     """
 
-    def __init__(self, network: RandomNetwork, *, signed: bool) -> None:
+    def __init__(self, network: RandomNetwork, *, signed: bool, about: Mapping[str, Any]) -> None:
         self.network, self.seed, self.shapes = network, network.seed, network.shapes
         self.layers: dict[str, Masked] = {}
-        self.steps = 0
+        self.progress = Progress({**about, "digest": network.digest})
         self._selection = Selection(signed=signed)
         self.handover: Handover | None = None
         self._remembered: tuple[float, object] | None = None
         self._written: _Written | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps so far."""
+        return self.progress.steps
 
     def hand_over(self) -> "Handover":
         """Let the gradients of masked weights reach the scores as they are, until the handover ends."""

@@ -13,7 +13,8 @@ from supermask.masking.budget import Shapes
 from supermask.parameters.given import Checkpoint
 from supermask.parameters.parameters import Slot, bypass, normalizations, saved_tensors, survey
 from supermask.parameters.roles import Policy, Role
-from supermask.random.distributions import Distribution
+from supermask.parameters.unfit import refuse_unfit
+from supermask.random.distributions import Distribution, refuse_unknown
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import RandomWeight, checked_seed, digest, grow_all
 from supermask.ticket.ticket import Ticket
@@ -64,9 +65,11 @@ class RandomNetwork:
         self.seed = seed
         self.bypassed = normalizations(model) if policy.norm == "none" else ()
         gone = tuple(f"{name}." for name in self.bypassed)
-        slots = {name: slot for name, slot in survey(model).items() if not name.startswith(gone)}
+        slots = {name: slot for name, slot in survey(model, plain=False).items() if not name.startswith(gone)}
         roles = policy.roles(slots)
+        refuse_unfit(model, {name: slot for name, slot in slots.items() if roles[name] in ("masked", "dense")})
         self.masked = {name: slot for name, slot in slots.items() if roles[name] == "masked"}
+        self._hidden = tuple(_parametrized(name) for name in self.masked)
         self.learned = {name: slot for name, slot in slots.items() if roles[name] == "learned"}
         self.constants = {name: role for name in slots if isinstance(role := roles[name], float)}
         self.account = _account(slots, roles)
@@ -78,7 +81,10 @@ class RandomNetwork:
             for name, slot in slots.items()
             if distribution is not None and roles[name] in ("masked", "dense")
         }
-        grown = grow_all(self.weights, checked_seed(seed))
+        if distribution is not None:
+            refuse_unknown(distribution)
+        checked_seed(seed)
+        grown = self.grown()
         own = {*self.learned, *self.constants}
         stays = {n: t for n, t in saved_tensors(model).items() if n not in own and not n.startswith(gone)}
         self.checkpoint = Checkpoint.of(policy.given.name, stays) if policy.given else None
@@ -87,8 +93,41 @@ class RandomNetwork:
         # nothing was changed so far: a refusal leaves the model as it was
         bypass(model, self.bypassed)
         self._write(slots, grown)
+        self._shapes = {name: tuple(t.shape) for name, t in self._unmasked().items() if name not in self.masked}
         # infinite by design, as in an attention mask
         self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
+
+    def grown(self) -> dict[str, Tensor]:
+        """Return the random weights as they were drawn, float32 on the CPU, by parameter name."""
+        return grow_all(self.weights, self.seed)
+
+    def refuse_changed(self, grown: Mapping[str, Tensor]) -> None:
+        """Look at what a ticket does not store, because the seed or the architecture tells it.
+
+        Args:
+            grown: the random weights.
+
+        Raises:
+            SupermaskError: the model has other tensors than it had, or one that was to stay as it was has changed.
+
+        """
+        tensors = {name: tensor for name, tensor in self._unmasked().items() if name not in self.masked}
+        now, before = ({name: tuple(tensor.shape) for name, tensor in tensors.items()}, self._shapes)
+        differ = [name for name in {**before, **now} if now.get(name) != before.get(name)]
+        if differ:
+            name = differ[0]
+            raise SupermaskError(
+                f"The model was changed after the search was attached: its {name} had shape {before.get(name)} and has"
+                f" {now.get(name)} (None: it is not there); change it before, or make a new search."
+            )
+        for name in tensors.keys() & {**grown, **self.constants}.keys():
+            kind = "dense" if name in grown else "constant"
+            expected = grown[name] if name in grown else torch.tensor(self.constants[name])
+            if not bool((tensors[name] == expected.to(tensors[name])).all()):
+                raise SupermaskError(
+                    f"{name} is {kind} in this search, and has changed; give the optimizer search.parameters() alone,"
+                    " or name it in learned=."
+                )
 
     def ticket(
         self,
@@ -140,11 +179,7 @@ class RandomNetwork:
         return {name: tensor.detach().cpu().clone() for name, tensor in stored.items() if name not in known}
 
     def _unmasked(self) -> dict[str, Tensor]:
-        return {
-            name: tensor
-            for name, tensor in saved_tensors(self.model).items()
-            if ".parametrizations." not in name and not name.startswith("parametrizations.")
-        }
+        return {name: tensor for name, tensor in saved_tensors(self.model).items() if not name.startswith(self._hidden)}
 
 
 def _account(slots: Mapping[str, Slot], roles: Mapping[str, Role]) -> dict[str, dict[str, int]]:
@@ -154,6 +189,12 @@ def _account(slots: Mapping[str, Slot], roles: Mapping[str, Role]) -> dict[str, 
         what = "constant" if isinstance(role, float) else "frozen" if role == "given" and slot.frozen else role
         account.setdefault(what, {})[name] = slot.parameter.numel()
     return account
+
+
+def _parametrized(name: str) -> str:
+    """Return how the names begin that stand in place of a parameter's once it is masked."""
+    owner, dot, leaf = name.rpartition(".")
+    return f"{owner}{dot}parametrizations.{leaf}."
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -121,8 +121,8 @@ def test_what_synflow_pruned_stays_pruned_when_nothing_flows_any_more(monkeypatc
     seen = []
 
     class Seeing(Selection):
-        def select(self, pools, scores, masks, weights):
-            super().select(pools, scores, masks, weights)
+        def select(self, pools, scores, masks):
+            super().select(pools, scores, masks)
             seen.append(torch.cat([mask.flatten() for mask in masks.values()]))
 
     monkeypatch.setattr("supermask.baselines.at_initialisation.synflow.Selection", Seeing)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,7 @@ from supermask.ticket.container import seal, unseal
 def files(tmp_path_factory):
     """Files to stand for the words in braces."""
     folder = tmp_path_factory.mktemp("files")
-    made = {"name": "lenet_300_100", "input_shape": [1, 8, 8], "classes": 10, "width": 1.0}
-    ticket = EdgePopup(models.build("lenet_300_100", input_shape=(1, 8, 8)), density=0.5, seed=3).ticket()
-    replace(ticket, provenance={"model": made, "data": "digits"}).save(folder / "sound")
+    with_provenance(folder / "sound")
     data = (folder / "sound").read_bytes()
     (folder / "cut").write_bytes(data[:-1])
     (folder / "strange").write_bytes(seal(unseal(data)._replace(header=b"\xff")))
@@ -59,9 +58,10 @@ def refused(call, files, capsys):
         assert last.startswith("supermask: "), words
         assert last.endswith("."), words
         assert len(last) < 2_000
+    return said
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [5, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_bad_call_is_refused_in_a_sentence(command, count, files, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -105,19 +105,22 @@ def test_a_full_output_is_told_in_a_sentence(files):
     assert done.stderr == "supermask: Cannot read or write a file: No space left on device.\n"
 
 
+@cache
+def found(side):
+    """Return a ticket of the small network for images of this size."""
+    return EdgePopup(models.build("lenet_300_100", input_shape=(1, side, side)), density=0.5, seed=3).ticket()
+
+
 def with_provenance(path, **made):
-    """Write a ticket of the small network on the digits that says this of where it comes from."""
-    ticket = EdgePopup(models.build("lenet_300_100", input_shape=(1, 8, 8)), density=0.5, seed=3).ticket()
-    replace(ticket, provenance={"model": MADE, "data": "digits", **made}).save(path)
+    """Write a ticket of the small network that says this of where it comes from."""
+    replace(found(8), provenance={"model": MADE, "data": "digits", **made}).save(path)
     return str(path)
 
 
+NAMELESS = (None, [], 1, "binary:" * 4_000, "os:system", "\x1b[2J")
 MADE = {"name": "lenet_300_100", "input_shape": [1, 8, 8], "classes": 10, "width": 1.0}
 SAID = {
-    **{
-        f"name {str(junk)[:9]}": {**MADE, "name": junk}
-        for junk in (None, [], 1, "binary:" * 4_000, "os:system", "\x1b[2J")
-    },
+    **{f"name {str(junk)[:9]}": {**MADE, "name": junk} for junk in NAMELESS},
     **{
         f"input shape {str(junk)[:9]}": {**MADE, "input_shape": junk}
         for junk in (None, 8, [], [1.0, 8, 8], [1, 10**400, 1], [1, 60_000, 60_000], [10**9] * 3, "8x8", [1, 4, 16, 1])
@@ -147,19 +150,35 @@ def test_a_network_that_cannot_be_is_refused_before_memory_is_taken(command, cap
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
-@pytest.mark.parametrize("kind", SAID)
-def test_what_a_ticket_says_is_shown_whatever_it_is(kind, capsys, tmp_path):
+def test_what_a_ticket_says_is_shown_whatever_it_is(capsys, tmp_path):
     junk = {"algorithm": "a\x1b]0;title\x07\0\u202eb|c", "metrics": {"\x9b2J": [1e300, None]}, "versions": 10**400}
-    path = with_provenance(tmp_path / "some.ticket", model=SAID[kind], **junk)
+    for said in SAID.values():
+        path = with_provenance(tmp_path / "some.ticket", model=said, **junk)
+        assert main(["inspect", path]) == 0
+        shown = capsys.readouterr().out
+        assert all(line.isprintable() for line in shown.splitlines())
+        assert len(shown) < 30_000
+        assert r"a\x1b]0;title\x07\x00\u202eb|c" in shown
     assert main(["inspect", path, "--out", str(tmp_path / "out")]) == 0
-    shown = capsys.readouterr().out
-    assert all(line.isprintable() for line in shown.splitlines())
-    assert len(shown) < 30_000
-    assert r"a\x1b]0;title\x07\x00\u202eb|c" in shown
+
+
+@cache
+def chain():
+    """Return a ticket of a network that is described by its modules, which do not say what they take."""
+    return EdgePopup(nn.Sequential(nn.Flatten(), nn.Linear(256, 10, bias=False)), density=0.5, seed=3).ticket()
+
+
+MODULES = {"modules": [["Flatten", {}], ["Linear", {"in_features": 256, "out_features": 10, "bias": False}]]}
 
 
 @pytest.mark.parametrize("command", ["evaluate", "judge", "compare"])
-def test_data_that_do_not_fit_are_refused_in_a_sentence(command, files, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("ticket", "model"), [(lambda: found(16), {**MADE, "input_shape": [1, 16, 16]}), (chain, MODULES)]
+)
+def test_data_that_do_not_fit_are_refused_in_a_sentence(command, ticket, model, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["--ticket", "{sound}"] if command == "compare" else ["{sound}"]
-    refused([command, *words, "--data", "synthetic"], files, capsys)
+    path = str(tmp_path / "large.ticket")
+    replace(ticket(), provenance={"model": model, "data": "digits"}).save(path)
+    words = ["compare", "--ticket", path] if command == "compare" else [command, path]
+    said = refused([*words, "--data", "digits"], {}, capsys)
+    assert "does not take the images of digits" in said or "takes images of [1, 16, 16]" in said

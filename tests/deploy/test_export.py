@@ -166,7 +166,7 @@ class Choosing(nn.Module):
     ("model", "options", "says"),
     [
         (nn.Linear(3, 2), {"format": "tflite"}, r"Unknown format 'tflite'; known are onnx, torch_export\."),
-        (nn.Linear(3, 2), {"example": torch.ones(1, 3)}, r"example has shape \(1, 3\); give two examples or more\."),
+        (nn.Linear(3, 2), {"example": torch.ones(1, 3)}, r"example has shape \(1, 3\); give two examples or more"),
         (nn.Linear(4, 2), {}, r"cannot be written as one graph \(.*\); that needs a forward pass"),
         (Batched(), {}, r"cannot be written as one graph"),
         (Choosing(), {}, r"cannot be written as one graph"),

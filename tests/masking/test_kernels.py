@@ -186,8 +186,9 @@ def test_products_and_places_are_those_of_plain_torch(layout, case):
     assert largest == expected or (largest != largest and expected != expected)
     after = mask & (slope > 0.5)
     if case != "infinite":
-        places, others = torch.zeros_like(slope), torch.zeros_like(slope)
-        wide.write_places(found, mask, after, 7, 2 * largest, places)
-        plain.write_places(wanted, mask, after, 7, 2 * largest, others)
+        places, others, left = torch.zeros_like(slope), torch.zeros_like(slope), weight.clone()
+        plain.let_fall(wanted, mask, after, 7, 2 * largest, others, left)
+        wide.let_fall(found, mask, after, 7, 2 * largest, places, weight)
         assert torch.equal(places, others)
+        assert torch.equal(weight, left)
         assert torch.equal(places != 0, mask & ~after)

@@ -308,3 +308,23 @@ def test_a_floor_needs_no_new_tensors_at_later_steps():
 def test_the_mask_is_the_same_on_a_gpu(case):
     scores, k = case
     assert torch.equal(keep_largest(scores.cuda(), k).cpu(), keep_largest(scores, k))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(40))
+def test_raising_the_layers_that_lack_their_floor_is_raising_all(dtype, seed):
+    """Against floors first and the rest by rank, in plain Python; with ties, infinities and too small budgets."""
+    drawn = torch.Generator().manual_seed(seed)
+    sizes = [int(size) for size in torch.randint(1, 30, (5,), generator=drawn)]
+    scores = {str(i): (torch.randn(size, generator=drawn) * 2 - i).round().to(dtype) for i, size in enumerate(sizes)}
+    if seed % 4 == 0:
+        scores["2"][::2] = torch.inf
+    kept, floor = int(torch.randint(0, sum(sizes) + 1, (1,), generator=drawn)), 1 + seed % 3
+    masks = {name: torch.empty_like(score, dtype=torch.bool) for name, score in scores.items()}
+    Selection(signed=True).select([Pool(tuple(scores), kept, floor)], scores, masks)
+    places = [(name, i) for name, score in scores.items() for i in range(len(score))]
+    ordered = sorted(places, key=lambda place: -float(scores[place[0]][place[1]]))  # stable: the first among equals
+    first = [place for name in scores for place in [p for p in ordered if p[0] == name][:floor]]
+    first.sort(key=places.index)
+    chosen = {*(first + [place for place in ordered if place not in first])[:kept]}
+    assert all(bool(masks[name][i]) == ((name, i) in chosen) for name, i in places)

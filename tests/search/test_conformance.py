@@ -170,7 +170,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_end(line, tmp_path):
     assert equal(other.scores(), whole.scores())
     assert equal(other.masks(), whole.masks())
     assert torch.equal(other.model.eval()(INPUTS), whole.model.eval()(INPUTS))
-    with pytest.raises(SupermaskError, match="other random weights"):
+    with pytest.raises(SupermaskError, match="other frozen weights"):
         line.make(Net(), seed=1).load_state_dict(state["search"])
 
 

@@ -506,7 +506,7 @@ def test_a_refused_budget_leaves_nothing_attached():
 
 def test_a_state_of_other_random_weights_is_refused():
     one, other = (EdgePopup(nn.Linear(8, 8), density=0.5, seed=seed) for seed in (0, 1))
-    with pytest.raises(SupermaskError, match="over other random weights"):
+    with pytest.raises(SupermaskError, match="over other frozen weights"):
         one.load_state_dict(other.state_dict())
 
 

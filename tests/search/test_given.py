@@ -25,6 +25,7 @@ from supermask.search import SEARCHES, EdgePopup, LearnedSupermask, Search, Sign
 from supermask.search.edge_popup import SCORES, EdgePopupRule
 from supermask.superposition import Superposition
 from supermask.superposition.learning import Learner
+from supermask.ticket.file import encode
 from supermask.training import Recipe, train
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
@@ -483,7 +484,7 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit():
     assert whole.ticket() == second.ticket()
     assert all(torch.equal(whole.scores()[name], score) for name, score in second.scores().items())
     for other in (searched(model=pretrained(1)), searched(seed=1), EdgePopup(pretrained(), density=0.4)):
-        with pytest.raises(SupermaskError, match="The state is of a search over other"):
+        with pytest.raises(SupermaskError, match=r"The state is of a(nother)? search"):
             other.load_state_dict(first.state_dict())
 
 
@@ -543,7 +544,7 @@ def test_a_ticket_holds_together():
 def test_a_header_that_describes_no_checkpoint_is_refused(given):
     contents = searched().ticket().contents()
     data = encode(replace(contents, header={**contents.header, "given": given}))
-    with pytest.raises(TicketError, match="given|tensors|fc.weight"):
+    with pytest.raises(TicketError, match=r"given|tensors|fc.weight"):
         Ticket.from_bytes(data)
 
 

@@ -18,8 +18,7 @@ from supermask.baselines.sparse import Sparse
 from supermask.data.batch import arguments, mapped
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Pool, Shapes
-from supermask.masking.kernels import write_places, write_products
-from supermask.masking.kernels.top_k import Weights
+from supermask.masking.kernels import let_fall, write_products
 from supermask.masking.selection import Selection
 from supermask.training.objective import logits_of
 
@@ -85,11 +84,12 @@ class SynFlow(AtInitialisation):
             before = {name: mask.clone() for name, mask in flow.masks.items()}
             scores, largest = flow.scores()
             pools = self._pools(shapes, density ** (step / self.iterations))
-            selection.select(pools, scores, flow.masks, flow.followers)
-            ending = step == self.iterations  # the place of what stays is known only then
+            selection.select(pools, scores, flow.masks)
+            ending = step == self.iterations  # the place of what stays is known only then, and its weight not needed
             for name, mask in flow.masks.items():
                 after = torch.zeros_like(mask) if ending else mask
-                write_places(scores[name], before[name], after, step, 2 * largest or 1.0, order[name])
+                numbers = step, 2 * largest or 1.0
+                let_fall(scores[name], before[name], after, *numbers, order[name], flow.values[name])
         return flow.masks, order
 
     def _pools(self, shapes: Shapes, density: float) -> list[Pool]:
@@ -107,7 +107,7 @@ class Flow:
     Attributes:
         masks: of what is left, by name; a selection writes them.
         weights: float64 by name, 0 where they are pruned.
-        followers: the weights as what follows the masks.
+        values: the same tensors, detached, to be set to 0 where the masks change.
 
     """
 
@@ -119,7 +119,7 @@ class Flow:
         self.masks = network.masks()
         self.weights = {name: (sizes[name] * mask).requires_grad_() for name, mask in self.masks.items()}
         self._scores = {name: torch.empty_like(weight) for name, weight in self.weights.items()}
-        self.followers = {name: Weights(sizes[name], weight.detach()) for name, weight in self.weights.items()}
+        self.values = {name: weight.detach() for name, weight in self.weights.items()}
 
     def scores(self) -> tuple[dict[str, Tensor], float]:
         """Return the flow through each weight by name, float64, -infinity where it is pruned, and the largest.
@@ -139,7 +139,7 @@ class Flow:
         total = logits.sum()
         slopes = gradients(total, self.weights)
         found = [
-            write_products(self.followers[name].value, slopes[name], mask, self._scores[name])
+            write_products(self.values[name], slopes[name], mask, self._scores[name])
             for name, mask in self.masks.items()
         ]
         if any(map(math.isnan, found)):

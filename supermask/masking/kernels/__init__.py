@@ -85,8 +85,10 @@ def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> 
     return largest
 
 
-def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor) -> None:
-    """Write start + score / scale where a mask was True before and is no longer.
+def let_fall(
+    scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor, weight: Tensor
+) -> None:
+    """Write start + score / scale where a mask was True and is no longer, and set the weight to 0 there.
 
     Args:
         scores: float64 of any shape and memory format.
@@ -95,9 +97,10 @@ def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, sc
         start: added to each.
         scale: that scores are divided by.
         places: like `scores`, written.
+        weight: like `scores`, written.
 
     """
-    (_wide() if scores.is_cpu else plain).write_places(scores, before, after, start, scale, places)
+    (_wide() if scores.is_cpu else plain).let_fall(scores, before, after, start, scale, places, weight)
 
 
 def write_signs(bits: Tensor, magnitude: Tensor, out: Tensor) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermask.masking.kernels import counting
-from supermask.masking.kernels.top_k import TopK, Weights
+from supermask.masking.kernels.top_k import TopK, Weights, refuse_scattered
 
 Copy = tuple[Tensor, Tensor]
 """What is written, and what it is a copy of."""
@@ -74,6 +74,7 @@ def plan_of(problems: Sequence[TopK], *, row_major: bool = False) -> CpuPlan:
         row_major: copy what does not lie in row-major order, as ties at the threshold want it.
 
     """
+    refuse_scattered(problems)
     made = _Maker(row_major)
     for problem in problems:
         for place, (scores, mask) in enumerate(zip(problem.scores, problem.masks, strict=True)):
@@ -162,5 +163,8 @@ def in_memory_order(*tensors: Tensor) -> tuple[Tensor, ...] | None:
 
 
 def lie_alike(*tensors: Tensor) -> bool:
-    """Return whether tensors of one shape lie dense, with each entry at the same place in all of them."""
+    """Return whether tensors are dense on the CPU, of one shape, with each entry at the same place in all of them."""
+    first = tensors[0].shape
+    if not all(tensor.is_cpu and tensor.shape == first for tensor in tensors):
+        return False  # a loop would read beyond the shorter one
     return all(map(Tensor.is_contiguous, tensors)) or in_memory_order(*tensors) is not None

@@ -79,9 +79,13 @@ def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> 
     return float(products.max()) if products.numel() else -math.inf
 
 
-def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor) -> None:
-    """Write start + score / scale where the one mask is True and the other is not."""
-    places.copy_(torch.where(before & ~after, start + scores / scale, places))
+def let_fall(
+    scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor, weight: Tensor
+) -> None:
+    """Write start + score / scale where the first mask is True and the second is not, and set the weight to 0 there."""
+    fallen = before & ~after
+    places.copy_(torch.where(fallen, start + scores / scale, places))
+    weight.masked_fill_(fallen, 0.0)
 
 
 def descend(trained: Trained, sgd: Sgd) -> None:

@@ -1,8 +1,12 @@
 """What a selection is asked: which entries of some tensors are kept; and how the scores among them are trained."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from supermask.errors import SupermaskError
 
 
 class Weights(NamedTuple):
@@ -77,3 +81,26 @@ class Sgd(NamedTuple):
     momentum: float
     weight_decay: float
     nesterov: bool
+
+
+def refuse_scattered(problems: Sequence[TopK]) -> None:
+    """Refuse what loops that read memory by its address could not read: it would end the process.
+
+    Raises:
+        SupermaskError: scores, mask and weights of a layer lie on several devices or on none, or differ in shape, or
+            the mask is not bool.
+
+    """
+    for problem in problems:
+        for place, (scores, mask) in enumerate(zip(problem.scores, problem.masks, strict=True)):
+            together = (scores, mask, *(problem.weights[place] if problem.weights else ()))
+            if len({(tensor.device, tensor.shape) for tensor in together}) > 1 or not scores.is_cpu:
+                found = ", ".join(f"{tuple(tensor.shape)} on {tensor.device}" for tensor in together)
+                raise SupermaskError(
+                    f"Scores, mask and weights of a layer are {found}; they have one shape, and move together, with the"
+                    " model."
+                )
+            if mask.dtype is not torch.bool or not scores.is_floating_point():
+                raise SupermaskError(
+                    f"Scores are {scores.dtype} and their mask is {mask.dtype}; scores are floating, a mask is bool."
+                )

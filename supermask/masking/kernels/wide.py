@@ -84,23 +84,16 @@ def write_products(weight: Tensor, slope: Tensor, mask: Tensor, out: Tensor) -> 
     return plain.write_products(*tensors)
 
 
-def write_places(scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor) -> None:
-    """Write start + score / scale where the one mask is True and the other is not.
-
-    Args:
-        scores: float64 on the CPU.
-        before: bool, of the same shape.
-        after: like `before`.
-        start: added to each.
-        scale: that scores are divided by.
-        places: like `scores`, written.
-
-    """
-    tensors = scores, before, after, places
+def let_fall(
+    scores: Tensor, before: Tensor, after: Tensor, start: float, scale: float, places: Tensor, weight: Tensor
+) -> None:
+    """Write start + score / scale where the first mask is True and the second is not, and set the weight to 0 there."""
+    tensors = scores, before, after, places, weight
     if not all(map(Tensor.is_contiguous, tensors)):
-        plain.write_places(scores, before, after, start, scale, places)
+        plain.let_fall(scores, before, after, start, scale, places, weight)
         return
-    _write_places(*map(Tensor.data_ptr, tensors), scores.numel(), float(start), float(scale))
+    _let_fall(*map(Tensor.data_ptr, tensors), scores.numel(), float(start), float(scale))
+    torch.autograd.graph.increment_version((places, weight))  # written past autograd, which must see it
 
 
 def _from_address(context: Any, address: Any) -> Any:
@@ -309,17 +302,25 @@ def _write_products(weight: int, slope: int, mask: int, out: int, size: int) -> 
 
 
 @compiled
-def _write_places(scores: int, before: int, after: int, places: int, size: int, start: float, scale: float) -> None:
-    score, out = _doubles(scores, size), _doubles(places, size)
-    one, other = _bools(before, size), _bools(after, size)
-    for first in range(0, size, _PIECE):
-        fallen = np.uint8(0)
-        for i in range(first, min(first + _PIECE, size)):
-            fallen = np.uint8(fallen | np.uint8(one[i] & ~other[i]))
+def _let_fall(
+    scores: int, before: int, after: int, places: int, weight: int, size: int, start: float, scale: float
+) -> None:
+    score, out, value = _doubles(scores, size), _doubles(places, size), _doubles(weight, size)
+    # eight entries of a mask at once, few of which have changed
+    one, other = _integers(before, size // 8), _integers(after, size // 8)
+    for word in range(size // 8):
+        fallen = one[word] & ~other[word]
         if fallen:
-            for i in range(first, min(first + _PIECE, size)):
-                if one[i] and not other[i]:
+            for i in range(8 * word, 8 * word + 8):
+                if fallen & 1:
                     out[i] = start + score[i] / scale
+                    value[i] = 0.0
+                fallen >>= 8
+    first, last = _bools(before, size), _bools(after, size)
+    for i in range(size // 8 * 8, size):
+        if first[i] and not last[i]:
+            out[i] = start + score[i] / scale
+            value[i] = 0.0
 
 
 SELECTOR = WideSelector

@@ -1,0 +1,74 @@
+"""What happens to the state of a searched model on its way out and in.
+
+Hooks of the whole model, so that one of its modules by itself gives and takes a whole state.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
+
+from supermask.errors import SupermaskError
+from supermask.masking.progress import Progress
+
+State = dict[str, Any]
+KEY = "_extra_state"
+"""What torch calls the state of a module that is neither a parameter nor a buffer."""
+
+
+def hook_state(model: nn.Module) -> None:
+    """Let the state of a searched model hold everything once, and be refused where it is of another search.
+
+    A tied weight has a parametrization at each of its places, whose names no library knows to be copies of each other:
+    safetensors and transformers' `save_pretrained` refuse them.
+    """
+    model.register_state_dict_post_hook(_leave_out_copies)
+    model.register_load_state_dict_pre_hook(_take_up)
+
+
+def unhook_state(model: nn.Module) -> None:
+    """Let a model have the state of any other again: the search was taken off it."""
+    for hooks in (model._state_dict_hooks, model._load_state_dict_pre_hooks):
+        for key in [key for key, hook in hooks.items() if getattr(hook, "hook", hook) in (_leave_out_copies, _take_up)]:
+            del hooks[key]
+
+
+def progress_of(model: nn.Module) -> Iterator[tuple[str, Progress]]:
+    """Yield the progress of each search that the model is in, with the name that its state has for it."""
+    for name, module in model.named_modules():
+        if isinstance(module, Progress):
+            yield f"{name}.{KEY}", module
+
+
+def _copies(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of parametrizations that are copies of an earlier one, each with the name of that."""
+    first: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, ParametrizationList):
+            earlier = first.setdefault(id(module[0]), name)
+            if earlier != name:
+                yield f"{name}.", f"{earlier}."
+
+
+def _leave_out_copies(model: nn.Module, state: State, prefix: str, _: Any) -> None:
+    gone = tuple(prefix + name for name, _ in _copies(model))
+    for key in [key for key in state if key.startswith(gone)] if gone else ():
+        del state[key]
+
+
+def _take_up(model: nn.Module, state: State, prefix: str, *_: Any) -> None:
+    """Refuse a state of another search before any of it is written into the model; fill in the copies."""
+    for name, progress in progress_of(model):
+        if prefix + name in state:
+            progress.refuse(state[prefix + name])
+        elif f"{prefix}{name.removesuffix(f'progress.{KEY}')}mask" in state:
+            raise SupermaskError(
+                "The state holds masks but not the step and the search that they are of, since an older version saved"
+                " it; search.load_state_dict({'steps': ..., 'digest': search.network.digest, 'model': state}) takes it"
+                " up at the step that you know."
+            )
+    for name, earlier in _copies(model):
+        own = {key: tensor for key, tensor in state.items() if key.startswith(prefix + earlier)}
+        for key, tensor in own.items():
+            state.setdefault(prefix + name + key.removeprefix(prefix + earlier), tensor)
