@@ -17,7 +17,7 @@ from supermask.training import Recipe
 
 SEEDS = (0, 1, 2)
 STEPS, BATCH, CONTEXT, RATE = 1000, 32, 64, 0.01
-GIVEN_RATE = 0.001
+GIVEN_RATE = 0.003
 """Of the search over given weights, which begins at the largest of them and has less far to go."""
 
 DENSE = Job(
