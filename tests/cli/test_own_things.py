@@ -6,13 +6,14 @@ import math
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
 from own_things import pixels, write_images, write_npz, write_package, write_text
 from PIL import Image
 
-from supermask import Ticket, imported
+from supermask import Ticket, imported, runs
 from supermask.cli import main
 
 FAST = ["--device", "cpu", "--epochs", "3", "--batch-size", "16", "--learning-rate", "0.1"]
@@ -115,6 +116,17 @@ def test_a_factory_is_called_with_what_its_signature_names(tmp_path):
         == 0
     )
     assert set(things) == {((1, 8, 8), 3, 2.0)}
+
+
+def test_the_page_on_own_things_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(runs.__file__).parent / "README.md").read_text().split("## Your own model, data and loss")[1]
+    Path("mine.py").write_text(page.split("```python\n")[1].split("```")[0])
+    for line in page.split("```bash\n")[1].split("```")[0].splitlines():
+        _, *words = line.split()
+        assert main([*words, "--device", "cpu", *(["--epochs", "4"] if words[0] != "evaluate" else [])]) == 0
+    assert json.loads(Path("runs/quadrants/evaluation.json").read_text())["accuracy"] > 0.8
+    sys.modules.pop("mine")
 
 
 def test_compare_shows_own_data_and_text_by_its_loss(tmp_path, capsys):
