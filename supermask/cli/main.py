@@ -109,6 +109,11 @@ def _parse(arguments: Sequence[str]) -> Command:
     from supermask.training.processes import launched
 
     asked = arguments[0] if arguments else ""
+    if asked in ("-h", "--help"):
+        from supermask.cli.listing import listing
+
+        print(listing("supermask", DESCRIPTION, COMMANDS))
+        raise SystemExit(0)
     if launched()[1] > 1 and asked not in ("search", "train", "compare"):
         raise SupermaskError("Several processes can search, train and compare; run anything else without torchrun.")
     if asked in COMMANDS:  # the others would take their time to import

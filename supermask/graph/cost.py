@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from supermask.data.batch import Batch, arguments, examples_in, mapped
 from supermask.graph.program import evaluating, tensors_in, without_warnings
@@ -39,6 +38,8 @@ def cost_of(model: nn.Module, example: Any) -> Cost:
         example: an input, e.g. float32 (N, C, H, W), a tuple of several or a dictionary of them by name.
 
     """
+    from torch.utils.flop_counter import FlopCounterMode  # here, because it imports triton, which takes a while
+
     device = next(model.parameters()).device
     args, keywords = arguments(mapped(example, lambda tensor: tensor.to(device)))
     counter = FlopCounterMode(display=False)

@@ -121,7 +121,7 @@ def test_every_search_option_reaches_the_ticket():
         (["search", "--seed", "-1"], "seed=-1 is out of range"),
         (["search", "--device", "tpu"], "'tpu'"),
         (["search", "--device", "meta"], "'meta' is not supported"),
-        (["search", "--threads", "-1"], "--threads -1 is negative"),
+        (["search", "--threads", "-1"], "--threads -1 is out of range"),
         (["search", "--validation", "100000"], "validation"),
         (["search", "--batch-size", "100000"], "batch_size=100000 is larger than"),
         (["search", "--learning-rate", "1e38", "--data", "synthetic"], "diverged"),

@@ -114,7 +114,7 @@ FC = ["--model", "fc_500", "--model-width", "0.01", "--input-shape", "1", "2", "
         (["good.pt", "--radius", "-1"], "radius=-1.0 must be a positive number"),
         (["good.pt", "--hidden", "0"], "--hidden 0 is too small"),
         (["good.pt", "--seed", "-1"], "seed=-1 is out of range"),
-        (["good.pt", "--threads", "-1"], "--threads -1 is negative"),
+        (["good.pt", "--threads", "-1"], "--threads -1 is out of range"),
         (["good.pt", "--device", "cuda"], "construct runs on the CPU only; give --device cpu"),
         (["good.pt", "--norm", "l1"], "l1"),
         (["good.pt", "--construction", "diamond"], "diamond"),

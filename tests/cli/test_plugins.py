@@ -1,11 +1,12 @@
 """Commands of other packages: found by entry points, loaded when they are asked for, and no danger to the others."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import EntryPoint
 
 import pytest
 
-from supermask.cli import main, plugins
+from supermask.cli import listing, main, plugins
 from supermask.cli.main import COMMANDS
 
 
@@ -35,7 +36,8 @@ def brought(monkeypatch):
 
     def put(**commands):
         entries = [entry(name, value.replace("here", here)) for name, value in commands.items()]
-        monkeypatch.setattr(plugins, "entry_points", lambda *, group: entries if group == plugins.GROUP else [])
+        for module in (plugins, listing):
+            monkeypatch.setattr(module, "entry_points", lambda *, group: entries if group == plugins.GROUP else [])
 
     return put
 
@@ -78,6 +80,19 @@ def test_one_that_cannot_be_loaded_is_told_and_breaks_no_other(value, brought, c
     assert "greet" in shown.out
     assert "broken" not in shown.out
     assert "The command broken" in shown.err
+
+
+@pytest.mark.parametrize("place", [*COMMANDS.values(), "theory.cli:Construct"])
+def test_help_has_the_first_line_of_each_command_as_it_is(place):
+    module, name = place.split(":")
+    assert listing.summary(place) == getattr(import_module(module), name).__doc__.partition("\n")[0] != ""
+
+
+def test_help_fits_a_terminal(capsys):
+    assert status("--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 40
 
 
 def test_our_own_commands_load_none_and_are_not_replaced(brought, monkeypatch, capsys):
