@@ -39,19 +39,21 @@ def imported(text: str) -> Any:
         SupermaskError: the module cannot be imported, or has no such name.
 
     """
-    module, _, name = text.partition(":")
+    module, _, name = map(shortened, text.partition(":"))
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())  # last, so that a file there takes no installed package's place
     try:
         found: Any = import_module(module)
     except (Exception, SystemExit) as error:  # the import runs anyone's code
         raise SupermaskError(
-            f"Cannot import {module} of {text}: {_told(error)}; modules are looked for on Python's path and in the"
+            f"Cannot import {module} of {shortened(text)}: {_told(error)}; modules are looked for on Python's path and in the"
             " current directory."
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):
-            raise SupermaskError(f"{module} has nothing called {name}; {text} should name a function or a class of it.")
+            raise SupermaskError(
+                f"{module} has nothing called {name}; {shortened(text)} should name a function or a class of it."
+            )
         found = getattr(found, part)
     return found
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
 from supermask.cli.options import DIGITS, Common, DataName, LossName, ModelName, Setting
@@ -44,7 +45,7 @@ class Single(Common):
 
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
 
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
     """Folder for the run: settings, metrics, plot, result and network; by default one below runs."""
 
     telemetry: bool = False

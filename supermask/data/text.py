@@ -63,6 +63,8 @@ def _parts(path: Path) -> tuple[str, str]:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text in UTF-8: byte {error.start:,} is none of a character.") from None
+    except ValueError as error:  # a path with a null byte
+        raise DataError(f"Cannot read {path}: {error}.") from None
     end = len(text) - len(text) // TEST_SHARE
     return text[:end], text[end:]
 
