@@ -46,8 +46,8 @@ def imported(text: str) -> Any:
         found: Any = import_module(module)
     except (Exception, SystemExit) as error:  # the import runs anyone's code
         raise SupermaskError(
-            f"Cannot import {module} of {shortened(text)}: {_told(error)}; modules are looked for on Python's path and in the"
-            " current directory."
+            f"Cannot import {module} of {shortened(text)}: {_told(error)}; modules are looked for on Python's path"
+            " and in the current directory."
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):
