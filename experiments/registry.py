@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from experiments import (
+    characters,
     cifar10_density,
     cifar10_searches,
     deep_compression,
@@ -55,6 +56,7 @@ _ALL = (
     searches_conv.EXPERIMENT,
     cifar10_searches.EXPERIMENT,
     no_backward.EXPERIMENT,
+    characters.EXPERIMENT,
     frontier.EXPERIMENT,
     during_training.EXPERIMENT,
     pensia_weights.EXPERIMENT,

@@ -1,5 +1,6 @@
 """What a run leaves: a frozen record with named fields, and its JSON form."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from types import UnionType
@@ -8,6 +9,7 @@ from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 from supermask.versions import commit, machine, versions
 
 _INLINED = "inlined"
+_UNMEASURED = "unmeasured"
 
 
 def inlined(kind: Callable[[Mapping[str, Any]], type | None] | None = None) -> dict[str, Any]:
@@ -19,6 +21,11 @@ def inlined(kind: Callable[[Mapping[str, Any]], type | None] | None = None) -> d
 
     """
     return {_INLINED: kind}
+
+
+def may_be_unmeasured() -> dict[str, Any]:
+    """Return the metadata of a number that may be NaN, where there is nothing to measure; it is null in JSON."""
+    return {_UNMEASURED: True}
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ def _plain_record(record: Any) -> dict[str, Any]:
         value = getattr(record, part.name)
         if _INLINED in part.metadata:
             plain |= {} if value is None else _plain_record(value)
+        elif _UNMEASURED in part.metadata and math.isnan(value):
+            plain[part.name] = None
         elif value is not None or part.default is not None:  # a required None is a measurement, and is written
             plain[part.name] = _plain(value)
     return plain
@@ -102,6 +111,8 @@ def _read_record(kind: Any, values: Mapping[str, Any]) -> Any:
             choose = part.metadata[_INLINED]
             inner = choose(values) if choose else types[part.name]
             read[part.name] = None if inner is None else _read_record(inner, values)
+        elif _UNMEASURED in part.metadata and values[part.name] is None:
+            read[part.name] = math.nan
         elif part.name in values or _required(part):
             read[part.name] = _read(types[part.name], values[part.name])
     return kind(**read)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from tyro.conf import Positional
 
+from supermask.cli.options import TicketModel
 from supermask.deploy import Narrowed, export, narrow
 from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
-from supermask.runs.ticket_model import check_input, check_size, input_shape_of, network_of
+from supermask.runs.ticket_model import check_input, check_size, described, input_shape_of, network_of
 from supermask.ticket import Ticket
 from supermask.versions import versions
 
@@ -35,6 +36,8 @@ class Export:
     given: Path | None = None
     """Checkpoint of a ticket over given weights: a file of safetensors or of torch.save."""
 
+    model: TicketModel = None
+
     input_shape: tuple[int, ...] = ()
     """Sizes of one input, e.g. 3 32 32; by default what the ticket says."""
 
@@ -45,7 +48,7 @@ class Export:
         """Export the network."""
         how = named_format(self.format)
         ticket = Ticket.load(self.ticket)
-        network = network_of(ticket, self.ticket, self.given).eval()
+        network = network_of(ticket, self.ticket, self.given, self.model).eval()
         example = self._example(ticket)
         check_size(ticket, self.ticket, example)
         narrowed = narrow(network, example) if self.narrow else None
@@ -78,7 +81,11 @@ class Export:
             raise SupermaskError(f"--input-shape {' '.join(map(str, shape))} has a size below 1; give sizes of images.")
         check_input(shape)
         # two examples, because torch.export takes a size of 1 for fixed; a seed, so that reports can be repeated
-        return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+        draws = torch.Generator().manual_seed(0)
+        named = described(ticket)
+        if named is not None and named.vocabulary is not None:
+            return torch.randint(named.vocabulary, (2, *shape), generator=draws)
+        return torch.randn(2, *shape, generator=draws)
 
 
 def _told(narrowed: Narrowed) -> list[list[str]]:

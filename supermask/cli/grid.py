@@ -10,7 +10,7 @@ from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes
 
 from supermask.cli.method_options import MethodNames, MethodOptions, default_options, options_of
-from supermask.cli.options import DIGITS, Setting, names_in
+from supermask.cli.options import DIGITS, LossName, Setting, names_in
 from supermask.errors import SupermaskError
 from supermask.runs import Job, SearchOptions
 from supermask.runs.grid import VARIED, Checks, Grid, Vary
@@ -50,8 +50,10 @@ class GridOptions:
     width: float = 1.0
     """Factor on the hidden widths."""
 
-    validation: int | None = None
+    validation: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Examples held out; by default as usual."""
+
+    loss: LossName = None
 
     initial: str = "kaiming_normal"
     """Weights that trainings start from: one of --weights."""
@@ -91,6 +93,7 @@ class GridOptions:
                 recipe=self.recipe,
                 search=search,
                 initial=self.initial,
+                loss=self.loss,
             ),
             setting=self.setting,
             options=options_of(methods, self.options),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from supermask.cli.options import Common
+from supermask.cli.options import Common, TicketData, TicketModel
 from supermask.errors import SupermaskError
 from supermask.files import held, make_folder, relative
 from supermask.runs.diagnostics import Context, examine, write_report
@@ -24,8 +24,9 @@ class Judge(Common):
     ticket: Positional[Path] = Path("network.ticket")
     """The ticket file."""
 
-    data: str | None = None
-    """Data set; by default the one that the ticket was found on."""
+    data: TicketData = None
+
+    model: TicketModel = None
 
     minutes: float = 5.0
     """Minutes that all diagnostics may take, those of earlier calls included."""
@@ -51,6 +52,7 @@ class Judge(Common):
             device=device,
             data_folder=self.data_folder,
             threads=self.threads,
+            model=self.model,
         )
         with held(make_folder(context.out)):
             examined = examine(context)

@@ -8,27 +8,47 @@ import torch
 from tyro.conf import arg
 
 from supermask import data, models
+from supermask.data.own import OWN_HINT
 from supermask.errors import SupermaskError
+from supermask.imported import PLACE
 from supermask.random.weights import checked_seed
 from supermask.runs.device import checked_device
 from supermask.search.rule import SettingName
 from supermask.training import Recipe
 from supermask.training.processes import launched, own_device
 
-MODELS = f"{', '.join(models.known())}, or {models.TORCHVISION_HINT}"
+MODELS = f"{', '.join([*models.known(), *models.TOKEN_MODELS])}, or {models.TORCHVISION_HINT}"
 DATA_SETS = ", ".join(data.known())
 
 ModelName = Annotated[
     str,
     arg(
         help=f"Network: {MODELS}; binary: before a name replaces every ReLU by a binary activation, folded: lets equal"
-        " blocks share weights."
+        " blocks share weights; or your own module:factory."
     ),
 ]
 """The type of a command's field that names a network."""
 
-DataName = Annotated[str, arg(help=f"Data set: {DATA_SETS}; digits comes with scikit-learn.")]
+DataName = Annotated[str, arg(help=f"Data set: {DATA_SETS}; or {OWN_HINT}.")]
 """The type of a command's field that names a data set."""
+
+TicketModel = Annotated[
+    str | None,
+    arg(help=f"The ticket's model, where it is your own code ({PLACE}): a file alone lets nothing be imported."),
+]
+"""The type of a field that names the model of a ticket."""
+
+TicketData = Annotated[
+    str | None,
+    arg(help="Data set; by default the one that the ticket was found on, if it is not of your own files or code."),
+]
+"""The type of a field that names the data set of a ticket."""
+
+LossName = Annotated[
+    str | None,
+    arg(metavar="NAME", help="cross_entropy, mse or module:function."),
+]
+"""The type of a field that names a loss. Its help is short, because that of a comparison has 80 lines."""
 
 Setting = Annotated[
     SettingName,
@@ -56,7 +76,7 @@ class Common:
     """CPU threads; 0 leaves the number to PyTorch. Another number may change the last bits of a result."""
 
     data_folder: Path | None = None
-    """Folder of the data sets; by default the one that SUPERMASK_DATA names, else ./data."""
+    """Folder of the data sets; by default $SUPERMASK_DATA, else ./data."""
 
     def prepare(self) -> str:
         """Set the threads and return the device.

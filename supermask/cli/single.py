@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
-from supermask.cli.options import DIGITS, Common, DataName, ModelName, Setting
+from supermask.cli.options import DIGITS, Common, DataName, LossName, ModelName, Setting
 from supermask.errors import SupermaskError
 from supermask.files import relative
-from supermask.report import plot_accuracy_over_steps, plot_telemetry, table
+from supermask.report import plot_accuracy_over_steps, plot_loss_over_steps, plot_telemetry, table
 from supermask.runs import Job, JobResult, SearchOptions, run
+from supermask.runs.measures import by_loss, score_rows
 from supermask.runs.methods import named_method
 from supermask.search.rule import Algorithm
 from supermask.training import Recipe, Stopped
@@ -28,6 +30,8 @@ class Single(Common):
 
     data: DataName = "digits"
 
+    loss: LossName = None
+
     validation: int | None = None
     """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
 
@@ -41,7 +45,7 @@ class Single(Common):
 
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
 
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
     """Folder for the run: settings, metrics, plot, result and network; by default one below runs."""
 
     telemetry: bool = False
@@ -77,6 +81,7 @@ class Single(Common):
             options=options,
             setting=self.setting,
             given=None if given is None else str(given),
+            loss=self.loss,
         )
         out = self.out or Path("runs", f"{command}-{job.slug}-{job.slug_of_seeds}")
         with joined(device) as processes:
@@ -98,8 +103,12 @@ class Single(Common):
             raise Stopped(f"{stop}; the same command with --resume goes on") from None
 
     def _show(self, job: Job, result: JobResult, out: Path) -> None:
-        plot_accuracy_over_steps({job.method: [result]}, out / "accuracy.png", f"{self.model} on {self.data}")
-        drawn = "accuracy.png"
+        if by_loss(job.data, [result.test]):
+            drawn = "loss.png"
+            plot_loss_over_steps({job.method: [result]}, out / drawn, f"{self.model} on {self.data}")
+        else:
+            drawn = "accuracy.png"
+            plot_accuracy_over_steps({job.method: [result]}, out / drawn, f"{self.model} on {self.data}")
         if self.telemetry:
             drawn += ", telemetry.png"
             plot_telemetry(result.history, out / "telemetry.png", f"{job.method}, {self.model} on {self.data}")
@@ -145,11 +154,10 @@ class Train(Single):
 
 def summary(job: Job, result: JobResult) -> str:
     """Return the result of one run as a table."""
-    test, chosen = result.test, result.validation
     rows = [
         ["method", job.method],
-        ["test accuracy", f"{test.accuracy:.2%} ({test.correct:,} of {test.total:,})"],
-        ["validation accuracy", f"{chosen.accuracy:.2%} ({chosen.correct:,} of {chosen.total:,})"],
+        *score_rows(result.test, job.data, "test"),
+        *score_rows(result.validation, job.data, "validation"),
         ["best step", f"{result.best_step:,} of {result.steps:,}"],
         ["weights kept", f"{result.kept:,} of {result.prunable:,} ({result.density:.2%})"],
         ["bytes of the network", f"{result.bytes:,}"],

@@ -2,22 +2,25 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tyro.conf import Positional
 
-from supermask.cli.options import Common
+from supermask.cli.options import Common, LossName, TicketData, TicketModel
 from supermask.files import make_folder, relative, write_json
 from supermask.report import plot_bars, table
+from supermask.runs.fit import example_of
+from supermask.runs.measures import by_loss, score_rows
 from supermask.runs.ticket_bytes import bytes_table, bytes_values
 from supermask.runs.ticket_facts import facts_of
-from supermask.runs.ticket_model import check_takes, data_of, network_of
+from supermask.runs.ticket_model import check_takes, data_of, loss_of, network_of
 from supermask.runs.ticket_scores import batches_for, per_class
 from supermask.ticket import Ticket
 from supermask.ticket.file import sizes
 from supermask.training.batches import on_device
-from supermask.training.evaluation import outputs, scored
+from supermask.training.evaluation import evaluate, outputs, scored
+from supermask.training.result import Scored
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,11 @@ class Evaluate(Common):
     ticket: Positional[Path] = Path("network.ticket")
     """The ticket file."""
 
-    data: str | None = None
-    """Data set; by default the one that the ticket was found on."""
+    data: TicketData = None
+
+    model: TicketModel = None
+
+    loss: LossName = None
 
     part: Literal["test", "validation"] = "test"
     """Which part of it; the validation part is drawn by --seed."""
@@ -45,20 +51,28 @@ class Evaluate(Common):
         ticket = Ticket.load(self.ticket)
         data_set = data_of(ticket, self.ticket, self.data, folder=self.data_folder, validation=None, seed=self.seed)
         name = data_set.name
-        network = network_of(ticket, self.ticket, self.given).to(device).eval()
-        example = data_set.normalize(data_set.train.images[:2]).to(device)
-        check_takes(ticket, self.ticket, network, example, data_set)
+        loss = loss_of(ticket, self.ticket, self.loss, data_set)
+        network = network_of(ticket, self.ticket, self.given, self.model).to(device).eval()
+        check_takes(ticket, self.ticket, network, example_of(data_set).inputs.to(device), data_set, loss)
         examples = on_device(data_set.test() if self.part == "test" else data_set.validation, device)
-        found = list(outputs(network, batches_for(network, data_set, examples)))
-        score, classes = scored(found), per_class(found, data_set.classes)
+        batches = batches_for(network, data_set, examples)
         out = make_folder(self.out or self.ticket.parent)
-        result = {"ticket": self.ticket.name, "data": name, "part": self.part, **asdict(score)}
-        write_json(out / "evaluation.json", {**result, "accuracy": score.accuracy, "per_class": classes})
-        bars = {str(label): 100 * accuracy for label, accuracy in enumerate(classes)}
-        plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {name}", "class", "accuracy (%)")
+        result: dict[str, Any] = {"ticket": self.ticket.name, "data": name, "part": self.part}
+        if loss is None and examples.labels.ndim == 1:
+            found = list(outputs(network, batches))
+            score, classes = scored(found), per_class(found, data_set.classes)
+            result |= {**asdict(score), "accuracy": score.accuracy, "per_class": classes}
+            bars = {str(label): 100 * accuracy for label, accuracy in enumerate(classes)}
+            plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {name}", "class", "accuracy (%)")
+            written = "evaluation.json, classes.png"
+        else:
+            score = evaluate(network, batches, loss=loss)
+            result |= {**asdict(score), **({} if score.correct is None else {"accuracy": score.accuracy})}
+            written = "evaluation.json"
+        write_json(out / "evaluation.json", result)
         rows = [
-            ["accuracy", f"{score.accuracy:.2%} ({score.correct:,} of {score.total:,})"],
-            ["loss", f"{score.loss:.4f}"],
+            *score_rows(Scored.of(score), name),
+            *([] if by_loss(name, [Scored.of(score)]) else [["loss", f"{score.loss:.4f}"]]),
             ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"],
         ]
         print(table([f"{self.ticket.name} on {name}", self.part], rows))
@@ -66,7 +80,7 @@ class Evaluate(Common):
             print(
                 "The ticket is a weak one: these are its weights before training; network.safetensors has the trained."
             )
-        print(f"In {relative(out)}: evaluation.json, classes.png")
+        print(f"In {relative(out)}: {written}")
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,8 @@ class Inspect:
 
     given: Path | None = None
     """Checkpoint of a ticket over given weights, to be compared with what the ticket says of it."""
+
+    model: TicketModel = None
 
     out: Path | None = None
     """Folder for inspection.json and layers.png; by default nothing is written."""
@@ -96,7 +112,7 @@ class Inspect:
         print(bytes_table(found), end="\n\n")
         print(table(["ticket", str(self.ticket.name)], [[key, value] for key, value in facts.items()]))
         if self.given is not None:
-            network_of(ticket, self.ticket, self.given)
+            network_of(ticket, self.ticket, self.given, self.model)
             print(f"{self.given} is the checkpoint that the ticket is over.")
         if self.out is not None:
             out = make_folder(self.out)

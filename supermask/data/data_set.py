@@ -1,5 +1,6 @@
 """What a data set is: examples with their targets in three parts; the test part is only read when asked for."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -122,12 +123,32 @@ class DataSet:
         self.reads.count += 1  # before the read: one that fails halfway has looked at the test set too
         examples = self.read_test()
         self._check("test", examples)
+        tokens = self.vocabulary
+        if tokens is not None and examples.images.numel() and not 0 <= int(examples.images.max()) < tokens:
+            raise DataError(f"A test example of {self.name} has the token {int(examples.images.max())} of {tokens}.")
         return examples
 
     @property
     def test_reads(self) -> int:
         """How often the test set was read: 0 until the end of a run, 1 after it."""
         return self.reads.count
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives for an example, or for each position: the classes, or floating targets."""
+        return self.classes or math.prod(self.train.labels.shape[1:])
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many tokens there are; None where inputs are not token ids (n, T).
+
+        They are the classes where every position has a label, or as many as the largest id says.
+        """
+        parts = [self.train.images, self.validation.images]
+        if self.mean or self.train.images.is_floating_point() or self.train.images.ndim != 2:
+            return None
+        largest = max(int(part.max()) for part in parts if part.numel())
+        return max(largest + 1, self.classes if self.train.labels.ndim == 2 else 0)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return (images / scale - mean) / std per channel: float32 (n, C, H, W) on the images' device.

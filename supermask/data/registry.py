@@ -8,6 +8,7 @@ from types import MappingProxyType
 from supermask.data.data_set import DataSet
 from supermask.data.digits import read_digits
 from supermask.data.folder import data_folder
+from supermask.data.own import OWN_HINT, is_own, read_own
 from supermask.data.split import hold_out
 from supermask.data.synthetic import read_synthetic
 from supermask.data.vision import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, VisionSet
@@ -60,10 +61,13 @@ def load(name: str, *, folder: str | Path | None = None, validation: int | None 
     The test files are compared with their checksums but not decoded: `DataSet.test` reads them.
 
     Args:
-        name: one of `known()`.
+        name: one of `known()`; `folder:PATH` (images, `?size=32` brings them to one size), `npz:FILE` (arrays) or
+            `text:FILE` (characters, `?context=64` of a window); or `package.module:factory`, code that is imported and
+            called, or a name that a package registers in the group of entry points "supermask.data".
         folder: holds the files as torchvision lays them out; else the environment's SUPERMASK_DATA, else
             ./data. Missing files are downloaded into it if that is possible. digits and synthetic need none.
-        validation: examples held out of the training set; 5,000 by default (digits 144, synthetic 100).
+        validation: examples held out of the training set; 5,000 by default (digits 144, synthetic 100), of the
+            caller's own a tenth, or the validation part that they bring.
         seed: draws the validation part and nothing else.
 
     Raises:
@@ -71,7 +75,17 @@ def load(name: str, *, folder: str | Path | None = None, validation: int | None 
         SupermaskError: torchvision is needed for a download and cannot be imported.
     """
     if name not in DATA_SETS:
-        raise DataError(f"There is no data set {quoted(name)}; known are {', '.join(known())}.")
+        if not is_own(name):
+            raise DataError(f"There is no data set {quoted(name)}; known are {', '.join(known())}, and {OWN_HINT}.")
+        return _held_out(read_own(name, folder), validation, seed)
     source = DATA_SETS[name]
     data = source.read(folder)
     return hold_out(data, source.validation if validation is None else validation, seed=seed)
+
+
+def _held_out(data: DataSet, validation: int | None, seed: int) -> DataSet:
+    if not len(data.validation):
+        return hold_out(data, len(data.train) // 10 if validation is None else validation, seed=seed)
+    if validation:
+        raise DataError(f"{data.name} brings {len(data.validation)} validation examples; leave out the number of them.")
+    return data

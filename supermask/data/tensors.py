@@ -1,11 +1,14 @@
 """A data set of the caller's own tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from supermask.data.batch import batch_of
 from supermask.data.data_set import IGNORED, DataSet, Examples
+from supermask.data.loaders import Loaders
 from supermask.data.split import nothing_of, pixel_statistics
 from supermask.errors import DataError
 
@@ -52,6 +55,33 @@ def from_tensors(
         validation=held,
         read_test=lambda: nothing_of(known) if test is None else Examples(*(test() if callable(test) else test)),
     )
+
+
+def from_loaders(loaders: Loaders, *, name: str) -> DataSet:
+    """Return a data set of the batches that loaders yield in one pass: inputs and targets that are tensors.
+
+    What a loader draws anew in each pass, such as an augmentation, is that of this one.
+
+    Raises:
+        DataError: a batch is of another kind.
+
+    """
+    test, held = loaders.test, loaders.validation
+    return from_tensors(
+        _gathered(loaders.train, name),
+        None if held is None else _gathered(held, name),
+        None if test is None else lambda: _gathered(test, name),
+        name=name,
+    )
+
+
+def _gathered(batches: Iterable[Any], name: str) -> Pair:
+    found = [batch_of(each) for each in batches]
+    if not found or not all(isinstance(part, Tensor) for batch in found for part in batch):
+        raise DataError(
+            f"A loader of {name} yields no batches of (inputs, targets), two tensors, which are needed here."
+        )
+    return torch.cat([batch.inputs for batch in found]), torch.cat([batch.targets for batch in found])
 
 
 def _classes(*parts: Examples) -> int:

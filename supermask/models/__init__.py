@@ -20,6 +20,7 @@ from supermask.models.diamond import Diamond, FullyConnected
 from supermask.models.folded import folded
 from supermask.models.from_torchvision import from_torchvision
 from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
+from supermask.models.own import TOKEN_MODELS, call, is_code
 from supermask.models.resnet import ResNet
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
 from supermask.models.small_conv import SmallConv
@@ -27,7 +28,18 @@ from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
 from supermask.shown import quoted
 
-__all__ = ["MODELS", "TORCHVISION_HINT", "CharGPT", "InputShape", "ModelSpec", "build", "known"]
+__all__ = [
+    "MODELS",
+    "TOKEN_MODELS",
+    "TORCHVISION_HINT",
+    "CharGPT",
+    "InputShape",
+    "ModelSpec",
+    "build",
+    "is_code",
+    "known",
+    "make",
+]
 
 TORCHVISION_PREFIX = "torchvision:"
 CHANGES: Mapping[str, Callable[[nn.Module], nn.Module]] = MappingProxyType({"binary": binarized, "folded": folded})
@@ -135,6 +147,33 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
         raise SupermaskError(f"Cannot build {name}: {error}") from error.__cause__
     except (RuntimeError, TypeError, OverflowError) as error:  # torch's modules, of sizes that no tensor can have
         raise SupermaskError(f"Cannot build {name}: {first_line(error)}.") from None
+
+
+def make(
+    name: str, *, input_shape: tuple[int, ...], classes: int, width: float = 1.0, vocabulary: int | None = None
+) -> nn.Module:
+    """Make the network `name` as `build` does, or one of tokens, or one of the caller's own code, which is imported.
+
+    Args:
+        name: what `build` takes; "char_gpt"; `package.module:factory`, a function or class that returns a module; or a
+            name that an installed package registers in the group of entry points "supermask.models". A factory gets
+            those of the other arguments that its signature names, with `context`, which is the length of sequences.
+        input_shape: of one input.
+        classes: number of outputs, at each position of sequences.
+        width: factor on the hidden widths.
+        vocabulary: how many tokens there are; None where inputs are not token ids.
+
+    Raises:
+        SupermaskError: as `build`; or the code cannot be imported, cannot be called, raised, or returned no module.
+
+    """
+    if name not in TOKEN_MODELS and (name in MODELS or not is_code(name)):
+        # torchvision's models decide themselves about other sizes than theirs
+        shape = None if TORCHVISION_PREFIX in name else input_shape
+        return build(name, input_shape=shape, classes=classes, width=width)
+    offered = {"input_shape": tuple(input_shape), "classes": classes, "width": width}
+    tokens = {} if vocabulary is None else {"vocabulary": vocabulary, "context": input_shape[-1]}
+    return call(name, {**offered, **tokens})
 
 
 def _build(name: str, input_shape: InputShape | None, classes: int, width: float) -> nn.Module:

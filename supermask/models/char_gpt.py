@@ -5,6 +5,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from supermask.models.shape import check_width, scaled
+
 HEADS = 4
 
 
@@ -49,3 +51,9 @@ class _Block(nn.Module):
         found = scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.mixed(rearrange(found, "n h t d -> n t (h d)"))
         return x + self.hidden(self.second(x))
+
+
+def small_char_gpt(*, vocabulary: int, context: int, width: float = 1.0) -> CharGPT:
+    """Return the network of two blocks and 64 numbers at each position, times the width."""
+    check_width(width)
+    return CharGPT(vocabulary, context, units=HEADS * scaled(16, width))

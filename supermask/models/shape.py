@@ -22,10 +22,17 @@ def check_input_shape(input_shape: InputShape) -> None:
         )
 
 
-def check_classes(classes: int) -> None:
-    """Raise `SupermaskError` unless this is a positive integer."""
+def check_sizes(input_shape: tuple[int, ...]) -> None:
+    """Raise `SupermaskError` unless this is one or more positive integers, the shape of inputs of any kind."""
+    sizes = isinstance(input_shape, tuple | list) and input_shape
+    if not sizes or not all(_is_count(size) for size in input_shape):
+        raise SupermaskError(f"input_shape is {quoted(input_shape)}; it must be positive integers.")
+
+
+def check_classes(classes: int, name: str = "classes") -> None:
+    """Raise `SupermaskError` unless this is a positive integer, of that name."""
     if not _is_count(classes):
-        raise SupermaskError(f"classes is {quoted(classes)}; it must be an integer of at least 1.")
+        raise SupermaskError(f"{name} is {quoted(classes)}; it must be an integer of at least 1.")
 
 
 def check_width(width: float) -> None:

@@ -21,6 +21,10 @@ class Mean:
     half_width: float | None
     n: int
 
+    def text(self) -> str:
+        """Return the mean and its interval, to four digits after the point."""
+        return f"{self.value:.4f}" + ("" if self.half_width is None else f" ± {self.half_width:.4f}")
+
     def percent(self) -> str:
         """Return the mean and its interval in per cent, for a fraction."""
         if self.half_width is None:

@@ -5,7 +5,7 @@ its end.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,22 +81,37 @@ def plot_accuracy_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path:
 
     """
     figure, axes = new_figure()
+    _draw_over_steps(axes, runs, lambda evaluation: 100 * (evaluation.validation_accuracy or 0.0))
+    # 101 and not 100, so that a line at 100 % is not cut in half
+    axes.set(xlabel="optimizer steps", ylabel="validation accuracy (%)", title=_label(title), ylim=(0, 101))
+    axes.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def plot_loss_over_steps(runs: Mapping[str, Sequence[TrainingResult]], path: Path, title: str) -> None:
+    """Draw validation loss as `plot_accuracy_over_steps` does accuracy."""
+    figure, axes = new_figure()
+    _draw_over_steps(axes, runs, lambda evaluation: evaluation.validation_loss)
+    axes.set(xlabel="optimizer steps", ylabel="validation loss", title=_label(title))
+    axes.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def _draw_over_steps(
+    axes: "Axes", runs: Mapping[str, Sequence[TrainingResult]], value: Callable[[Evaluation], float]
+) -> None:
     for number, (method, results) in enumerate(runs.items()):
         color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
-        curves = [[evaluation.validation_accuracy for evaluation in result.history] for result in results]
+        curves = [[value(evaluation) for evaluation in result.history] for result in results]
         # a mean needs a value of every run, and some may have fewer evaluations
         shortest = min(map(len, curves))
         steps = [evaluation.step for evaluation in results[0].history][:shortest]
-        values = 100 * np.array([curve[:shortest] for curve in curves])
+        values = np.array([curve[:shortest] for curve in curves])
         if len(steps) == 1:  # nothing was trained
             axes.axhline(values.mean(), color=color, label=method, linestyle="--")
             continue
         axes.plot(steps, values.mean(0), color=color, linestyle=style, label=method)
         axes.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-    # 101 and not 100, so that a line at 100 % is not cut in half
-    axes.set(xlabel="optimizer steps", ylabel="validation accuracy (%)", title=title, ylim=(0, 101))
-    axes.legend(frameon=False)
-    save_figure(figure, path)
 
 
 def plot_telemetry(history: Sequence[Evaluation], path: Path, title: str) -> None:

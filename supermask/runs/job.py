@@ -1,6 +1,8 @@
 """A job: one method on one network and one data set with one seed, as plain values."""
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -127,18 +129,27 @@ class SearchOptions:
         return Search.of(model, asked, seed=seed)
 
 
+def slug_of(name: str) -> str:
+    """Return the name of a model or a data set as it stands in the name of a folder: short, and without a slash."""
+    plain = re.sub(r"[^\w.]+", "-", name).strip("-")
+    # a path may be longer than a file system takes; its end says most, and a hash of 32 bits tells it from others
+    return plain if len(plain) <= 60 else f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{plain[-50:]}"
+
+
 @dataclass(frozen=True)
 class Job:
     """What one run does.
 
     Attributes:
         method: a name in `METHODS`.
-        model: a name that `supermask.models.build` takes.
+        model: a name that `supermask.models.make` takes.
         width: multiplies the model's hidden widths.
         data: a name that `supermask.data.load` takes.
         validation: examples held out of the training set to choose the best step; None is the data set's usual number.
         seed: of the weights, the scores and all that a method draws; of what the next two name, where they are None.
         given: file of the checkpoint that a search is over; None where weights are random.
+        loss: what is minimised, as `supermask.training.losses.named_loss` takes it; None is the outputs' own loss, or
+            the cross entropy of integer labels.
         split_seed: of the choice of the examples that are held out of the training set.
         order_seed: of the order of the examples, the augmentation and dropout: the noise of SGD.
         recipe: how it is trained.
@@ -167,6 +178,7 @@ class Job:
     split_seed: int | None = None
     order_seed: int | None = None
     given: str | None = None
+    loss: str | None = None
 
     def __post_init__(self) -> None:
         known = named_method(self.method)
@@ -232,7 +244,7 @@ class Job:
     @property
     def slug(self) -> str:
         """A name for folders: the model, the data and, where it counts, the density."""
-        name = f"{self.model.replace(':', '-')}-{self.data}"
+        name = f"{slug_of(self.model)}-{slug_of(self.data)}"
         return f"{name}-density{self.search.density:g}" if self.algorithm.by_density else name
 
     @property
@@ -316,5 +328,6 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("", "split_seed", None),
     ("", "order_seed", None),
     ("", "given", None),
+    ("", "loss", None),
 )
 """Options that runs recorded before do not name, and what those did."""

@@ -9,10 +9,11 @@ from typing import Any
 from supermask.files import write_json, write_whole
 from supermask.report.density import plot_accuracy_by_density
 from supermask.report.intervals import Mean, mean
-from supermask.report.plot import plot_accuracy_over_steps
+from supermask.report.plot import plot_accuracy_over_steps, plot_loss_over_steps
 from supermask.report.table import table
 from supermask.runs.grid import Cell
 from supermask.runs.job import Job
+from supermask.runs.measures import TEXT, by_loss
 from supermask.runs.planned import Planned
 from supermask.runs.result import JobResult
 
@@ -47,22 +48,36 @@ class Row:
         """Test accuracy over the seeds."""
         return mean([result.test.accuracy for result in self.results.values()])
 
+    @property
+    def loss(self) -> Mean:
+        """Test loss over the seeds."""
+        return mean([result.test.loss for result in self.results.values()])
+
+    @property
+    def by_loss(self) -> bool:
+        """Whether the loss is what tells its runs from others."""
+        return by_loss(self.data, [result.test for result in self.results.values()])
+
+    @property
+    def _measure(self) -> str:
+        return "loss" if self.by_loss else "accuracy"
+
     def values(self) -> dict[str, Any]:
         """Return the row as plain values; what differs between its runs is their mean, but the most bytes."""
-        accuracy = self.accuracy
+        measured = self.loss if self.by_loss else self.accuracy
         return {
             "method": self.method,
             "model": self.model,
             "data": self.data,
             "density": self.density,
             "recipe": self.recipe,
-            "test_accuracy": accuracy.value,
-            "half_width": accuracy.half_width,
-            "n": accuracy.n,
+            f"test_{self._measure}": measured.value,
+            "half_width": measured.half_width,
+            "n": measured.n,
             "planned": self.planned,
             **{field: self._mean(field) for field in ("kept", "prunable", "best_step", "seconds")},
             "bytes": max(result.bytes for result in self.results.values()),
-            "runs": {name: result.test.accuracy for name, result in self.results.items()},
+            "runs": {name: getattr(result.test, self._measure) for name, result in self.results.items()},
         }
 
     def texts(self) -> list[str]:
@@ -70,7 +85,7 @@ class Row:
         values = self.values()
         n = f"{values['n']}" if values["n"] == self.planned else f"{values['n']} of {self.planned}"
         counts = [f"{values[key]:,.0f}" for key in ("kept", "prunable", "best_step", "bytes")]
-        return [self.accuracy.percent(), n, *counts, f"{values['seconds']:.1f}"]
+        return [self.loss.text() if self.by_loss else self.accuracy.percent(), n, *counts, f"{values['seconds']:.1f}"]
 
     def _mean(self, field: str) -> float:
         found = fmean(getattr(result, field) for result in self.results.values())
@@ -124,7 +139,7 @@ class GridReport:
     def table(self) -> str:
         """Return the table as Markdown; model and data set are columns where there are several."""
         keys = ["method", *self._several, "density"]
-        return table([*keys, *COLUMNS], [[*_names(row, keys), *row.texts()] for row in self.begun])
+        return table([*keys, self._measured, *COLUMNS[1:]], [[*_names(row, keys), *row.texts()] for row in self.begun])
 
     def recipes(self) -> str:
         """Return how the methods are trained: a line for each way."""
@@ -150,8 +165,13 @@ class GridReport:
         return {"title": self.title, "rows": [row.values() for row in self.begun]}
 
     def plot(self, path: Path) -> None:
-        """Draw test accuracy by density, or, where all runs have the same one, validation accuracy over steps."""
-        if len({row.density for row in self.rows} - {None}) > 1:
+        """Draw test accuracy by density, or, where all runs have the same one, validation accuracy over steps.
+
+        Where the loss tells runs apart, it is drawn, over steps.
+        """
+        if any(row.by_loss for row in self.begun):
+            plot_loss_over_steps({self._label(row): [*row.results.values()] for row in self.begun}, path, self.title)
+        elif len({row.density for row in self.rows} - {None}) > 1:
             self._plot_by_density(path)
         else:
             results = {self._label(row): list(row.results.values()) for row in self.begun}
@@ -162,6 +182,14 @@ class GridReport:
         write_whole(out / "table.md", f"{self.text()}\n".encode())
         write_json(out / values, self.values())
         self.plot(out / "accuracy.png")
+
+    @property
+    def _measured(self) -> str:
+        """The first column: losses are in nats where they are those of characters."""
+        losses = [row.by_loss for row in self.begun]
+        text = all(row.data.startswith(TEXT) for row in self.begun)
+        loss = "test loss, nats per character" if text else "test loss"
+        return loss if all(losses) else f"test accuracy or {loss}" if any(losses) else COLUMNS[0]
 
     @property
     def _several(self) -> list[str]:

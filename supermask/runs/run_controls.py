@@ -17,6 +17,7 @@ from supermask.judge.changes import changed
 from supermask.judge.controls import CONTROLS, named_control
 from supermask.judge.result import ControlResult, UntrainedScores
 from supermask.judge.small_dense import width_of
+from supermask.runs.fit import refuse_unlabelled
 from supermask.runs.folder import RunFolder, recorded
 from supermask.runs.run_job import TICKET
 from supermask.runs.ticket_model import data_of
@@ -38,6 +39,7 @@ def run_controls(
     scores: str | Path | None = None,
     controls: Sequence[str] | None = None,
     data: str | None = None,
+    model: str | None = None,
     validation: int | None = None,
     device: str = "cpu",
     data_folder: Path | None = None,
@@ -60,7 +62,8 @@ def run_controls(
             ticket's own seed: those that a search of this package went without.
         scores: the file of the scores that chose the masks; None is the one beside the ticket, where there is one.
         controls: names in `supermask.judge.CONTROLS`; None are all, but those that need scores where there are none.
-        data: name of the data set; None is the one that the ticket was found on.
+        data: name of the data set; None is the one that the ticket was found on, if it is of this package.
+        model: name of the ticket's model, where it is the caller's own code: without it none is imported.
         validation: examples held out of the training set; None is the data set's usual number.
         device: where to train.
         data_folder: where the data sets lie.
@@ -79,9 +82,10 @@ def run_controls(
     """
     own = own_device(device)
     with joined(own) as processes:
-        filed = TicketSource.read(Path(ticket), None if scores is None else Path(scores))
+        filed = TicketSource.read(Path(ticket), None if scores is None else Path(scores), model)
         split = partial(data_of, folder=data_folder, validation=validation, seed=filed.ticket.seed)
         data_set = processes.led(lambda: split(filed.ticket, filed.path, data))
+        refuse_unlabelled(data_set)
         filed.check_fits(data_set)
         runs = _Runs(filed, data_set, recipe, seed, own, Path(out), checkpoint_seconds, progress, processes)
         return runs.all(_names(filed, controls))

@@ -17,11 +17,13 @@ from supermask.baselines.method import MethodResult, RunContext
 from supermask.data import DataSet
 from supermask.errors import SupermaskError, first_line
 from supermask.files import locked, tensor_bytes, write_whole
+from supermask.runs.fit import described_inputs, example_of, misfit
 from supermask.runs.folder import STAGES, recorded
 from supermask.runs.job import Job
 from supermask.runs.result import JobResult
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Subject, train
+from supermask.training.losses import named_loss
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import ALONE, Processes, joined, own_device
 from supermask.training.result import measured
@@ -152,6 +154,7 @@ def context_of(
         weights=job.initial,
         include=job.search.include,
         dense=job.search.dense,
+        loss=named_loss(job.loss, data_set),
         start_search=lambda rule: job.search.start(
             rule, build_network(job, data_set), job.seed, job.training, steps, job.given
         ),
@@ -171,37 +174,39 @@ def load_data(job: Job, data_folder: Path | None) -> DataSet:
 
 
 def build_network(job: Job, data_set: DataSet) -> nn.Module:
-    """Return the job's model, freshly built for the data set's images.
+    """Return the job's model, freshly built for the data set's inputs.
 
     Raises:
         SupermaskError: there is no such model.
 
     """
-    shape = None if models.TORCHVISION_PREFIX in job.model else data_set.input_shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)  # for the few parameters that no policy redraws
-        model = models.build(job.model, input_shape=shape, classes=data_set.classes, width=job.width)
-    return model
+        return models.make(job.model, **_sizes(job, data_set))
+
+
+def _sizes(job: Job, data_set: DataSet) -> dict[str, Any]:
+    """Return what the job's model is made from, as `supermask.models.make` takes it."""
+    tokens = {} if data_set.vocabulary is None else {"vocabulary": data_set.vocabulary}
+    return {"input_shape": data_set.input_shape, "classes": data_set.outputs, "width": job.width, **tokens}
 
 
 @torch.no_grad()
 def check_network(job: Job, data_set: DataSet) -> None:
-    """Try the job's model on two images of the data set.
+    """Try the job's model and its loss on two examples of the data set.
 
     Raises:
-        SupermaskError: there is no such model, or it does not take such images.
+        SupermaskError: there is no such model, it does not take such inputs, or has no loss that is certain.
 
     """
-    model = build_network(job, data_set).eval()
+    model, batch = build_network(job, data_set).eval(), example_of(data_set)
     try:
-        logits = model(data_set.normalize(data_set.train.images[:2]))
+        outputs = model(batch.inputs)
     except Exception as error:
-        shape = "x".join(map(str, data_set.input_shape))
-        raise SupermaskError(
-            f"{job.model} does not take the {shape} images of {job.data}: {first_line(error)}."
-        ) from None
-    if logits.shape[1:] != (data_set.classes,):
-        raise SupermaskError(f"{job.model} gives {tuple(logits.shape[1:])} logits for {data_set.classes} classes.")
+        inputs = described_inputs(data_set)
+        raise SupermaskError(f"{job.model} does not take the {inputs} of {job.data}: {first_line(error)}.") from None
+    if wrong := misfit(outputs, batch, data_set, named_loss(job.loss, data_set)):
+        raise SupermaskError(f"{job.model} {wrong}.")
 
 
 def _keep(found: MethodResult, folder: Path, job: Job, data_set: DataSet, *, clear: bool) -> dict[str, Any]:
@@ -233,14 +238,21 @@ def _keep(found: MethodResult, folder: Path, job: Job, data_set: DataSet, *, cle
 
 
 def _provenance(job: Job, data_set: DataSet, outcome: Outcome) -> dict[str, Any]:
-    shape = list(data_set.input_shape)
+    sizes = {**_sizes(job, data_set), "input_shape": list(data_set.input_shape)}
     return {
         "algorithm": job.method,
-        "model": {"name": job.model, "input_shape": shape, "classes": data_set.classes, "width": job.width},
+        "model": {"name": job.model, **sizes},
         "data": job.data,
+        **({} if job.loss is None else {"loss": job.loss}),
         "recipe": job.config()["recipe"],
-        "metrics": {"best_step": outcome.best_step, "test_accuracy": outcome.test.accuracy},
+        "metrics": {"best_step": outcome.best_step, **_tested(outcome)},
     }
+
+
+def _tested(outcome: Outcome) -> dict[str, float]:
+    if outcome.test.correct is None:  # an accuracy of NaN is none of JSON
+        return {"test_loss": outcome.test.loss}
+    return {"test_accuracy": outcome.test.accuracy}
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -33,9 +33,9 @@ def facts_of(ticket: Ticket, path: Path) -> dict[str, str]:
 
 def _origin(made: Mapping[str, Any]) -> dict[str, str]:
     """Return what a ticket says of where it comes from."""
-    keys = ["algorithm", "model", "data", "metrics", "versions"]
+    keys = ["algorithm", "model", "data", "loss", "metrics", "versions"]
     shown, model = dict(made), made.get("model")
-    if isinstance(model, Mapping) and is_chain(model):
+    if is_chain(model):
         keys[2:2] = ["target", "options", "widths", "certificate", "pixels"]
         shown["model"] = f"{len(model['modules'])} modules in a chain"
     return {key: text_of(shown[key]) for key in keys if key in shown}

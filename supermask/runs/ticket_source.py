@@ -14,7 +14,7 @@ from supermask.data import DataSet
 from supermask.errors import TicketError
 from supermask.judge.control import Control
 from supermask.runs.run_job import SCORES
-from supermask.runs.ticket_model import Described, built_from, check_takes, described
+from supermask.runs.ticket_model import Described, built_from, check_takes, described, refuse_unasked
 from supermask.ticket import Ticket
 
 
@@ -26,23 +26,26 @@ class TicketSource:
         path: of the ticket's file.
         ticket: as read.
         scores: file of the scores that chose its masks; None where there is none.
+        model: that the user named, without which no code is imported for it.
 
     """
 
     path: Path
     ticket: Ticket
     scores: Path | None
+    model: str | None = None
 
     @classmethod
-    def read(cls, path: Path, scores: Path | None) -> "TicketSource":
+    def read(cls, path: Path, scores: Path | None, model: str | None = None) -> "TicketSource":
         """Read a ticket.
 
         Args:
             path: of its file.
             scores: file of its scores; None is the one beside it, if there is one.
+            model: that the user named.
 
         Raises:
-            TicketError: there is no sound ticket.
+            TicketError: there is no sound ticket, or it is of a model that is code, which the user did not name.
 
         """
         beside, ticket = path.parent / SCORES, Ticket.load(path)
@@ -51,14 +54,15 @@ class TicketSource:
                 f"{path} is over given weights, of the checkpoint {ticket.checkpoint.title}; judge and controls draw"
                 " and train networks from a ticket alone, which takes random weights."
             )
-        return cls(path, ticket, scores or (beside if beside.exists() else None))
+        refuse_unasked(ticket, path, model)
+        return cls(path, ticket, scores or (beside if beside.exists() else None), model)
 
     def build(self, width: float | None = None) -> nn.Module:
         """Return a freshly built model of the ticket's architecture, in its own width or another."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.ticket.seed)  # for the few parameters that nothing redraws
             if width is None or self.widths is None:
-                return built_from(self.ticket, self.path)
+                return built_from(self.ticket, self.path, self.model)
             return self.widths.build(width)
 
     @property

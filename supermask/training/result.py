@@ -1,10 +1,10 @@
 """What a training leaves in the result of a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from supermask.results import Result
+from supermask.results import Result, may_be_unmeasured
 from supermask.training.evaluation import Score
 from supermask.training.state import Outcome
 from supermask.training.telemetry import Record
@@ -26,7 +26,7 @@ class Scored:
     correct: int | None
     total: int
     loss: float
-    accuracy: float
+    accuracy: float = field(metadata=may_be_unmeasured())
 
     @classmethod
     def of(cls, score: Score) -> "Scored":

@@ -9,6 +9,23 @@ WHOLE = ["-1", "1.5", "abc", "", "nan", "1e3", str(2**63), "9" * 400]
 COUNT = [*WHOLE, "0"]
 NUMBER = ["-1", "nan", "inf", "abc", "", "-inf"]
 SHARE = [*NUMBER, "1.5", "0.3,abc", ",", "2"]
+DATA = [
+    *NAMES,
+    "npz:",
+    "npz:\0",
+    "npz:{text}",
+    "npz:{folder}",
+    "text:{sound}",
+    "text:\0",
+    "folder:{file}",
+    "folder:{folder}",
+    "text:{text}?context=99999",
+    "npz:{text}?x=1",
+    "os:nosuch",
+    "nosuch.module:x",
+    "os:environ",
+    f"{'x' * 3000}:y",
+]
 FOLDER = ["{file}/x", "/proc/nosuch/x", "x" * 300, "{file}"]
 TICKET = ["{missing}", "{folder}", "{empty}", "{text}", "{cut}", "{strange}", "x" * 300]
 CHOICE = ["nosuch", "", "0"]
@@ -33,17 +50,17 @@ COMMANDS = {
     "search": {
         **TRAINED,
         "--model": NAMES,
-        "--data": NAMES,
+        "--data": DATA,
         "--method": [*NAMES, "dense"],
         "--density": SHARE,
         "--split-seed": WHOLE,
         "--checkpoint-seconds": ["abc", ""],
     },
-    "train": {**TRAINED, "--model": NAMES, "--data": NAMES, "--order-seed": WHOLE},
+    "train": {**TRAINED, "--model": NAMES, "--data": DATA, "--order-seed": WHOLE},
     "compare": {
         **TRAINED,
         "--model": NAMES,
-        "--data": NAMES,
+        "--data": DATA,
         "--methods": [*NAMES, ",", "dense,nosuch"],
         "--density": SHARE,
         "--seeds": [*COUNT, "999999999"],

@@ -181,4 +181,4 @@ def test_data_that_do_not_fit_are_refused_in_a_sentence(command, ticket, model, 
     replace(ticket(), provenance={"model": model, "data": "digits"}).save(path)
     words = ["compare", "--ticket", path] if command == "compare" else [command, path]
     said = refused([*words, "--data", "digits"], {}, capsys)
-    assert "does not take the images of digits" in said or "takes images of [1, 16, 16]" in said
+    assert "does not take the 1x8x8 images of digits" in said or "takes images of [1, 16, 16]" in said

@@ -9,9 +9,12 @@ from torch import nn
 
 from supermask import data, models
 from supermask.data import DataSet
+from supermask.data.own import is_own
 from supermask.errors import SupermaskError
 from supermask.files import read_json
 from supermask.models import InputShape
+from supermask.runs.job import slug_of
+from supermask.shown import quoted
 from theory.cli.state import fully_connected, load_into, read_state
 
 
@@ -20,7 +23,7 @@ class Architecture:
     """Options of the target's network that the user gave; None where one was not given.
 
     Attributes:
-        model: a name that `supermask.models.build` takes.
+        model: a name that `supermask.models.make` takes.
         width: factor on its hidden widths.
         input_shape: channels, height and width of its images.
         classes: number of its outputs.
@@ -46,8 +49,15 @@ class Architecture:
         width = 1.0 if self.width is None else self.width
         with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it is
             torch.manual_seed(seed)
-            network = models.build(self.model, input_shape=self.input_shape, classes=classes, width=width)
+            network = self._made(self.model, classes, width)
         return network.double().eval()
+
+    def _made(self, name: str, classes: int, width: float) -> nn.Module:
+        if models.is_code(name) and self.input_shape is None:
+            raise SupermaskError(f"What {name} takes is not known; give --input-shape, or --data.")
+        if self.input_shape is None:  # the paper's own
+            return models.build(name, classes=classes, width=width)
+        return models.make(name, input_shape=self.input_shape, classes=classes, width=width)
 
     @property
     def images(self) -> InputShape | None:
@@ -90,11 +100,11 @@ def target_network(
         SupermaskError: there is no such target, its file is damaged, or it does not fit the network.
 
     """
-    if target in models.known() or target.startswith("torchvision:"):
+    if target in models.known() or target.startswith("torchvision:") or models.is_code(target):
         return _fresh(target, given.for_data(data_set), seed)
     path = Path(target)
     if path.is_dir():
-        return _of_run(path, given, data_folder)
+        return _of_run(path, given, data_set, data_folder)
     if not path.exists():
         names = f"{', '.join(models.known())}, and {models.TORCHVISION_HINT}"
         raise SupermaskError(f"There is no file {target}, and no model of that name; the models are {names}.")
@@ -110,10 +120,10 @@ def _fresh(name: str, given: Architecture, seed: int) -> TargetNetwork:
     if given.model not in (None, name):
         raise SupermaskError(f"--target {name} is a model by itself; leave out --model {given.model}.")
     architecture = replace(given, model=name)
-    return TargetNetwork(name, name.replace(":", "-"), architecture.build(seed), architecture.images)
+    return TargetNetwork(name, slug_of(name), architecture.build(seed), architecture.images)
 
 
-def _of_run(folder: Path, given: Architecture, data_folder: Path | None) -> TargetNetwork:
+def _of_run(folder: Path, given: Architecture, data_set: DataSet | None, data_folder: Path | None) -> TargetNetwork:
     """Return the network of a run of `supermask train`, which is as its settings say."""
     path = folder / "network.safetensors"
     if not path.exists():
@@ -124,7 +134,11 @@ def _of_run(folder: Path, given: Architecture, data_folder: Path | None) -> Targ
         name = str(config["data"])
     except (KeyError, TypeError, ValueError):
         raise SupermaskError(f"{folder / 'config.json'} is not that of a run; give its network and --model.") from None
+    if models.is_code(str(said.model)) and given.model != said.model:
+        raise SupermaskError(f"{folder} is a run of the model {quoted(said.model)}; give --model too, to import it.")
     if given.input_shape is None or given.classes is None:
+        if is_own(name) and (data_set is None or data_set.name != name):
+            raise SupermaskError(f"{folder} is a run on {quoted(name)}; give --data too, to read it.")
         said = said.for_data(data.load(name, folder=data_folder))
     spoken: dict[str, Any] = {key: value for key, value in vars(given).items() if value is not None}
     return _fitted(path, folder.resolve().name, folder.resolve().name, replace(said, **spoken))

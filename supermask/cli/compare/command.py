@@ -9,15 +9,18 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from supermask import models
 from supermask.cli.compare.comparison import ComparisonRun, refuse_failures
 from supermask.cli.compare.judging import Suspect, judge_all, suspects_in, suspects_of, write_judged
 from supermask.cli.compare.preset import asked_protocol, departures, preset
 from supermask.cli.grid import GridOptions, check
 from supermask.cli.method_options import MethodNames
 from supermask.cli.options import Common, DataName, names_in, numbers_in
+from supermask.data.own import is_own
 from supermask.files import held, make_folder, relative
 from supermask.runs import Job, JobResult, run
 from supermask.runs.folder import STAGES
+from supermask.runs.job import slug_of
 from supermask.runs.planned import Planned
 from supermask.runs.protocols import PROTOCOLS, named_protocol
 from supermask.runs.runner import Ended, Here, run_all
@@ -62,13 +65,13 @@ class Compare(Common, GridOptions):
     dry_run: bool = False
     """Run nothing: check every run, and show what is finished."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
     """Folder for all of it; by default one below runs."""
 
     def __call__(self) -> None:
         """Run what is not finished, then show the table."""
         device = self.prepare()
-        out = self.out or Path("runs", f"compare-{self.model.replace(':', '-')}-{self.data}")
+        out = self.out or Path("runs", f"compare-{slug_of(self.model)}-{slug_of(self.data)}")
         if self.ticket:
             seeds = range(self.seed, self.seed + self.seeds)
             self._judge(suspects_in(names_in("--ticket", self.ticket), seeds, out), out, device)
@@ -130,6 +133,9 @@ class Compare(Common, GridOptions):
     def _judge(self, suspects: Mapping[str, Sequence[Suspect]], out: Path, device: str) -> None:
         """Run the controls that are left, and show the verdicts."""
         where: dict[str, Any] = {"device": device, "data_folder": self.data_folder, "validation": self.validation}
+        # what tickets say of files and code is not believed, so that the user's own words stand for both
+        where |= {"model": self.model} if models.is_code(self.model) else {}
+        where |= {"data": self.data} if is_own(self.data) else {}
         with joined(device) as processes, ExitStack() as hold:
             processes.once(lambda: hold.enter_context(held(make_folder(out))))
             judged = judge_all(suspects, self.recipe, **where)

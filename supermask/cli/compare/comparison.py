@@ -9,6 +9,7 @@ from supermask.errors import SupermaskError
 from supermask.runs import Job
 from supermask.runs.folder import STAGES
 from supermask.runs.grid import read_results
+from supermask.runs.measures import score_rows
 from supermask.runs.planned import Planned
 from supermask.runs.report import GridReport
 from supermask.runs.runner import Ended
@@ -55,7 +56,8 @@ class ComparisonRun:
             return f"{end.plan.title} failed: {end.error}"
         self.write()
         (result,) = read_results([end.plan]).values()
-        return f"{end.plan.title}: test accuracy {result.test.accuracy:.2%} ({result.seconds:.1f} s)"
+        name, value = score_rows(result.test, end.plan.task.data, "test")[0]
+        return f"{end.plan.title}: {name} {value.partition(' (')[0]} ({result.seconds:.1f} s)"
 
     def tidy(self) -> None:
         """Drop the shared trainings once no run of the folder, of this comparison or of another, has use for them."""

@@ -14,6 +14,7 @@ from supermask.errors import SupermaskError, TicketError
 from supermask.files import relative
 from supermask.judge.controls import CONTROLS
 from supermask.runs.diagnostics.pace import Pace
+from supermask.runs.fit import refuse_unlabelled
 from supermask.runs.ticket_model import data_of
 from supermask.runs.ticket_source import TicketSource
 from supermask.ticket import Ticket
@@ -68,12 +69,13 @@ class Context:
         data_folder: Path | None = None,
         threads: int = 0,
         progress: bool = True,
+        model: str | None = None,
     ) -> "Context":
         """Read a ticket and its data, and see whether they fit.
 
         Args:
             path: of the ticket's file.
-            data: name of the data set; None is the one that the ticket was found on.
+            data: name of the data set; None is the one that the ticket was found on, if it is of this package.
             out: folder of the report.
             minutes: that all diagnostics may take.
             seed: of what is drawn.
@@ -81,6 +83,7 @@ class Context:
             data_folder: of the data sets.
             threads: for the commands that are shown.
             progress: show bars where standard error is a terminal.
+            model: name of the ticket's model, where it is the caller's own code: without it none is imported.
 
         Raises:
             SupermaskError: a file cannot be read, the data do not fit the ticket's network, or there is no time.
@@ -88,9 +91,10 @@ class Context:
         """
         if not 0 < minutes < math.inf:
             raise SupermaskError(f"minutes={minutes:g} leave no time to measure anything; give a number above 0.")
-        filed = TicketSource.read(path, None)
+        filed = TicketSource.read(path, None, model)
         split = partial(data_of, filed.ticket, path, data, folder=data_folder, validation=None)
         made = cls(filed, split(seed=filed.ticket.seed), seed, torch.device(device), out, minutes)
+        refuse_unlabelled(made.data)
         made = replace(made, data_folder=data_folder, threads=threads, progress=progress)
         try:
             filed.build()
@@ -166,7 +170,8 @@ class Context:
     @property
     def narrowed(self) -> str:
         """The command that removes the dead units and says how many there are."""
-        return shlex.join(["supermask", "export", str(self.filed.path), "--format", "torch_export", "--narrow"])
+        words = ["supermask", "export", str(self.filed.path), "--format", "torch_export", "--narrow"]
+        return shlex.join([*words, *self._model])
 
     def command(self, verb: str, *options: str, before: str = "") -> str:
         """Return a command line about the ticket on its data.
@@ -178,10 +183,14 @@ class Context:
 
         """
         words = ["supermask", verb, *([before] if before else []), str(self.filed.path), "--data", self.data.name]
-        words += [*options, "--device", str(self.device)]
+        words += [*self._model, *options, "--device", str(self.device)]
         words += ["--threads", str(self.threads)] if self.threads else []
         words += ["--data-folder", str(self.data_folder)] if self.data_folder else []
         return shlex.join(words)
+
+    @property
+    def _model(self) -> list[str]:
+        return ["--model", self.filed.model] if self.filed.model else []
 
 
 EVALUATIONS = 3

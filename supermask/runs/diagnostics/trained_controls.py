@@ -132,6 +132,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
             seed=seed,
             controls=_names(context),
             data=context.data.name,
+            model=context.filed.model,
             device=str(context.device),
             data_folder=context.data_folder,
             progress=context.progress,

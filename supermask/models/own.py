@@ -1,0 +1,50 @@
+"""Networks by a text: those of this package, of tokens too, and those that the caller's own code makes."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from supermask.errors import SupermaskError
+from supermask.imported import called, is_place, keywords_of, loaded, registered
+from supermask.models.char_gpt import small_char_gpt
+
+GROUP = "supermask.models"
+"""Entry points by which a package registers networks."""
+
+TOKEN_MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"char_gpt": small_char_gpt})
+"""Networks of this package that take token ids; they are called as the caller's own are."""
+
+
+def is_code(name: str) -> bool:
+    """Whether a name stands for code outside of this package, which only a user may ask for."""
+    prefixes = ("torchvision:", "binary:", "folded:")
+    return not name.startswith(prefixes) and (is_place(name) or registered(GROUP, name) is not None)
+
+
+def call(name: str, offered: Mapping[str, Any]) -> nn.Module:
+    """Return a network of tokens of this package, or what the caller's own code makes.
+
+    Args:
+        name: of `TOKEN_MODELS`, or one that `is_code`, which is then imported.
+        offered: input_shape, classes, width and what else data say; the factory gets those that its signature names.
+
+    Raises:
+        SupermaskError: the code cannot be imported or called, makes no module, or takes no width.
+
+    """
+    factory = TOKEN_MODELS.get(name) or loaded(name, GROUP)
+    if isinstance(factory, nn.Module):
+        raise SupermaskError(
+            f"{name} is a module that is already made; name a function or a class that makes one, because every run"
+            " begins with a new one."
+        )
+    if offered.get("width", 1.0) != 1.0 and "width" not in keywords_of(factory):
+        raise SupermaskError(f"{name} takes no width; leave out the width of {offered['width']:g}.")
+    if name in TOKEN_MODELS and "vocabulary" not in offered:
+        raise SupermaskError(f"{name} takes token ids, e.g. those of the data set text:FILE.")
+    made = called(name, factory, offered)
+    if not isinstance(made, nn.Module):
+        raise SupermaskError(f"{name} returned a {type(made).__name__}; expected a torch.nn.Module.")
+    return made
