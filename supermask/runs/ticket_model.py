@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from supermask import data, models
 from supermask.data import DataSet
@@ -239,10 +240,18 @@ def _unasked(path: Path, what: str, name: Any, option: str, use: str) -> str:
     )
 
 
+class _Computed(TorchFunctionMode):
+    """Leaves small tensors that a network's maker computes with off the meta device, as torchvision's RegNets do."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cpu = {"device": "cpu"} if func in (torch.arange, torch.tensor) else {}
+        return func(*args, **{**cpu, **(kwargs or {})})
+
+
 def _without_memory(build: Callable[[], nn.Module], path: Path) -> nn.Module:
     """Return a network on the meta device, where a tensor is its shape alone."""
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _Computed():
             return build()
     except SupermaskError:
         raise

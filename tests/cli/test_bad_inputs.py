@@ -137,7 +137,9 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("command", ["evaluate", "export", "compare"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", *(pytest.param(name, marks=pytest.mark.slow) for name in ("export", "compare"))]
+)
 def test_a_network_that_cannot_be_is_refused_before_memory_is_taken(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resource = pytest.importorskip("resource")

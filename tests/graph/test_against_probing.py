@@ -117,7 +117,7 @@ def read_without_trial(model, example):
 
 
 @given(networks())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_the_layers_are_those_that_probing_finds(model):
     found = read_without_trial(model, images(2, 1))
     grouped = {name for name, reason in found.refused.items() if "grouped" in reason}
@@ -126,7 +126,7 @@ def test_the_layers_are_those_that_probing_finds(model):
 
 
 @given(networks(), st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_without_channels_it_computes_what_it_does_with_them_at_zero(model, random):
     found = read_without_trial(model, images(2, 1))
     kept = {}

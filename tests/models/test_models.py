@@ -345,6 +345,7 @@ def test_auxiliary_heads_are_left_out(name):
     assert model(torch.empty(2, 3, 299, 299, device="meta")).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_every_torchvision_classification_model_is_known():
     import torchvision
 

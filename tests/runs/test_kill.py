@@ -81,7 +81,7 @@ def test_workers_whose_parent_was_killed_save_their_runs_and_end(tmp_path, sent)
     assert all(load_checkpoint(folder / CHECKPOINT)["step"] > 0 for folder in folders)
 
 
-@pytest.mark.parametrize(("kills", "epochs"), [(3, 40), pytest.param(20, 100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "epochs"), [(2, 30), pytest.param(20, 100, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, kills, epochs):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["supermask.runs"])

@@ -14,7 +14,7 @@ from supermask.search.rule import BudgetedRule
 from supermask.training import Recipe, train
 
 
-@pytest.mark.parametrize("density", [0.5, 0.1])
+@pytest.mark.parametrize("density", [0.5, pytest.param(0.1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SEARCHES)
 def test_the_default_recipe_of_every_search_learns_the_digits(name, density):
     rule = METHODS[name]
