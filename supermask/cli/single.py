@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
+from supermask.cli.logs import Logs, listeners
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
 from supermask.cli.options import DIGITS, Common, DataName, ModelName, Setting
 from supermask.errors import SupermaskError
@@ -46,6 +47,8 @@ class Single(Common):
 
     telemetry: bool = False
     """Record at every evaluation how far the weights, or the scores of a search, have moved, and draw it."""
+
+    log: Logs = ()
 
     resume: bool = False
     """Go on with the unfinished run in the folder."""
@@ -92,6 +95,7 @@ class Single(Common):
                 data_folder=self.data_folder,
                 resume=self.resume,
                 telemetry=self.telemetry,
+                on_evaluation=listeners(self.log, job, out),
                 checkpoint_seconds=self.checkpoint_seconds,
             )
         except Stopped as stop:
