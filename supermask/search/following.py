@@ -1,8 +1,10 @@
 """A search that follows its optimizer, and what notices one whose masks were never selected again."""
 
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -58,6 +60,7 @@ class Following:
             )
         self._optimizer = weakref.ref(optimizer)
         self._before, self._after, self._left = before, after, False
+        self._step: FrameType | None = None  # of the call of step that is under way
         self._hooks = [
             optimizer.register_step_pre_hook(self._preceded),
             optimizer.register_step_post_hook(self._followed),
@@ -97,6 +100,10 @@ class Following:
                 "The search follows another optimizer since, so that this step would not be counted; step that one, or"
                 " call search.follow(optimizer) again."
             )
+        frame = sys._getframe(1)
+        if self._within(frame):
+            return None
+        self._step = frame
         closure = named.get("closure", values[1] if len(values) > 1 else None)
         if closure is not None:
             then = self._finishing(closure, optimizer)
@@ -106,6 +113,16 @@ class Following:
         if not _skipped(optimizer):
             self._before(optimizer)
         return None
+
+    def _within(self, frame: FrameType) -> bool:
+        """Return whether a step is called by the one under way: that of a base class, whose hooks are the same.
+
+        The step under way is looked for among the callers, because one that raised is never told to have ended.
+        """
+        caller = frame.f_back if self._step else None
+        while caller and caller is not self._step:
+            caller = caller.f_back
+        return caller is not None
 
     def _finishing(self, closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
         """Return the closure with `before` at its end: there are no gradients before it was called."""
@@ -118,6 +135,9 @@ class Following:
         return then
 
     def _followed(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if sys._getframe(1) is not self._step:
+            return
+        self._step = None
         if not _skipped(optimizer):
             self._after()
 

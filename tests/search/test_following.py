@@ -162,6 +162,40 @@ def test_a_copy_of_a_search_follows_nothing():
     assert twin.ticket() == search.ticket()
 
 
+class Twice(torch.optim.SGD):
+    """Calls the step of its base class, whose hooks are the same."""
+
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("name", ["edge_popup", "gem_miner"])
+def test_a_step_that_calls_that_of_its_base_class_is_one(name):
+    options = {"steps": 10} if name == "gem_miner" else {}
+    stepped, first = search_and_optimizer(SEARCHES[name], **options)
+    descend(stepped, first, 6, by_hand=True)
+    followed, second = search_and_optimizer(SEARCHES[name], Twice, **options)
+    followed.follow(second)
+    descend(followed, second, 6)
+    assert followed.steps == 6
+    assert followed.ticket() == stepped.ticket()
+
+
+def test_a_step_that_raised_is_not_one_and_the_next_is():
+    search, optimizer = search_and_optimizer(optimizer=Twice)
+    search.follow(optimizer)
+
+    def closure():
+        raise KeyError
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            optimizer.step(closure)
+    assert search.steps == 0
+    descend(search, optimizer, 2)
+    assert search.steps == 2
+
+
 class Around(torch.optim.Optimizer):
     """An optimizer that moves the parameters after another one did, as Lookahead does, and has no hooks of its own."""
 
