@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from supermask.errors import SupermaskError
 from supermask.models.sequence import describe

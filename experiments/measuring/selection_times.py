@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from experiments.measuring.published_selection import PUBLISHED, MaskOf
 from experiments.measuring.score_walk import Phase, Walk, WalkPlan

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from experiments.measuring.published_selection import PUBLISHED
 from experiments.measuring.step_memory import peak_bytes

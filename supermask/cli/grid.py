@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from tyro.conf import OmitArgPrefixes
 
 from supermask.cli.method_options import MethodNames, MethodOptions, default_options, options_of

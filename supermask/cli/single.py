@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, arg
 
+from supermask.cli.logs import Logs, listeners
 from supermask.cli.method_options import SearchMethodOptions, SearchName, default_search_options, options_of
 from supermask.cli.options import DIGITS, Common, DataName, LossName, ModelName, Setting
 from supermask.errors import SupermaskError
@@ -50,6 +51,8 @@ class Single(Common):
 
     telemetry: bool = False
     """Record at every evaluation how far the weights, or the scores of a search, have moved, and draw it."""
+
+    log: Logs = ()
 
     resume: bool = False
     """Go on with the unfinished run in the folder."""
@@ -97,6 +100,7 @@ class Single(Common):
                 data_folder=self.data_folder,
                 resume=self.resume,
                 telemetry=self.telemetry,
+                on_evaluation=listeners(self.log, job, out),
                 checkpoint_seconds=self.checkpoint_seconds,
             )
         except Stopped as stop:

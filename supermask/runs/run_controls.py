@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from supermask.baselines.dense import Dense
 from supermask.baselines.sparse import Sparse

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from supermask.runs.folder import STAGES, recorded
 from supermask.runs.job import Job
 from supermask.runs.result import JobResult
 from supermask.ticket import Ticket
-from supermask.training import Outcome, Recipe, Subject, train
+from supermask.training import Listener, Outcome, Recipe, Subject, train
 from supermask.training.losses import named_loss
 from supermask.training.metrics import write_metrics
 from supermask.training.processes import ALONE, Processes, joined, own_device
@@ -48,6 +48,7 @@ def run(
     resume: bool = False,
     stages: Path | None = None,
     telemetry: bool = False,
+    on_evaluation: Listener | Iterable[Listener] = (),
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> JobResult:
@@ -67,6 +68,7 @@ def run(
         stages: a folder for trainings that jobs of other densities or options have in common, e.g. the rounds of
             iterative pruning; it stays. None keeps them in the run's folder until it is finished.
         telemetry: record at every evaluation how far the weights have moved.
+        on_evaluation: functions that are told of each evaluation, of every training that the job takes.
         checkpoint_seconds: time between checkpoints.
         progress: show a progress bar where standard error is a terminal.
 
@@ -89,6 +91,7 @@ def run(
                 device=own,
                 resume=resume,
                 telemetry=telemetry,
+                on_evaluation=on_evaluation,
                 checkpoint_seconds=checkpoint_seconds,
                 progress=progress,
                 processes=processes,
@@ -109,6 +112,7 @@ def context_of(
     device: torch.device,
     resume: bool = True,
     telemetry: bool = False,
+    on_evaluation: Listener | Iterable[Listener] = (),
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
     processes: Processes = ALONE,
@@ -123,6 +127,7 @@ def context_of(
         device: where to compute.
         resume: go on from the folder's checkpoint.
         telemetry: record at every evaluation how far the weights have moved.
+        on_evaluation: functions that are told of each evaluation, of every training that the job takes.
         checkpoint_seconds: time between checkpoints.
         progress: show a progress bar where standard error is a terminal.
         processes: that train together.
@@ -132,7 +137,7 @@ def context_of(
     def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
         # runs that share a stage may go on at once: the first trains it
         shared = more["folder"] if more["folder"] != folder and processes.leads else None
-        more |= {"telemetry": telemetry, "extended": True}
+        more |= {"telemetry": telemetry, "extended": True, "on_evaluation": on_evaluation}
         more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
         with nullcontext() if shared is None else locked(shared):
             return train(subject, data_set, recipe, device=device, **more)

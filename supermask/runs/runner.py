@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from supermask.errors import SupermaskError
 from supermask.runs.planned import Planned

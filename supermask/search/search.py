@@ -93,7 +93,7 @@ class Search:
         self._state.progress.carried = self.rule.carried(self._state)
         hook_state(model)
         self._attached = Attached(model, masked, self._layers)
-        self._following: Following | None = None
+        self._followings: list[Following] = []  # the last one, and those that were left for it
         UNSTEPPED.add(self)
 
     @classmethod
@@ -113,6 +113,10 @@ class Search:
         if name.startswith("_") or name == "rule":
             raise AttributeError(name)  # a copy in the making has no rule yet
         return getattr(self.rule, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy of a search, such as one within a LightningModule that an average copies, follows no optimizer
+        return {**self.__dict__, "_followings": []}
 
     def __repr__(self) -> str:
         counts = {role: sum(numbers.values()) for role, numbers in self.network.account.items()}
@@ -247,23 +251,29 @@ class Search:
     def follow(self, optimizer: torch.optim.Optimizer) -> Following:
         """Call `step` after each step that an optimizer really takes, so that the loop need not.
 
-        That is right with accumulated gradients, with a GradScaler's skipped steps, and in loops that are not one's
-        own. What the rule does before a step is done too.
+        That is right with accumulated gradients, with closures, with a GradScaler's skipped steps, and in loops that
+        are not one's own. What the rule does before a step is done too. A further optimizer, as frameworks make one for
+        each fit, is followed in place of the one before, which may then not move the scores again.
 
         Args:
-            optimizer: that trains the scores.
+            optimizer: that trains the scores; a wrapper of accelerate or Lightning around it will do.
 
         Returns:
             What `remove()` ends; `step` is then called by hand again.
 
         Raises:
-            SupermaskError: the optimizer lacks a score, or the search follows one already.
+            SupermaskError: the optimizer lacks a score, or calls no hooks.
 
         """
-        if self._following and self._following.active:
-            raise SupermaskError("The search follows an optimizer already; a second one would count its steps twice.")
-        self._following = Following(optimizer, self.scores().values(), self.before_step, self._advance)
-        return self._following
+        if self._following and self._following.active and self._following.of(optimizer):
+            return self._following
+        following = Following(optimizer, self.scores().values(), self.before_step, self._advance)
+        self._followings = [former for former in self._followings if former.give_way(optimizer)] + [following]
+        return following
+
+    @property
+    def _following(self) -> Following | None:
+        return self._followings[-1] if self._followings else None
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Change the gradients of the scores as the rule says; call it once before each `optimizer.step()`.

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from supermask.data import DataSet, Loaders
 from supermask.data.batch import Batch
@@ -24,6 +24,7 @@ from supermask.training.dropout import dropping
 from supermask.training.ending import Ending
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Pace, Stopped, StopRequest
+from supermask.training.listeners import Listener, Told
 from supermask.training.loader_batches import LoaderBatches
 from supermask.training.metrics import write_metrics
 from supermask.training.objective import Loss, Objective
@@ -59,6 +60,7 @@ def train(
     keep: Collection[int] = (),
     telemetry: bool = False,
     extended: bool = False,
+    on_evaluation: Listener | Iterable[Listener] = (),
     title: str | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
@@ -97,6 +99,10 @@ def train(
             record keeps a copy of the weights until the end.
         extended: also score the best step on training examples and the last step on the test set, in the same read of
             it: two evaluations more.
+        on_evaluation: a function, or several, called on the first process with the record of each evaluation and the
+            subject, once the record was written; `supermask.training.listeners` says what they are. What one raises
+            ends the training, and the checkpoint of the steps before stays. A training that goes on from a checkpoint
+            does not tell again what was told before it; evaluations after it are told again, at the same steps.
         title: what the progress bar is called; the subject's name by default.
         checkpoint_seconds: time between checkpoints; one is also written on Ctrl-C, on SIGTERM and at the end.
         progress: show a progress bar where standard error is a terminal.
@@ -121,7 +127,10 @@ def train(
         start = start if isinstance(start, State) else State(start)
         data = data if isinstance(data, DataSet | Loaders) else Loaders(data)
         objective = Objective(loss)
-        run = _Run(subject, data, recipe, seed, device, folder, processes, start, keep, telemetry, extended, objective)
+        told = Told(on_evaluation, device, processes)
+        run = _Run(
+            subject, data, recipe, seed, device, folder, processes, start, keep, telemetry, extended, objective, told
+        )
         if resume:
             run.take_up()
         with dropping(subject.model, recipe.dropout):
@@ -146,9 +155,10 @@ class _Run:
         telemetry: bool,
         extended: bool,
         objective: Objective,
+        told: Told,
     ) -> None:
         refuse_unsuitable(subject, recipe, objective)
-        self.objective = objective
+        self.objective, self.told = objective, told
         self.subject, self.recipe, self.device, self.folder = subject, recipe, device, folder
         self.seed, self.processes, self.extended = seed, processes, extended
         layout = torch.channels_last if recipe.channels_last else torch.preserve_format
@@ -427,6 +437,7 @@ class _Run:
         if is_complete(self.subject) and self._better(score):
             # a copy: the live tensors change in place
             self.best = {"step": self.step, "score": vars(score), "subject": deepcopy(self.subject.state_dict())}
+        self.told.tell(self.history[-1], self.subject)
 
     def _write_metrics(self) -> None:
         if self.folder is not None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from supermask.baselines.at_initialisation.base import AtInitialisation
 from supermask.baselines.at_initialisation.examples import ExampleSource
