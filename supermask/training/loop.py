@@ -115,6 +115,8 @@ def train(
         Stopped: a signal asked for it; the checkpoint was written.
 
     """
+    if not checkpoint_seconds >= 0.0:  # so that NaN, after which no checkpoint would be due, is refused too
+        raise SupermaskError(f"checkpoint_seconds={checkpoint_seconds} is out of range; give seconds, 0 or more.")
     recipe = subject.recipe(recipe) if isinstance(subject, Advising) else recipe.settle()
     device = own_device(device)
     cuda = [device] if device.type == "cuda" else []

@@ -227,6 +227,12 @@ def test_divergence_is_one_clear_sentence(synthetic):
         train(Dense(network()), synthetic, replace(RECIPE, learning_rate=1e30), seed=0)
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0])
+def test_checkpoints_after_no_time_are_refused(seconds, synthetic):
+    with pytest.raises(SupermaskError, match="checkpoint_seconds=.* is out of range"):
+        train(Dense(network(), seed=0), synthetic, Recipe(iterations=1), seed=0, checkpoint_seconds=seconds)
+
+
 def test_every_example_is_seen_once_an_epoch(synthetic):
     batches = Batches(synthetic, replace(RECIPE, batch_size=10), seed=0, device=torch.device("cpu"))
     seen = torch.cat([batches.batch(step)[0].reshape(10, -1) for step in range(batches.per_epoch)])
