@@ -229,7 +229,7 @@ def test_divergence_is_one_clear_sentence(synthetic):
 
 @pytest.mark.parametrize("seconds", [float("nan"), -1.0])
 def test_checkpoints_after_no_time_are_refused(seconds, synthetic):
-    with pytest.raises(SupermaskError, match="checkpoint_seconds=.* is out of range"):
+    with pytest.raises(SupermaskError, match=r"checkpoint_seconds=.* is out of range"):
         train(Dense(network(), seed=0), synthetic, Recipe(iterations=1), seed=0, checkpoint_seconds=seconds)
 
 
