@@ -61,7 +61,7 @@ class OverDense:
         return f"seed{self.dense.seed}"
 
     def config(self) -> dict[str, Any]:
-        """Return both jobs as plain values; where the checkpoint lies is no part of them."""
+        """Return both jobs as plain values; where the checkpoint lies is not a part of them."""
         found: dict[str, Any] = json.loads(json.dumps({**self._job("dense").config(), "over": self.dense.config()}))
         return found
 

@@ -80,7 +80,7 @@ def _classes(path: Path) -> list[str]:
 def _listed(path: Path, classes: Sequence[str]) -> Listed:
     others = {*_classes(path)} - {*classes}
     if others:
-        raise DataError(f"{path} has a folder {min(others)}, which is no class of the training images.")
+        raise DataError(f"{path} has a folder {min(others)}, which is not a class of the training images.")
     found = [
         (file, label)
         for label, name in enumerate(classes)

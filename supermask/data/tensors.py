@@ -60,7 +60,7 @@ def from_tensors(
 def from_loaders(loaders: Loaders, *, name: str) -> DataSet:
     """Return a data set of the batches that loaders yield in one pass: inputs and targets that are tensors.
 
-    What a loader draws anew in each pass, such as an augmentation, is that of this one.
+    What a loader draws again in each pass, such as an augmentation, is that of this one.
 
     Raises:
         DataError: a batch is of another kind.

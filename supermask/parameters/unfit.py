@@ -90,9 +90,9 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
 def _attributes(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors in plain attributes of modules: by themselves, in containers, in functions and in objects."""
     for name, module in model.named_modules():
-        # what a hook makes anew before each pass, such as an old-style spectral norm
+        # what a hook makes again before each pass, such as an old-style spectral norm
         made = {getattr(hook, "name", None) for hook in module._forward_pre_hooks.values()}
-        # a recurrent layer lists its own weights, and reads them anew
+        # a recurrent layer lists its own weights, and reads them again
         own = {"_flat_weights"} if isinstance(module, nn.RNNBase) else set()
         for attribute in vars(module).keys() - _USUAL - made - own:
             for tensor in _inside(vars(module)[attribute], _DEEPEST):

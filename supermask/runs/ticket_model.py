@@ -47,7 +47,7 @@ class Described(NamedTuple):
         input_shape: of one input, e.g. channels, height and width of images.
         classes: number of its outputs.
         width: factor on its hidden widths.
-        vocabulary: how many tokens there are; None where inputs are no tokens.
+        vocabulary: how many tokens there are; None where inputs are not tokens.
 
     """
 
@@ -167,7 +167,7 @@ def input_shape_of(ticket: Ticket) -> tuple[int, ...] | None:
     """Return the sizes of one input of a ticket's network; None where the ticket does not say.
 
     Raises:
-        TicketError: what it says are no sizes.
+        TicketError: what it says are not sizes.
 
     """
     made = ticket.provenance.get("model")
@@ -176,7 +176,7 @@ def input_shape_of(ticket: Ticket) -> tuple[int, ...] | None:
         return None
     sizes = shape if isinstance(shape, list) and 0 < len(shape) < 8 else [None]
     if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise TicketError(f"The ticket gives its inputs as {quoted(shape)}, which are no sizes; give --input-shape.")
+        raise TicketError(f"The ticket gives its inputs as {quoted(shape)}, which are not sizes; give --input-shape.")
     return tuple(shape)
 
 

@@ -44,13 +44,13 @@ def read_header(text: bytes) -> tuple[dict[str, Any], Own]:
     """Return the fields of a header that are a ticket's, and how the coded section is read.
 
     Raises:
-        TicketError: it is no header, or a field is not what it should be.
+        TicketError: it is not a header, or a field is not what it should be.
 
     """
     try:
         header = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise TicketError(f"its parts are not those of a ticket: its header is no JSON ({_reason(error)}).") from None
+        raise TicketError(f"its parts are not those of a ticket: its header is not JSON ({_reason(error)}).") from None
     check_plain(header)
     _record({OWN: _own})(header, "its header")
     for name, check in FIELDS.items():
@@ -82,7 +82,7 @@ def check_plain(values: Any) -> None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _reason(error: Exception) -> str:

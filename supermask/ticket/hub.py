@@ -52,7 +52,7 @@ def send(
         if not api.file_exists(repo, "README.md"):
             parts.append(CommitOperationAdd("README.md", card.encode()))
         return str(api.create_commit(repo, parts, commit_message=message).commit_url)
-    except (OSError, ValueError) as error:  # of which all errors of huggingface_hub are some
+    except (OSError, ValueError) as error:  # all errors of huggingface_hub are one of them
         raise SupermaskError(f"The ticket cannot be sent to {repo}: {_reason(error)}") from error
 
 

@@ -133,7 +133,7 @@ def own_loss(outputs: Any) -> Tensor | None:
 
 
 def logits_of(outputs: Any) -> Tensor | None:
-    """Return the logits among outputs: a tensor alone, `logits`, the key "out", or the first tensor that is no loss."""
+    """Return the logits among outputs: a tensor alone, `logits`, the key "out", or the first tensor but the loss."""
     if isinstance(outputs, Tensor):
         return outputs
     if isinstance(outputs, Mapping):

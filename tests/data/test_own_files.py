@@ -147,7 +147,7 @@ def test_a_class_that_training_does_not_have_is_refused(tmp_path):
     images(tmp_path / "train", False)
     images(tmp_path / "test", False)
     (tmp_path / "test" / "c").mkdir()
-    with pytest.raises(DataError, match="has a folder c, which is no class of the training images"):
+    with pytest.raises(DataError, match="has a folder c, which is not a class of the training images"):
         data.load(f"folder:{tmp_path}")
 
 

@@ -40,7 +40,7 @@ every_search = pytest.mark.parametrize("name", TAKE)
 
 
 class Net(nn.Module):
-    """A tied pair, a normalisation with statistics, a parameter that is no weight, a head."""
+    """A tied pair, a normalisation with statistics, a parameter that is not a weight, a head."""
 
     def __init__(self):
         super().__init__()
@@ -340,7 +340,7 @@ def test_the_embedding_of_a_language_model_may_be_masked_under_the_name_of_its_h
 
 
 def flipped(tensor):
-    """Return a tensor of which one bit differs."""
+    """Return a tensor that differs in one bit."""
     bits = tensor.clone().reshape(-1).view(torch.uint8)
     bits[-1] ^= 1
     return bits.view(tensor.dtype).reshape(tensor.shape)

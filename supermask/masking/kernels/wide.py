@@ -171,7 +171,7 @@ def _collect(scores: Any, signed: bool, low: float, high: float, found: Any, ins
 def _collect_each(scores: Any, signed: bool, low: float, high: float, found: Any, inside: int) -> int:
     for i in range(scores.size):
         score = scores[i] if signed else abs(scores[i])
-        # written in any case, because a branch on it would be foreseen wrongly
+        # always written, because a branch on it would be foreseen wrongly
         found[min(inside, found.size - 1)] = score
         inside += (low <= score) & (score <= high)
     return inside
@@ -306,7 +306,7 @@ def _let_fall(
     scores: int, before: int, after: int, places: int, weight: int, size: int, start: float, scale: float
 ) -> None:
     score, out, value = _doubles(scores, size), _doubles(places, size), _doubles(weight, size)
-    # eight entries of a mask at once, few of which have changed
+    # eight entries of a mask at once: few have changed
     one, other = _integers(before, size // 8), _integers(after, size // 8)
     for word in range(size // 8):
         fallen = one[word] & ~other[word]
