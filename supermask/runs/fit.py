@@ -61,5 +61,5 @@ def misfit(outputs: Any, batch: Batch, data_set: DataSet, loss: Loss | None) -> 
     except SupermaskError:
         raise
     except Exception as error:  # a loss of the caller's own
-        return f"gives outputs that have no loss: {first_line(error)}"
+        return f"gives outputs from which the loss cannot be taken: {first_line(error)}"
     return None
