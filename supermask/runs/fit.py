@@ -46,7 +46,7 @@ def misfit(outputs: Any, batch: Batch, data_set: DataSet, loss: Loss | None) -> 
         loss: that is given; None is the outputs' own, or the cross entropy.
 
     Raises:
-        SupermaskError: there is no loss that is certain.
+        SupermaskError: the targets do not tell which loss is meant.
 
     """
     found = logits_of(outputs)

@@ -201,7 +201,8 @@ def check_network(job: Job, data_set: DataSet) -> None:
     """Try the job's model and its loss on two examples of the data set.
 
     Raises:
-        SupermaskError: there is no such model, it does not take such inputs, or has no loss that is certain.
+        SupermaskError: there is no such model, it does not take such inputs, or the targets do not tell which loss
+            is meant.
 
     """
     model, batch = build_network(job, data_set).eval(), example_of(data_set)

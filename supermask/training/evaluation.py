@@ -55,7 +55,7 @@ def evaluate(
         loss: a function of outputs and targets; None is the outputs' own, or the cross entropy of integer targets.
 
     Raises:
-        SupermaskError: there is no loss that is certain, e.g. for float targets.
+        SupermaskError: the targets do not tell which loss is meant, as float ones do not.
 
     """
     objective = Objective(loss)

@@ -108,8 +108,8 @@ def train(
         progress: show a progress bar where standard error is a terminal.
 
     Raises:
-        SupermaskError: `checkpoint_seconds` is out of range, there is no loss that is certain, e.g. for float targets,
-            the recipe does not fit the data or the number of processes, the training diverged, or the subject was at no
+        SupermaskError: `checkpoint_seconds` is out of range, the targets do not tell which loss is meant, the
+            recipe does not fit the data or the number of processes, the training diverged, or the subject was at no
             evaluation what it is to become, e.g. as sparse as was asked.
         RunError: the checkpoint cannot be used, the processes came apart, or another one has ended.
         Stopped: a signal asked for it; the checkpoint was written.

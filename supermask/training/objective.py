@@ -40,7 +40,7 @@ class Objective:
 
     Without a `loss` of the caller's, outputs that have a loss of their own (`outputs.loss`, the key "loss", a scalar
     that is first in a tuple) are taken at their word, and integer targets get the cross entropy. Other
-    targets have no loss that is certain: float numbers may be those of a regression or the probabilities of classes.
+    targets do not tell which loss is meant: float numbers may be those of a regression or the probabilities of classes.
 
     Attributes:
         loss: a function of the outputs, as the network returns them, and the targets; None as above.
@@ -70,7 +70,7 @@ class Objective:
             temperature: that the logits of the cross entropy are divided by; other losses know none.
 
         Raises:
-            SupermaskError: there is no loss that is certain, or it is not one number.
+            SupermaskError: the targets do not tell which loss is meant, or the loss is not one number.
 
         """
         own = self._own(outputs, targets)
