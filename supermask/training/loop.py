@@ -24,6 +24,7 @@ from supermask.training.dropout import dropping
 from supermask.training.ending import Ending
 from supermask.training.evaluation import Score, evaluate
 from supermask.training.interrupts import Pace, Stopped, StopRequest
+from supermask.training.layout import sound_layout
 from supermask.training.listeners import Listener, Told
 from supermask.training.loader_batches import LoaderBatches
 from supermask.training.metrics import write_metrics
@@ -128,6 +129,7 @@ def train(
     ):
         start = start if isinstance(start, State) else State(start)
         data = data if isinstance(data, DataSet | Loaders) else Loaders(data)
+        recipe = sound_layout(recipe, subject.model, device)
         objective = Objective(loss)
         told = Told(on_evaluation, device, processes)
         run = _Run(

@@ -44,7 +44,8 @@ class Recipe:
         padding: black pixels on each side of an image before a crop: the most by which it may be shifted.
         flips: whether augmented images are mirrored at random too; digits and letters should not be.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
-        channels_last: lay images and convolutions out with their channels last.
+        channels_last: lay images and convolutions out with their channels last. On the CPU a network with a strided
+            1x1 convolution of fewer than eight channels goes without (see `supermask.training.layout`).
         compile: compile the network for its training steps, which pays in long runs; sums may round in another order.
         fused: let SGD make the gradients of scores, step and count for the selection in one pass, where the search has
             that (`Search.fused_sgd`); it is faster on the CPU, and sums round in another order.

@@ -4,9 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from supermask.errors import SupermaskError
 from supermask.training import Recipe
+from supermask.training.layout import sound_layout
 
 
 @given(step=st.integers(0, 99), warm_up=st.integers(0, 50))
@@ -169,3 +171,21 @@ def test_parameters_that_a_fused_step_cannot_take_are_trained_all_the_same():
     number.grad = torch.full((2,), 1j)
     optimizer.step()
     assert torch.equal(number.detach(), torch.full((2,), 1 - 0.5j))
+
+
+@pytest.mark.parametrize(
+    ("convolution", "kept"),
+    [
+        (nn.Conv2d(7, 9, 1, stride=2), False),
+        (nn.Conv2d(4, 8, 1, stride=(1, 2)), False),
+        (nn.Conv2d(8, 9, 1, stride=2), True),
+        (nn.Conv2d(4, 8, 1), True),
+        (nn.Conv2d(4, 8, 3, stride=2), True),
+    ],
+    ids=str,
+)
+def test_channels_are_not_last_where_that_would_damage_memory(convolution, kept):
+    recipe, model = Recipe(channels_last=True), nn.Sequential(nn.Conv2d(3, 4, 3), convolution)
+    assert sound_layout(recipe, model, torch.device("cpu")).channels_last is kept
+    assert sound_layout(recipe, model, torch.device("cuda")).channels_last
+    assert sound_layout(Recipe(), model, torch.device("cpu")) == Recipe()
