@@ -17,6 +17,7 @@ from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.search import (
     SEARCHES,
     Biprop,
+    Coded,
     Gates,
     GemMiner,
     IteRand,
@@ -41,6 +42,7 @@ LINES = {
     "learned": (LearnedSupermask, {}),
     "learned, rounded": (LearnedSupermask, {"evaluated": "rounded", "rescaled": False}),
     "gates": (Gates, {"density": 0.3, "steps": STEPS}),
+    "coded": (Coded, {"bytes": 2000, "steps": STEPS, "memory": 6}),
     "gem_miner": (GemMiner, {"density": 0.3, "steps": STEPS, "freeze_every": 3}),
     "iterand": (IteRand, {"density": 0.3, "every": 3, "rate": 0.5}),
     # the means of its weights are exact: each is 1/2

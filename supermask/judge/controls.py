@@ -44,6 +44,7 @@ class Reinitialised(Control):
             seed=other,
             digest=digest(grow_all(ticket.weights, other)),
             presets={},  # of the old seed, as the masks are
+            drawn={},
         )
 
 

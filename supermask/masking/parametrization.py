@@ -148,6 +148,15 @@ class Masked(nn.Module):
         gain = self._buffers["gain"]
         return weight if gain is None else weight * gain
 
+    def enter(self, kind: type[nn.Module], leaf: str) -> None:
+        """Change how a module computes with this weight, where reading it is not enough.
+
+        Args:
+            kind: the class that torch made for this module alone when its weight was parametrized.
+            leaf: name of the weight in it.
+
+        """
+
     def __setstate__(self, state: Any) -> None:
         # copies and pickles come through here; the scores of a copy are new tensors, whose versions start at 0
         super().__setstate__(state)
@@ -258,6 +267,8 @@ def attach(places: Iterable[Place], parametrization: nn.Module) -> None:
     for place in places:
         parametrize.register_parametrization(place.module, place.leaf, parametrization)
         _shorten(type(place.module), place.leaf)
+        if isinstance(parametrization, Masked):
+            parametrization.enter(type(place.module), place.leaf)
 
 
 def _shorten(kind: type[nn.Module], leaf: str) -> None:

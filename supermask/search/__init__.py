@@ -1,6 +1,7 @@
 """Searches: one file per algorithm that finds a strong ticket."""
 
 from supermask.search.biprop import Biprop
+from supermask.search.coded import Coded
 from supermask.search.edge_popup import EdgePopup
 from supermask.search.frozen import PartiallyFrozen
 from supermask.search.gates import Gates
@@ -18,6 +19,7 @@ from supermask.search.trichromatic import TrichromaticSupermask
 __all__ = [
     "SEARCHES",
     "Biprop",
+    "Coded",
     "EdgePopup",
     "Gates",
     "GemMiner",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from supermask.search.biprop import BipropRule
+from supermask.search.coded import CodedRule
 from supermask.search.edge_popup import EdgePopupRule
 from supermask.search.frozen import PartiallyFrozenRule
 from supermask.search.gates import GatesRule
@@ -29,6 +30,7 @@ RULES: tuple[type[Rule], ...] = (
     PartiallyFrozenRule,
     StructuredRule,
     GatesRule,
+    CodedRule,
     TrichromaticRule,
     NodePerturbationRule,
 )

@@ -23,6 +23,7 @@ from supermask.random.stream import philox
 from supermask.random.transform import Preset
 from supermask.random.weights import RandomWeight
 from supermask.search.state import SearchState
+from supermask.ticket.coding.drawn import Drawn
 from supermask.training import Outcome, Recipe
 from supermask.versions import describe
 
@@ -306,6 +307,10 @@ class Rule(Algorithm, Policy):
 
     def presets(self, state: SearchState) -> dict[str, Preset]:
         """Return by parameter name what part of its mask the seed fixes; nothing where all of it is searched for."""
+        return {}
+
+    def drawn(self, state: SearchState) -> Mapping[str, Drawn]:
+        """Return by parameter name the bits that draw its mask; nothing where masks are stored entry by entry."""
         return {}
 
     def carried(self, state: SearchState) -> Carried | None:

@@ -382,7 +382,11 @@ class Search:
         self._refuse_changed()
         made = {"algorithm": self.name, "options": self.options, "steps": self.steps, "versions": versions()}
         return self.network.ticket(
-            self.masks(), {**made, **provenance}, treatments=self.treatments(), presets=self.presets()
+            self.masks(),
+            {**made, **provenance},
+            treatments=self.treatments(),
+            presets=self.presets(),
+            drawn=self.rule.drawn(self._state),
         )
 
     def _refuse_changed(self) -> None:

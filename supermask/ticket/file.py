@@ -1,8 +1,8 @@
 """What a ticket's file holds, in as few bytes as are needed: `container` says how they are sealed.
 
 The header is JSON, deflated with a dictionary of what headers have in common. Masks are coded by `coding`, with what
-the seed says of the weights behind them; entries that the seed fixes are not stored. Learned tensors are one
-safetensors file, deflated, so that many small ones share their header.
+the seed says of the weights behind them, or as the bits that draw them; entries that the seed fixes are not stored.
+Learned tensors are one safetensors file, deflated, so that many small ones share their header.
 """
 
 import hashlib
@@ -27,7 +27,8 @@ from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import checked_seed
 from supermask.shown import shortened
 from supermask.ticket.coding import decode_mask, decode_symbols, encode_mask, encode_symbols
-from supermask.ticket.coding.masks import checked_shape, memory_of
+from supermask.ticket.coding.drawn import Drawn
+from supermask.ticket.coding.masks import DRAWN, checked_shape, memory_of
 from supermask.ticket.coding.varints import Reader, write
 from supermask.ticket.container import PREFIX, Sections, seal, unseal
 from supermask.ticket.deflate_dictionary import deflated, inflated
@@ -50,7 +51,8 @@ class Contents:
         masks: bool tensors by name.
         learned: stored tensors by name.
         treatments: by the name of their mask.
-        presets: by the name of their mask; they need a `seed` in the header.
+        presets: by the name of their mask; they need a `seed` in the header, and so do those that are drawn.
+        drawn: by the name of their mask, the bits that draw it.
 
     """
 
@@ -59,6 +61,7 @@ class Contents:
     learned: Mapping[str, Tensor]
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    drawn: Mapping[str, Drawn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def decode(data: bytes, weight_of: WeightOf = str, *, memory: int | None = None)
         parts = list(_parts(own, sections.coded))
         check_memory("masks", _memory(own, header, parts, weight_of), limits.masks)
         regrown = RegrownWeights(header, checked=True)
-        contents = Contents(header, {}, {}, {}, _presets(own))
+        drawn = {name: _drawn(own, name, codes[0]) for name, codes in parts if codes[0][:1] == bytes([DRAWN])}
+        contents = Contents(header, {}, {}, {}, _presets(own), drawn)
 
         def decoded(part: tuple[str, list[bytes]]) -> tuple[str, Tensor, Treatment | None]:
             name, codes = part
@@ -190,6 +194,8 @@ def fingerprint(contents: Contents) -> bytes:
     """
     total = hashlib.sha256(header_text(contents))
     symbols = {f"{name} {part}": getattr(each, part) for name, each in contents.treatments.items() for part in _SYMBOLS}
+    for name, bits in contents.drawn.items():
+        total.update(repr((name, bits.to_bytes())).encode())
     # sorted, because the order of stored tensors is not a part of the file
     for name, tensor in [*contents.masks.items(), *sorted(contents.learned.items()), *symbols.items()]:
         if tensor is not None:
@@ -275,7 +281,10 @@ def _coded(contents: Contents, name: str, regrown: RegrownWeights, weight: str) 
     mask, shape = contents.masks[name].detach().cpu().numpy(), tuple(contents.masks[name].shape)
     free, _ = _fixed(contents, name, shape)
     side = regrown.side_information(weight, shape)
-    yield encode_mask(mask if free is None else mask & free, where=free, side_information=side)
+    if name in contents.drawn:
+        yield bytes([DRAWN]) + contents.drawn[name].to_bytes()
+    else:
+        yield encode_mask(mask if free is None else mask & free, where=free, side_information=side)
     if name in contents.treatments:
         for part in _SYMBOLS:
             symbols = getattr(contents.treatments[name], part)
@@ -291,12 +300,21 @@ def _decoded(
     shape = checked_shape(own.masks[name])
     free, locked = _fixed(contents, name, shape)
     side = regrown.side_information(weight, shape)
-    bits = decode_mask(code, shape, where=free, side_information=side)
-    mask = bits if locked is None else bits | locked
+    if name in contents.drawn:
+        mask = contents.drawn[name].grow(checked_seed(contents.header["seed"]), name, shape).numpy()
+    else:
+        bits = decode_mask(code, shape, where=free, side_information=side)
+        mask = bits if locked is None else bits | locked
     if name not in own.treatments:
         return torch.from_numpy(mask), None
     symbols = [decode_symbols(other, mask, side_information=side) for other in others]
     return torch.from_numpy(mask), _treatment(own.treatments[name], symbols)
+
+
+def _drawn(own: Own, name: str, code: bytes) -> Drawn:
+    if name in own.presets:
+        raise TicketError(f"the mask of {name} is both drawn and fixed in part.")
+    return Drawn.from_bytes(code[1:], math.prod(checked_shape(own.masks[name])))
 
 
 def _fixed(contents: Contents, name: str, shape: tuple[int, ...]) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from supermask.parameters.unfit import refuse_unfit
 from supermask.random.distributions import Distribution, refuse_unknown
 from supermask.random.transform import Preset, Treatment
 from supermask.random.weights import RandomWeight, checked_seed, digest, grow_all
+from supermask.ticket.coding.drawn import Drawn
 from supermask.ticket.ticket import Ticket
 
 Fractions = Callable[[Shapes], Mapping[str, float]]
@@ -136,6 +137,7 @@ class RandomNetwork:
         *,
         treatments: Mapping[str, Treatment] = MappingProxyType({}),
         presets: Mapping[str, Preset] = MappingProxyType({}),
+        drawn: Mapping[str, Drawn] = MappingProxyType({}),
     ) -> Ticket:
         """Return the ticket of these masks with the model's present learned tensors and statistics."""
         learned = self._stored()
@@ -152,6 +154,7 @@ class RandomNetwork:
             provenance=provenance,
             treatments=treatments,
             presets=presets,
+            drawn=drawn,
         )
 
     @torch.no_grad()

@@ -29,6 +29,7 @@ from supermask.random.weights import (
 )
 from supermask.shown import printable, shortened
 from supermask.ticket import hub
+from supermask.ticket.coding.drawn import Drawn
 from supermask.ticket.file import Contents, decode, encode, fingerprint, read_sound
 
 
@@ -45,6 +46,7 @@ class Ticket:
         bypassed: names of the normalisation layers that the network goes without.
         treatments: parameter name to what is done to its random weights besides masking; nothing where there is none.
         presets: parameter name to what of its mask the seed fixes, so that the file need not hold it.
+        drawn: parameter name to the bits that draw its mask, which the file then holds in place of the mask.
         digest: SHA-256 of the random weights (of the first draw), by which a machine that regrows others is found out;
             of given weights, that of their checkpoint.
         provenance: plain values: algorithm, options, model, data set, metrics, versions.
@@ -67,6 +69,7 @@ class Ticket:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=dict)
+    drawn: Mapping[str, Drawn] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
     _encoded: tuple[bytes, bytes] = field(default=(b"", b""), init=False)  # a fingerprint, and the bytes of the file
 
@@ -82,14 +85,16 @@ class Ticket:
             self._check_given(self.checkpoint)
         for name in self.constants.keys() & self.learned.keys():
             raise TicketError(f"{name} is both constant and learned; it must be one of them.")
-        for name in [*self.treatments, *self.presets]:
+        for name in [*self.treatments, *self.presets, *self.drawn]:
             if name not in self.masks:
-                raise TicketError(f"{name} has a treatment or a preset, but no mask.")
+                raise TicketError(f"{name} has a treatment, a preset or bits that draw its mask, but no mask.")
         for name, treatment in self.treatments.items():
             treatment.check(name, self.masks[name])
         for name, preset in self.presets.items():
             preset.check(self.seed, name, self.masks[name])
-        for name in ("weights", "masks", "learned", "constants", "treatments", "presets"):
+        for name, bits in self.drawn.items():
+            bits.check(self.seed, name, self.masks[name])
+        for name in ("weights", "masks", "learned", "constants", "treatments", "presets", "drawn"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __repr__(self) -> str:
@@ -147,10 +152,10 @@ class Ticket:
         """Return the ticket with other masks of the same layers.
 
         What is done to single weights (signs, coats, redraws) goes to the weights that the new masks keep, in their
-        order; nothing of the new masks is taken for fixed by the seed.
+        order; nothing of the new masks is taken for fixed or drawn by the seed.
         """
         treatments = {name: each.moved_to(self.masks[name], masks[name]) for name, each in self.treatments.items()}
-        return replace(self, masks=masks, treatments=treatments, presets={})
+        return replace(self, masks=masks, treatments=treatments, presets={}, drawn={})
 
     def random_weights(self) -> dict[str, Tensor]:
         """Return the random tensors of the first draw, unpruned and untreated, checked against the digest.
@@ -347,7 +352,7 @@ class Ticket:
             "provenance": dict(self.provenance),
             **({GIVEN: self.checkpoint.describe()} if self.checkpoint else {}),
         }
-        return Contents(header, self.masks, self.learned, self.treatments, self.presets)
+        return Contents(header, self.masks, self.learned, self.treatments, self.presets, self.drawn)
 
     @classmethod
     def from_contents(cls, contents: Contents) -> "Ticket":
@@ -372,6 +377,7 @@ class Ticket:
             provenance=header["provenance"],
             treatments=contents.treatments,
             presets=contents.presets,
+            drawn=contents.drawn,
             checkpoint=Checkpoint.from_description(header[GIVEN]) if GIVEN in header else None,
         )
 

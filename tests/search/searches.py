@@ -10,6 +10,7 @@ from supermask.masking.schedule import CubicRamp
 from supermask.search import (
     SEARCHES,
     Biprop,
+    Coded,
     EdgePopup,
     Gates,
     GemMiner,
@@ -58,6 +59,7 @@ LINES = {
     ),
     "learned": Line(LearnedSupermask),
     "gates": Line(Gates, {"density": 0.3, "steps": STEPS}, exact=True),
+    "coded": Line(Coded, {"bytes": 2000, "steps": STEPS, "memory": 6}),
     "learned, rounded": Line(LearnedSupermask, {"evaluated": "rounded", "rescaled": False}),
     "gem_miner": Line(GemMiner, {"density": 0.3, "steps": STEPS, "freeze_every": 3}),
     "iterand": Line(IteRand, {"density": 0.3, "every": 3, "rate": 0.5}, exact=True),

@@ -2,6 +2,7 @@
 
 The first byte says how a mask is coded: its lowest two bits the model, the next two how much of the side information is
 used, then whether it is one of whole blocks, and whether the input channels come last. The encoder takes the shortest.
+A first byte of `DRAWN` says that bits draw the mask, which is not read here (see `drawn`).
 """
 
 import math
@@ -21,7 +22,7 @@ Mask = NDArray[np.bool_]
 LARGEST = 1 << 31
 """Entries of the largest mask: a damaged shape is refused before memory is taken for it."""
 
-_COUNTED, _GROUPED, _MIXED = range(3)
+_COUNTED, _GROUPED, _MIXED, DRAWN = range(4)
 _BLOCKS, _TURNED = 16, 32
 
 
@@ -105,6 +106,8 @@ def memory_of(code: bytes, shape: tuple[int, ...]) -> int:
         return 2 * math.prod(shape)  # the entries, and once more in another order
     if head & 3 == _COUNTED:
         return math.prod(shape)
+    if head == DRAWN:
+        return 32 * math.prod(shape)  # words, their order, and what is taken of it for each block
     # for each entry which are coded and their signs, or words and weights that are grown; for each column its counters
     return (32 if _level(head) else 5) * math.prod(shape) + 28 * columns
 

@@ -1,0 +1,195 @@
+"""Masks that bits draw: the reader in plain Python, the law of what is drawn by brute force, damage."""
+
+import math
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from supermask import Ticket
+from supermask.errors import SupermaskError, TicketError
+from supermask.random.stream import Stream
+from supermask.search import Coded
+from supermask.ticket.coding import trellis
+from supermask.ticket.coding.drawn import Drawn, order_of
+
+WORD = 1 << 64
+
+
+def mix(word):
+    """SplitMix64's finaliser, in integers of Python."""
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 % WORD
+    word = (word ^ word >> 27) * 0x94D049BB133111EB % WORD
+    return word ^ word >> 31
+
+
+def slow_block(key, memory, bits, count, chance):
+    mask = []
+    for place in range(count):
+        read = min(len(bits), place * len(bits) // count + 1) if bits else 0
+        state = int("0" + "".join(map(str, bits[:read])), 2) % 2**memory
+        word = mix((mix((key + place) % WORD) + 0x9E3779B97F4A7C15 * state) % WORD)
+        mask.append(word >> 48 < chance)
+    return mask
+
+
+def slow_mask(drawn, seed, name, count):
+    keys = Stream(seed, name, "drawn").words(drawn.blocks).tolist()
+    order, mask, size = order_of(seed, name, count), np.zeros(count, bool), drawn.bits.size
+    for block in range(drawn.blocks):
+        first, last = (count * end // drawn.blocks for end in (block, block + 1))
+        bits = drawn.bits[size * block // drawn.blocks : size * (block + 1) // drawn.blocks].tolist()
+        mask[order[first:last]] = slow_block(keys[block], drawn.memory, bits, last - first, drawn.chance)
+    return mask
+
+
+def drawn_masks(most=60):
+    return st.integers(0, most).flatmap(
+        lambda count: st.tuples(
+            st.just(count),
+            st.builds(
+                Drawn,
+                st.integers(1, 65535),
+                st.integers(1, 9),
+                st.integers(1, 24),
+                st.integers(0, count).flatmap(
+                    lambda size: st.lists(st.integers(0, 1), min_size=size, max_size=size).map(
+                        lambda bits: np.array(bits, np.uint8)
+                    )
+                ),
+            ),
+        )
+    )
+
+
+@given(drawn_masks(), st.integers(0, 2**63 - 1), st.text("ab.\u00e9", max_size=4))
+@settings(deadline=None)
+def test_bits_draw_the_mask_that_a_slow_reader_finds(one, seed, name):
+    count, drawn = one
+    mask = drawn.grow(seed, name, (count,))
+    assert mask.dtype is torch.bool
+    assert mask.tolist() == slow_mask(drawn, seed, name, count).tolist()
+    again = Drawn.from_bytes(drawn.to_bytes(), count)
+    assert again.to_bytes() == drawn.to_bytes()
+    assert torch.equal(again.grow(seed, name, (count,)), mask)
+
+
+def test_a_known_mask():
+    bits = np.array([1, 0, 1, 1, 0, 1, 0, 0, 1, 1], np.uint8)
+    mask = Drawn(30000, 2, 14, bits).grow(7, "fc1.weight", (2, 3, 4))
+    assert "".join("01"[int(each)] for each in mask.flatten()) == KNOWN
+
+
+KNOWN = "100011001101001001000000"
+
+
+def all_rows(key, memory, size, count, chance):
+    """Return the masks of all 2^size rows of bits."""
+    rows = (np.arange(2**size)[:, None] >> np.arange(size)[::-1] & 1).astype(np.uint8)
+    masks = np.empty((len(rows), count), np.uint8)
+    for bits, mask in zip(rows, masks, strict=True):
+        trellis.grow(key, memory, bits, chance, mask)
+    return masks
+
+
+@pytest.mark.parametrize(("memory", "size", "count"), [(3, 6, 9), (6, 6, 6), (2, 5, 40), (8, 1, 5)])
+def test_a_row_is_drawn_in_proportion_to_its_weight(memory, size, count):
+    # a chi-squared test over all rows, p < 1e-6; the seed is fixed, so that it either always passes or never
+    random, chance, key, draws = np.random.default_rng(size), 20000, np.uint64(99), 20000
+    chances = random.uniform(0.05, 0.95, count)
+    gains = np.stack([np.log((1 - chances) / (1 - chance / 65536)), np.log(chances / (chance / 65536))], 1)
+    masks = all_rows(key, memory, size, count, chance)
+    weights = np.exp(gains[np.arange(count), masks].sum(1))
+    found = np.zeros(2**size)
+    for _ in range(draws):
+        bits, total = trellis.draw(key, memory, size, chance, gains, random.random(size))
+        found[int("".join(map(str, bits)), 2)] += 1
+    assert total == pytest.approx(math.log(weights.mean()), abs=1e-5)
+    expected = draws * weights / weights.sum()
+    common = expected >= 5.0
+    parts = [np.append(each[common], each[~common].sum()) for each in (found, expected)]
+    assert stats.chisquare(*[each[parts[1] > 0] for each in parts]).pvalue > 1e-6
+
+
+def test_with_enough_bits_the_masks_follow_the_chances():
+    # each of eight entries over 2,000 seeds, two-sided, p < 1e-6; with 52 more that do not matter there are 60 bits,
+    # where the divergence takes 3. Another seed of the test would fail less than once in 100,000 times.
+    chances, draws = np.array([0.9, 0.1, 0.5, 0.6, 0.3, 0.45, 0.7, 0.2]), 2000
+    drawn, wide = Drawn(32768, 1, 10, np.zeros(60, np.uint8)), np.append(chances, np.full(52, 0.5))
+    kept = np.zeros(60)
+    for seed in range(draws):
+        plan = drawn.plan(seed, "w", 60)
+        bits = plan.draw(0, wide[plan.entries(0)], Stream(seed, "w", "u").uniform(60))
+        kept[plan.entries(0)] += plan.grow(0, bits)
+    for count, chance in zip(kept, wide, strict=True):
+        assert stats.binomtest(int(count), draws, chance).pvalue > 1e-6
+
+
+def test_rows_beat_chance_by_most_of_their_bits():
+    # 200 random posteriors: what a row gains on the prior, per bit that the divergence takes, where it has 1.1 of them
+    random, gained = np.random.default_rng(0), []
+    for trial in range(200):
+        count = int(random.integers(200, 600))
+        chances = 1 / (1 + np.exp(-random.normal(0, random.uniform(0.5, 4), count)))
+        prior = min(65535, max(1, round(65536 * chances.mean())))
+        p = prior / 65536
+        gains = np.stack([np.log2((1 - chances) / (1 - p)), np.log2(chances / p)], 1)
+        divergence = (chances * gains[:, 1] + (1 - chances) * gains[:, 0]).sum()
+        drawn = Drawn(prior, 1, 10, np.zeros(min(count, math.ceil(1.1 * divergence)), np.uint8))
+        plan = drawn.plan(trial, "w", count)
+        drawn.bits[:] = plan.draw(0, chances[plan.entries(0)], random.random(drawn.bits.size))
+        mask = drawn.grow(trial, "w", (count,)).numpy().astype(int)
+        gained.append(gains[np.arange(count), mask].sum() / divergence)
+        assert len(drawn.to_bytes()) <= math.ceil(1.1 * divergence / 8) + 8
+    assert np.mean(gained) > 0.75
+    assert np.median(gained) < 1.1
+
+
+def small_ticket():
+    model = torch.nn.Sequential(
+        torch.nn.Linear(30, 20, bias=False), torch.nn.ReLU(), torch.nn.Linear(20, 3, bias=False)
+    )
+    search = Coded(model, bytes=500, steps=10, memory=6, provenance=100)
+    inputs = torch.randn(16, 30, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam(search.parameters(), lr=0.3)
+    for _ in range(10):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs), torch.arange(16) % 3).backward()
+        search.before_step(optimizer)
+        optimizer.step()
+        search.step()
+    return search.ticket()
+
+
+def test_the_file_holds_the_bits_and_gives_the_masks_back():
+    ticket = small_ticket()
+    assert ticket.drawn.keys() == ticket.masks.keys()
+    again = Ticket.from_bytes(ticket.to_bytes())
+    assert again == ticket
+    assert again.to_bytes() == ticket.to_bytes()
+    assert all(torch.equal(again.masks[name], mask) for name, mask in ticket.masks.items())
+
+
+def test_masks_must_be_those_of_their_bits():
+    ticket = small_ticket()
+    masks = {name: mask.clone() for name, mask in ticket.masks.items()}
+    masks["0.weight"][3, 4] ^= True
+    with pytest.raises(TicketError, match=r"The mask of 0\.weight is not the one that its bits draw"):
+        replace(ticket, masks=masks)
+    assert not ticket.remasked(masks).drawn
+
+
+@given(st.binary(max_size=40), st.integers(0, 300))
+@settings(deadline=None)
+def test_any_bytes_are_a_mask_or_refused_in_a_sentence(data, count):
+    drawn = None
+    with suppress(SupermaskError):
+        drawn = Drawn.from_bytes(data, count)
+    if drawn is not None:
+        assert drawn.to_bytes() == data
+        assert drawn.grow(0, "w", (count,)).shape == (count,)
