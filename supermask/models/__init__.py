@@ -23,7 +23,7 @@ from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
 from supermask.models.own import TOKEN_MODELS, call, is_code
 from supermask.models.resnet import ResNet
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
-from supermask.models.small_conv import SmallConv
+from supermask.models.small_conv import SmallConv, TinyConv
 from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
 from supermask.shown import quoted
@@ -76,6 +76,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
         "lenet5": ModelSpec(LeNet5, MNIST),
         "lenet5_caffe": ModelSpec(LeNet5Caffe, MNIST),
         "small_conv": ModelSpec(SmallConv, MNIST),
+        "tiny_conv": ModelSpec(TinyConv, MNIST),
         "fc_500": ModelSpec(FullyConnected, MNIST),
         "linear_diamond_500": ModelSpec(partial(Diamond, relu=False), MNIST),
         "relu_diamond_500": ModelSpec(partial(Diamond, relu=True), MNIST),
@@ -113,7 +114,7 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
             of each network's class names its source. `binary:` before it replaces every ReLU by a binary activation,
             `folded:` lets equal blocks of a stage share their weights.
         input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets,
-            small_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3
+            small_conv, tiny_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3
             channels; their size is not checked.
         classes: number of logits.
         width: multiplies the hidden widths, each rounded to at least 1, but neither the input's channels nor
@@ -121,7 +122,7 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
 
     Returns:
         A plain module in training mode with PyTorch's default initialisation. Every layer has a bias but the
-        layers of small_conv, the convolutions of the networks with batch norm and the copies of the diamonds. Modules
+        layers of small_conv and tiny_conv, the convolutions of the networks with batch norm and the copies of the diamonds. Modules
         are registered in the order that they run, a shortcut after the branch that it is added to. What torchvision
         makes follows torchvision.
 

@@ -72,7 +72,7 @@ class CodedRule(Rule):
     name: ClassVar[str] = "coded"
     by_density: ClassVar[bool] = False
     settings: ClassVar[Mapping[SettingName, Setting]] = {
-        "short": Setting({"warm_up": 0.05}, "chosen on the validation split of MNIST, small_conv")
+        "short": Setting({"warm_up": 0.05}, "chosen on the validation split of MNIST, tiny_conv")
     }
     bytes: int = 3000
     provenance: int = 130
@@ -83,7 +83,7 @@ class CodedRule(Rule):
     blocks: int = 16
     memory: int = 14
     margin: float = 1.04
-    learning_rate: float = untold(0.05)
+    learning_rate: float = untold(0.1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -45,6 +45,7 @@ def images(input_shape, batch=2, seed=0):
         ("lenet5", 61_470),
         ("lenet5_caffe", 430_500),
         ("small_conv", 28_944),
+        ("tiny_conv", 18_320),
         ("fc_500", 397_000),
         ("conv2", 4_300_992),
         ("conv4", 2_425_024),
@@ -183,6 +184,7 @@ def test_logits_have_the_shape_asked_for(name, input_shape, classes, width):
         ("lenet5", 12),
         ("lenet5_caffe", 16),
         ("small_conv", 24),
+        ("tiny_conv", 16),
         ("conv2", 2),
         ("conv4", 4),
         ("conv6", 8),
@@ -251,7 +253,7 @@ def test_biases_everywhere_but_in_convolutions_beside_batch_norm(name):
     assert normed == (name in RESIDUAL or name in ("plain8", "vgg16", "vgg19"))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            bare = name == "small_conv" or (normed and isinstance(layer, nn.Conv2d))
+            bare = name in ("small_conv", "tiny_conv") or (normed and isinstance(layer, nn.Conv2d))
             assert (layer.bias is None) == bare
 
 
@@ -293,7 +295,7 @@ def test_the_gradient_reaches_every_parameter(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["lenet_300_100", "lenet5", "lenet5_caffe", "small_conv", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"],
+    ["lenet_300_100", "lenet5", "lenet5_caffe", "small_conv", "tiny_conv", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"],
 )
 def test_exported_network_computes_the_same(name):
     model = models.build(name, width=SMALL).eval()
@@ -394,7 +396,7 @@ def message(*arguments, **options):
 @pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet18", "torchvision"])
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
-        f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, fc_500, "
+        f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, tiny_conv, fc_500, "
         "linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet8, plain8, resnet20, resnet32, "
         "resnet56, vgg16, vgg19, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, "
         "wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
