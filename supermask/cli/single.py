@@ -15,6 +15,7 @@ from supermask.report import plot_accuracy_over_steps, plot_loss_over_steps, plo
 from supermask.runs import Job, JobResult, SearchOptions, run
 from supermask.runs.measures import by_loss, score_rows
 from supermask.runs.methods import named_method
+from supermask.search.coded import CodedRule
 from supermask.search.rule import Algorithm
 from supermask.training import Recipe, Stopped
 from supermask.training.processes import joined
@@ -127,6 +128,9 @@ class Search(Single):
 
     method: SearchName = "edge_popup"
 
+    bytes: int | None = None
+    """Bytes of the ticket's file, for --method coded, which takes them in place of a density."""
+
     given: Path | None = None
     """Checkpoint whose weights are masked in place of random ones: a file of safetensors or of torch.save. What
     --learned names need not be in it."""
@@ -140,6 +144,10 @@ class Search(Single):
         if named_method(self.method).rule is None:
             raise SupermaskError(f"--method {self.method} is not a search; supermask compare --methods runs it.")
         options = options_of([self.method], self.options).get(self.method)
+        if self.bytes is not None:
+            if not isinstance(options, CodedRule):
+                raise SupermaskError(f"--bytes {self.bytes} is for --method coded; {self.method} takes --density.")
+            options = replace(options, bytes=self.bytes)
         command = "search" if self.method == "edge_popup" else self.method
         search = self.search
         if self.given is not None and search.weights is None:

@@ -122,9 +122,9 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
 
     Returns:
         A plain module in training mode with PyTorch's default initialisation. Every layer has a bias but the
-        layers of small_conv and tiny_conv, the convolutions of the networks with batch norm and the copies of the diamonds. Modules
-        are registered in the order that they run, a shortcut after the branch that it is added to. What torchvision
-        makes follows torchvision.
+        layers of small_conv and tiny_conv, the convolutions of the networks with batch norm and the copies of the
+        diamonds. Modules are registered in the order that they run, a shortcut after the branch that it is added to.
+        What torchvision makes follows torchvision.
 
     Raises:
         SupermaskError: the name is unknown, an argument is out of its range, the input is too small for the

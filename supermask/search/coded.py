@@ -23,6 +23,7 @@ from supermask.random.stream import Stream
 from supermask.search.rule import Rule, Setting, SettingName, common, refuse_nan, step_generator, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
+from supermask.ticket import Ticket
 from supermask.ticket.coding.drawn import MOST_BLOCKS, Drawn, Plan
 from supermask.ticket.coding.trellis import MOST_MEMORY, ONE
 from supermask.training import Recipe
@@ -53,7 +54,8 @@ class CodedRule(Rule):
 
     Attributes:
         bytes: of the ticket's file: its header, what is stored in it, and the bits of its masks.
-        provenance: those of them that are set aside for what the header says of the search, its data and its result.
+        provenance: those of them that are set aside for the names of the model and the data. What else is told of a
+            search is in the file as far as the bytes allow.
         steps: optimizer steps after which all is drawn. A run knows them by itself.
         start: the chance of a weight to be kept before the first step. The weights have the variance of their
             distribution where a layer keeps this fraction of them.
@@ -75,7 +77,7 @@ class CodedRule(Rule):
         "short": Setting({"warm_up": 0.05}, "chosen on the validation split of MNIST, tiny_conv")
     }
     bytes: int = 3000
-    provenance: int = 130
+    provenance: int = 40
     steps: int | None = common(None)
     start: float = 0.5
     free: float = 0.5
@@ -215,6 +217,32 @@ class CodedRule(Rule):
 
 class Coded(Search, rule=CodedRule):
     """A mask that few bits name among those that the seed grows: a search by `CodedRule`."""
+
+    rule: CodedRule
+
+    def ticket(self, **provenance: Any) -> Ticket:
+        """Return the ticket; once its masks are drawn, with as much of its provenance as its bytes allow.
+
+        Args:
+            **provenance: as `Search.ticket` takes it. What `_TOLD_FIRST` names goes before the rest, in its order.
+
+        Raises:
+            SupermaskError: as `Search.ticket`.
+
+        """
+        whole = super().ticket(**provenance)
+        if not whole.drawn or whole.size <= self.rule.bytes:
+            return whole
+        told: dict[str, Any] = {}
+        for name in sorted(whole.provenance, key=lambda name: (*_TOLD_FIRST, name).index(name)):
+            more = {**told, name: whole.provenance[name]}
+            if replace(whole, provenance=more).size <= self.rule.bytes:
+                told = more
+        return replace(whole, provenance=told)
+
+
+_TOLD_FIRST = ("model", "data", "algorithm", "loss", "metrics")
+"""What a small file says of itself before all else: what `supermask evaluate` asks for, then what a reader would."""
 
 
 _OVERHEAD = 32  # bits of a layer whose mask is drawn by many bits, above those of one that is drawn by none

@@ -295,7 +295,10 @@ def test_the_gradient_reaches_every_parameter(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["lenet_300_100", "lenet5", "lenet5_caffe", "small_conv", "tiny_conv", *DIAMONDS, "conv2", "resnet20", "wide_resnet_16_8"],
+    [
+        *("lenet_300_100", "lenet5", "lenet5_caffe", "small_conv", "tiny_conv", *DIAMONDS),
+        *("conv2", "resnet20", "wide_resnet_16_8"),
+    ],
 )
 def test_exported_network_computes_the_same(name):
     model = models.build(name, width=SMALL).eval()
