@@ -64,6 +64,9 @@ class CodedRule(Rule):
         blocks: the most that a layer has.
         memory: bits that a state of the code remembers; drawing takes 2^memory operations for each weight.
         margin: bits over the divergence that they are to hold.
+        sharpness: masks are drawn in proportion to (q / p) to this power. With 1, masks drawn by few more bits than the
+            divergence are less likely than those of the chances, and worse: on one network of MNIST, 2.6 % of errors
+            where samples of the chances had 2.2, as masks of 2 had.
         learning_rate: of the scores, whose logistic function the chances are, by Adam, in place of the run's.
 
     Raises:
@@ -85,6 +88,7 @@ class CodedRule(Rule):
     blocks: int = 16
     memory: int = 14
     margin: float = 1.04
+    sharpness: float = 2.0
     learning_rate: float = untold(0.1)
 
     def __post_init__(self) -> None:
@@ -96,10 +100,10 @@ class CodedRule(Rule):
             )
         if self.steps is not None and self.steps < 1:
             raise SupermaskError(f"steps={self.steps} is too small; give a number of optimizer steps.")
-        if not 0.0 < self.start < 1.0 or not 1.0 <= self.margin < math.inf:
+        if not 0.0 < self.start < 1.0 or not 1.0 <= self.margin < math.inf or not 0.0 < self.sharpness < math.inf:
             raise SupermaskError(
-                f"start={self.start}, margin={self.margin} do not fit: the chance is between 0 and 1, the margin at"
-                " least 1."
+                f"start={self.start}, margin={self.margin}, sharpness={self.sharpness} do not fit: the chance is between"
+                " 0 and 1, the margin at least 1, the sharpness positive."
             )
         if not (min(self.free, self.drawing) >= 0.0 and self.free + self.drawing <= 1.0):
             raise SupermaskError(
@@ -206,7 +210,7 @@ class CodedRule(Rule):
         if part > 0.0 and coder.codes:
             for name in scores:
                 layer = cast(Chanced, state.layers[name])
-                for entries, kept in coder.draw(state.seed, name, chances[name], part):
+                for entries, kept in coder.draw(state.seed, name, chances[name], part, self.sharpness):
                     layer.settle(entries, kept)
 
     def drawn(self, state: SearchState) -> dict[str, Drawn]:
@@ -505,7 +509,9 @@ class Coder:
             drawn = Drawn(prior, parts, memory, np.zeros(size, np.uint8))
             self.codes[name] = _Code(drawn, self.price.repeat(parts, 1))
 
-    def draw(self, seed: int, name: str, chances: Tensor, part: float) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    def draw(
+        self, seed: int, name: str, chances: Tensor, part: float, sharpness: float
+    ) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
         """Draw the next blocks of a layer, up to this part of them.
 
         Returns:
@@ -518,7 +524,7 @@ class Coder:
             entries, bits = plan.entries(block), code.mask.bits[plan.part(block)]
             uniform = Stream(seed, name, f"draw {block}").uniform(bits.size)
             flat = chances.detach().view(-1).double().cpu().numpy()[entries]
-            bits[:] = plan.draw(block, flat, uniform)
+            bits[:] = plan.draw(block, flat, uniform, sharpness)
             made.append((entries, plan.grow(block, bits)))
             code.settled += 1
         return made

@@ -241,6 +241,7 @@ def test_it_trains_on_digits_within_its_bytes():
         ({"bytes": 900, "start": 1.0}, "start=1.0"),
         ({"bytes": 900, "margin": 0.9}, "margin=0.9"),
         ({"bytes": 900, "margin": math.nan}, "margin=nan"),
+        ({"bytes": 900, "sharpness": 0.0}, "sharpness=0.0"),
         ({"bytes": 900, "free": 0.8}, "free=0.8"),
         ({"bytes": 900, "free": math.nan}, "free=nan"),
         ({"bytes": 900, "blocks": 256}, "blocks=256"),

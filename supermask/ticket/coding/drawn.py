@@ -152,7 +152,9 @@ class Plan:
         trellis.grow(self._keys[block], self._memory, np.ascontiguousarray(bits), self._chance, mask)
         return mask.view(np.bool_)
 
-    def draw(self, block: int, chances: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def draw(
+        self, block: int, chances: NDArray[np.float64], uniform: NDArray[np.float64], sharpness: float = 1.0
+    ) -> NDArray[np.uint8]:
         """Return bits of a block whose entries are kept about as these chances say.
 
         A row of bits is drawn in proportion to the probability of its mask over that which it had before: with as many
@@ -162,6 +164,7 @@ class Plan:
             block: its number.
             chances: float64 (n,), of its entries to be kept.
             uniform: float64 (bits of the block,), in [0, 1), by which they are drawn.
+            sharpness: power of the proportion; above 1, likelier masks are drawn than the chances say.
 
         """
         size = len(range(*self.part(block).indices(self.size)))
@@ -171,7 +174,7 @@ class Plan:
         with np.errstate(divide="ignore"):
             gains = np.stack([np.log((1.0 - chances) / (1.0 - prior)), np.log(chances / prior)], 1)
         gains = np.maximum(gains, _LEAST_GAIN)
-        bits, _ = trellis.draw(self._keys[block], self._memory, size, self._chance, gains, uniform)
+        bits, _ = trellis.draw(self._keys[block], self._memory, size, self._chance, sharpness * gains, uniform)
         return bits
 
 
