@@ -65,8 +65,7 @@ class CodedRule(Rule):
         memory: bits that a state of the code remembers; drawing takes 2^memory operations for each weight.
         margin: bits over the divergence that they are to hold.
         sharpness: masks are drawn in proportion to (q / p) to this power. With 1, masks drawn by few more bits than the
-            divergence are less likely than those of the chances, and worse: on one network of MNIST, 2.6 % of errors
-            where samples of the chances had 2.2, as masks of 2 had.
+            divergence are less likely than samples of the chances, and their networks are worse.
         learning_rate: of the scores, whose logistic function the chances are, by Adam, in place of the run's.
 
     Raises:
@@ -102,8 +101,8 @@ class CodedRule(Rule):
             raise SupermaskError(f"steps={self.steps} is too small; give a number of optimizer steps.")
         if not 0.0 < self.start < 1.0 or not 1.0 <= self.margin < math.inf or not 0.0 < self.sharpness < math.inf:
             raise SupermaskError(
-                f"start={self.start}, margin={self.margin}, sharpness={self.sharpness} do not fit: the chance is between"
-                " 0 and 1, the margin at least 1, the sharpness positive."
+                f"start={self.start}, margin={self.margin}, sharpness={self.sharpness} do not fit: the chance is"
+                " between 0 and 1, the margin at least 1, the sharpness positive."
             )
         if not (min(self.free, self.drawing) >= 0.0 and self.free + self.drawing <= 1.0):
             raise SupermaskError(
