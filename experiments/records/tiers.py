@@ -42,10 +42,12 @@ RIVALS: Mapping[str, tuple[Rival, ...]] = MappingProxyType(
     {
         "mnist": (
             Rival("a codegolf program", 101, 43.3, "program", _THIRD),
+            Rival("ATtiny85", 512, 5.0, "program", _THIRD),
             Rival("TBNN", 720, 8.5, "weight bits", _THIRD),
             Rival("BitNetMCU, 16 x 16 input", 1_100, 5.78, "weight bits", _CODE),
             Rival("MIRACLE, LeNet-5", 1_520, 0.96, "index bits", "third hand and their code"),
             Rival("Bayesian Compression, LeNet-5", 2_300, 1.0, "weight bits", _THIRD),
+            Rival("hexhowells, 575 float32", 2_300, 2.0, "parameters", _DOCS),
             Rival("a QR code", 2_579, 8.0, "compressed file", _DOCS),
             Rival("MIRACLE, LeNet-5", 3_030, 0.69, "index bits", "third hand and their code"),
             Rival("BitNetMCU", 3_200, 1.08, "weight bits", _CODE),
@@ -56,6 +58,7 @@ RIVALS: Mapping[str, tuple[Rival, ...]] = MappingProxyType(
             Rival("edge-popup here, mean of 2 runs", 5_539, 0.65, "whole file", _OURS),
             Rival("BitNetMCU", 7_300, 0.72, "weight bits", _CODE),
             Rival("BitNetMCU", 9_300, 0.56, "weight bits", _CODE),
+            Rival("BitNetMCU", 11_000, 0.46, "weight bits", _CODE),
             Rival("BitNetMCU", 13_040, 0.42, "weight bits", _CODE),
             Rival("ruslangrimov, 4,862 float32", 19_448, 0.93, "parameters", _DOCS),
             Rival("Deep Compression, LeNet-5", 44_000, 0.74, "weight bits", _PAPER),

@@ -524,6 +524,7 @@ class Mixed:
         ring = sum(self.wanted(i, j, step) for step in (1, w, w - 1, w + 1))
         far = sum(self.wanted(i, j, step) for step in (2, 2 * w, 2 * w - 1, 2 * w + 1, w + 2, w - 2))
         row, column = (self.counter(kind, (place, sign)).logit for kind, place in ((1, i), (2, j)))
+        inner: tuple[int, ...]
         if self.kernel > 1:
             spot = j % self.kernel
             kept = sum(self.at(i, j - step) for step in range(1, spot + 1))

@@ -110,7 +110,8 @@ def test_the_first_of_a_tier_enters_and_the_next_must_be_better(enter, tmp_path)
     assert [entry.name for entry in read_entries(tmp_path / "entries")] == ["mnist-1500-1"]
     second, p = enter([80, 84, 82])
     assert (second.name, second.record.follows.name) == ("mnist-1500-2", "mnist-1500-1")
-    assert p == p_better([0.008, 0.0084, 0.0082], [0.01, 0.0104, 0.0096], 1e-4) < LEVEL
+    assert p == pytest.approx(p_better([0.008, 0.0084, 0.0082], [0.01, 0.0104, 0.0096], 1e-4))
+    assert p < LEVEL
     other, p = enter([300, 300, 301], tier=800)
     assert (other.name, p) == ("mnist-800-1", None)
     assert [entry.name for entry in read_entries(tmp_path / "entries")] == [other.name, first.name, second.name]

@@ -1,5 +1,6 @@
 """The plain reader, which is written apart from the package's own: both make the same bits of every file."""
 
+import json
 import os
 import re
 import subprocess
@@ -38,7 +39,7 @@ def check(ticket):
     assert found.seed == ticket.seed
     assert [*found.masks] == [*ticket.masks]
     assert found.constants == dict(ticket.constants)
-    assert found.header["provenance"] == ticket.provenance
+    assert found.header["provenance"] == json.loads(json.dumps(dict(ticket.provenance)))
     frozen = {} if ticket.checkpoint else ticket.random_weights()
     parts = ((found.frozen, frozen), (found.masks, ticket.masks), (found.stored, ticket.learned))
     for arrays, tensors in parts:
@@ -190,7 +191,7 @@ def test_the_module_prints_what_a_file_holds(small, tmp_path, capsys):
     ticket = replace(Ticket.from_bytes(small), learned={"mean": torch.zeros(2, 3), "n": torch.tensor(3)})
     ticket.save(tmp_path / "a.ticket")
     assert plain.main([str(tmp_path / "a.ticket")]) == 0
-    assert "'mean' 2x3: stored\n'n' scalar: stored" in capsys.readouterr().out
+    assert {"'mean' 2x3: stored", "'n' scalar: stored"} <= {*capsys.readouterr().out.splitlines()}
     assert plain.main([]) == 2
     assert plain.main([str(tmp_path / "missing")]) == 2
 
