@@ -11,6 +11,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from experiments.gpu.command import gpu
 
         return gpu(given[1:])
+    if given[:1] == ["records"]:
+        from experiments.records.command import records
+
+        return records(given[1:])
     from experiments.framework.commands import main as commands
 
     return commands(given)

@@ -21,6 +21,7 @@ PROGRAMS = {
 }
 OPTIONAL = ("lightning", "transformers", "accelerate", "tensorboard")
 """Packages that only some snippets need, which are left out where they are not installed."""
+RECORDS = import_module("experiments.records.command")
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]\d+)?")
 
 
@@ -100,7 +101,7 @@ def test_links_lead_to_files_and_headings(name):
 def test_commands_are_those_of_the_programs(name, monkeypatch, capsys):
     """Every command line shown is parsed to the end, and not run."""
     parsed = []
-    for program in PROGRAMS.values():
+    for program in (*PROGRAMS.values(), RECORDS):
         monkeypatch.setattr(program, "guarded", lambda _, parse: parsed.append(parse()) or 0)
     for program, *line in commands(PAGES[name]):
         if [program, line[0]] == ["experiments", "gpu"]:  # a parser of its own, which help stops
@@ -109,6 +110,9 @@ def test_commands_are_those_of_the_programs(name, monkeypatch, capsys):
             shown = capsys.readouterr().out
             assert end.value.code == 0
             assert not [word for word in line if word.startswith("--") and word not in shown]
+            continue
+        if [program, line[0]] == ["experiments", "records"]:
+            assert RECORDS.records(line[1:]) == 0
             continue
         assert PROGRAMS[program].main(line) == 0
         if program == "experiments" and hasattr(parsed[-1], "name"):

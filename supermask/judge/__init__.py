@@ -1,6 +1,7 @@
 """Judging a ticket: controls that change one thing in it, paired comparisons, and a verdict per claim."""
 
 from supermask.judge.barrier import Barrier, barrier
+from supermask.judge.bound import GeneralizationBound, LabelCode, generalization_bound, label_code_length
 from supermask.judge.changes import Changed, changed
 from supermask.judge.controls import CONTROLS, named_control
 from supermask.judge.correlation import Correlation, weight_correlation
@@ -18,8 +19,10 @@ __all__ = [
     "Changed",
     "Correlation",
     "Density",
+    "GeneralizationBound",
     "Jackpot",
     "Judged",
+    "LabelCode",
     "Noised",
     "Paired",
     "Permuted",
@@ -34,8 +37,10 @@ __all__ = [
     "effective_deviation",
     "extreme_eigenvalues",
     "filter_normalised",
+    "generalization_bound",
     "jackpot",
     "judge",
+    "label_code_length",
     "named_control",
     "paired",
     "principal_plane",

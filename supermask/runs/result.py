@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from supermask.results import inlined
 from supermask.runs.methods import METHODS
+from supermask.runs.proof import Proof
 from supermask.training.result import TrainingResult
 
 D = TypeVar("D")
@@ -25,6 +26,7 @@ class JobResult(TrainingResult):
         prunable: that it could have; of a network without masks, all of its parameters.
         bytes: of the file of the network.
         file: its name in the folder of the run; collected results go without.
+        proof: what the file of a strong ticket proves of its error; None where it proves nothing, and of older runs.
         details: what the method has to say besides, a record of its own kind; None for most.
 
     """
@@ -33,6 +35,7 @@ class JobResult(TrainingResult):
     prunable: int
     bytes: int
     file: str | None = None
+    proof: Proof | None = None
     details: object = field(default=None, metadata=inlined(_kind_of_details))
 
     @property

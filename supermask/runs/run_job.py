@@ -20,6 +20,7 @@ from supermask.files import locked, tensor_bytes, write_whole
 from supermask.runs.fit import described_inputs, example_of, misfit
 from supermask.runs.folder import STAGES, recorded
 from supermask.runs.job import Job
+from supermask.runs.proof import proof_of
 from supermask.runs.result import JobResult
 from supermask.ticket import Ticket
 from supermask.training import Listener, Outcome, Recipe, Subject, train
@@ -97,7 +98,7 @@ def run(
                 processes=processes,
             )
             found = context.carry_out(job.algorithm)
-            kept = processes.once(lambda: _keep(found, folder, job, data_set, clear=stages is None))
+            kept = processes.once(lambda: _keep(found, folder, job, data_set, device=own, clear=stages is None))
             return JobResult(**measured(found.outcome), **kept, details=found.details)
 
         return recorded(JobResult, path, job.config(), measure, device=str(own), resume=resume, processes=processes)
@@ -215,18 +216,22 @@ def check_network(job: Job, data_set: DataSet) -> None:
         raise SupermaskError(f"{job.model} {wrong}.")
 
 
-def _keep(found: MethodResult, folder: Path, job: Job, data_set: DataSet, *, clear: bool) -> dict[str, Any]:
-    """Write what was found; return the size of the network's file and its counts of weights, by fields of a result.
+def _keep(
+    found: MethodResult, folder: Path, job: Job, data_set: DataSet, *, device: torch.device, clear: bool
+) -> dict[str, Any]:
+    """Write what was found; return the network's file, its counts of weights and its proof, by fields of a result.
 
     With `clear` the trainings that led to it are dropped.
     """
-    subject, counts, strong = found.subject, {}, False
+    subject, counts, strong = found.subject, dict[str, Any](), False
     write_metrics(folder / "metrics.jsonl", found.outcome.history)  # of the last training, which may be a stage
     if isinstance(subject, Ticketed):
         ticket = subject.ticket(**_provenance(job, data_set, found.outcome))
         ticket.save(folder / TICKET)
-        counts = {"kept": ticket.kept, "prunable": ticket.prunable}
+        counts |= {"kept": ticket.kept, "prunable": ticket.prunable}
         strong = not ticket.provenance.get("trained", False)
+        if strong and job.loss is None:
+            counts["proof"] = proof_of(ticket, build_network(job, data_set), data_set, device)
     if found.scores is not None:
         _save_tensors(folder / SCORES, found.scores)
     path = folder / TICKET

@@ -24,6 +24,8 @@ _LENGTHS = struct.Struct("<IQQ")
 _SIGNED = len(_MAGIC) + 1 + _LENGTHS.size  # bytes that the CRC-32 covers
 PREFIX = _SIGNED + 4 + 32
 """Bytes of the prefix."""
+FIXED = PREFIX - _LENGTHS.size
+"""Bytes of the prefix that are the same in all files, or that the rest of a file fixes: all but its lengths."""
 
 
 class Sections(NamedTuple):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_decoder import decode as slowly
 
 from supermask.errors import SupermaskError
 from supermask.ticket.coding import decode_mask, encode_mask, make_side_information
+from supermask.ticket.plain import decode as slowly
 
 SHAPES = st.lists(st.integers(0, 9), max_size=4).map(tuple)
 DENSITIES = st.sampled_from([0.0, 0.03, 0.3, 0.5, 0.9, 1.0])

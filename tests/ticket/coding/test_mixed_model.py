@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_decoder import decode as slowly
 
 from supermask.ticket.coding import decode_mask, make_side_information, mixed, tiling
 from supermask.ticket.coding.coder_context import LEVELS, CoderContext
 from supermask.ticket.coding.mixed import CoderParameters
 from supermask.ticket.coding.varints import write
+from supermask.ticket.plain import decode as slowly
 
 SIZES = st.integers(1, 12)
 KERNELS = [(1, 1), (3, 3), (5, 5), (1, 4), (4, 1), (2,), (9, 9), (2, 3, 2)]
