@@ -272,10 +272,12 @@ def _shorten(kind: type[nn.Module], leaf: str) -> None:
         if not torch.compiler.is_compiling() and not parametrize._cache_enabled:
             steps = module._modules["parametrizations"]._modules[leaf]  # type: ignore[union-attr]
             first = steps._modules["0"]  # type: ignore[union-attr]
-            if isinstance(first, Masked) and len(steps._modules) == 1:  # type: ignore[union-attr]
+            # whoever took the scores out, as FSDP does, hears of it at the next step of the search
+            scores = steps._parameters.get("original")  # type: ignore[union-attr]
+            if isinstance(first, Masked) and len(steps._modules) == 1 and scores is not None:  # type: ignore[union-attr]
                 if first.copied is not None:
-                    first.check_copy(steps._parameters["original"])  # type: ignore[union-attr,arg-type]
-                return first.forward(steps._parameters["original"])  # type: ignore[union-attr,arg-type]
+                    first.check_copy(scores)
+                return first.forward(scores)
         return general(module)
 
     setattr(kind, leaf, property(read, change))

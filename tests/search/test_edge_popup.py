@@ -267,6 +267,31 @@ def test_a_nan_score_stops_the_search():
         search.step()
 
 
+def test_scores_that_a_training_in_half_precision_throws_out_of_range_stop_the_search():
+    search = EdgePopup(Small().half(), density=0.5)
+    with torch.no_grad():
+        search.scores()["fc.weight"].mul_(1e4).mul_(1e4)
+    with pytest.raises(SupermaskError, match=r"scores of fc\.weight are infinite.*lower the learning rate"):
+        search.step()
+
+
+def test_large_scores_whose_sum_is_out_of_range_are_no_infinite_ones():
+    search = EdgePopup(Small(), density=0.5)
+    with torch.no_grad():
+        search.scores()["fc.weight"].fill_(3e38)
+    search.step()
+    assert int(search.masks()["fc.weight"].sum()) == 36
+
+
+def test_an_average_with_infinite_scores_is_refused_and_the_search_goes_on():
+    search = EdgePopup(Small(), density=0.5)
+    average = copy.deepcopy(search.model)
+    dict(average.named_parameters())["fc.parametrizations.weight.original"].data[0, 0] = -math.inf
+    with pytest.raises(SupermaskError, match=r"1 of 72 scores of fc\.weight are infinite"):
+        search.averaged(average)
+    search.step()
+
+
 # ---- options
 
 
