@@ -20,6 +20,10 @@ from supermask.masking.state_hooks import unhook_state
 from supermask.parameters.parameters import Place, Slot, survey
 from supermask.random.transform import Treatment
 
+_TORCHSCRIPT = (
+    "TorchScript cannot hold a search, whose masks follow its scores; script or trace the plain network of its ticket,"
+    " search.ticket().apply(model), or search.baked()."
+)
 UNREAD = -1
 """No version of a tensor."""
 
@@ -168,6 +172,15 @@ class Masked(nn.Module):
                 " average do, while its masks have not; search.averaged(copy) returns the network of its scores."
             )
 
+    def __prepare_scriptable__(self) -> "Masked":
+        """Refuse to become TorchScript.
+
+        Raises:
+            SupermaskError: always.
+
+        """
+        raise SupermaskError(_TORCHSCRIPT)
+
     @property
     def frozen(self) -> Tensor:
         """The random weights, of which none is pruned; not to be changed."""
@@ -277,6 +290,8 @@ def _shorten(kind: type[nn.Module], leaf: str) -> None:
             if isinstance(first, Masked) and len(steps._modules) == 1 and scores is not None:  # type: ignore[union-attr]
                 if first.copied is not None:
                     first.check_copy(scores)
+                if torch.jit.is_tracing() and torch.is_grad_enabled() and scores.requires_grad:
+                    raise SupermaskError(_TORCHSCRIPT)
                 return first.forward(scores)
         return general(module)
 

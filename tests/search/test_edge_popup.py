@@ -578,3 +578,38 @@ def test_a_layer_that_is_to_be_empty_is_no_mistake():
     network = nn.Sequential(nn.Linear(40, 20), nn.Linear(20, 2))
     assert not EdgePopup(network, density=0.5, own_density={"1.weight": 0.0}).masks()["1.weight"].any()
     assert not EdgePopup(nn.Linear(3, 2), density=0.0).masks()["weight"].any()
+
+
+# ---- programs made of the model
+
+
+@pytest.mark.parametrize(
+    "make", [torch.jit.script, lambda model: torch.jit.trace(model, INPUTS)], ids=["script", "trace"]
+)
+@pytest.mark.parametrize("options", [{}, {"scope": "global"}, {"packed": True}])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:")
+def test_torchscript_of_a_search_is_refused_in_a_sentence_and_that_of_its_ticket_is_right(make, options):
+    search = EdgePopup(Small(), density=0.5, **options)
+    with pytest.raises(SupermaskError, match=r"TorchScript cannot hold a search.*search\.ticket\(\)\.apply\(model\)"):
+        make(search.model)
+    search.model(INPUTS)  # as before
+    for network in (search.ticket().apply(Small()).eval(), search.baked().eval()):
+        assert torch.equal(make(network)(INPUTS), search.model.eval()(INPUTS))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:")
+def test_a_trace_without_gradients_is_of_the_present_masks():
+    search = EdgePopup(Small(), density=0.5)
+    search.model.eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(search.model, INPUTS)
+    assert torch.equal(traced(INPUTS), search.model(INPUTS))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("options", [{}, {"scope": "global"}])
+def test_an_exported_search_computes_with_the_masks_of_its_export(strict, options):
+    search = EdgePopup(Small(), density=0.5, **options)
+    search.model.eval()
+    program = torch.export.export(search.model, (INPUTS,), strict=strict).module()
+    assert torch.equal(program(INPUTS), search.model(INPUTS))
