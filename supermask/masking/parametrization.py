@@ -5,7 +5,6 @@ tensor again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -17,6 +16,7 @@ from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
 from supermask.masking.signs import Signs, pack, unpack
 from supermask.masking.state_hooks import unhook_state
+from supermask.parameters.copies import copy_of
 from supermask.parameters.parameters import Place, Slot, survey
 from supermask.random.transform import Treatment
 
@@ -307,7 +307,7 @@ def baked(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.RNNBase):  # it holds the weights of its last pass, which a copy cannot take over
             module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
-    copied = deepcopy(model)
+    copied = copy_of(model)
     made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
     for module in [module for module in copied.modules() if _is_masked(module)]:
         assert isinstance(module.parametrizations, nn.ModuleDict)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from supermask import Ticket, imported, runs
 from supermask.cli import main
+from supermask.runs.diagnostics import instability, trained_controls
 
 FAST = ["--device", "cpu", "--epochs", "3", "--batch-size", "16", "--learning-rate", "0.1"]
 
@@ -337,7 +338,14 @@ def test_judge_controls_export_and_inspect_take_an_own_network(tmp_path, capsys)
     assert model in capsys.readouterr().out
 
 
-def test_judge_and_controls_train_by_the_loss_of_the_ticket(tmp_path, capsys):
+def test_judge_and_controls_train_by_the_loss_of_the_ticket(tmp_path, capsys, monkeypatch):
+    for module, name, few in (
+        (trained_controls, "SEEDS", (1,)),
+        (trained_controls, "LONGEST", 1),
+        (instability, "COPIES", (2,)),
+        (instability, "POINTS", (3,)),
+    ):
+        monkeypatch.setattr(module, name, few)
     data, model = EVERY_KIND["npz"]
     asked = ["--data", data, "--model", model, "--device", "cpu"]
     margin = ["--loss", "torch.nn:MultiMarginLoss"]
@@ -346,21 +354,11 @@ def test_judge_and_controls_train_by_the_loss_of_the_ticket(tmp_path, capsys):
     assert main(["search", *asked, *margin, *searched]) == 0
     ticket = str(out / "network.ticket")
     judged = ["judge", ticket, *asked, "--minutes", "5", "--out", str(judge)]
-    compared = [
-        "compare",
-        "--ticket",
-        ticket,
-        *asked,
-        "--seeds",
-        "1",
-        "--epochs",
-        "0",
-        "--out",
-        str(tmp_path / "beside"),
-    ]
+    short = ["--seeds", "1", "--epochs", "0", "--out", str(tmp_path / "beside")]
+    compared = ["compare", "--ticket", ticket, *asked, *short]
     for command in (judged, compared):
         assert main(command) == 2
-        assert "was found by the loss torch.nn:MultiMarginLoss" in capsys.readouterr().err
+        assert "was found by the loss 'torch.nn:MultiMarginLoss'" in capsys.readouterr().err
         assert main([*command, *margin]) == 0
     for folder in (judge, tmp_path / "beside"):
         settings = [json.loads(path.read_text()) for path in folder.rglob("*/config.json")]

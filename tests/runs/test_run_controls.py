@@ -254,7 +254,7 @@ def test_controls_are_trained_by_the_loss_of_the_ticket_or_by_the_one_that_is_na
     assert (found.test.loss, found.test.correct) == (outcome.test.loss, outcome.test.correct)
     assert found.config["loss"] == (given or loss)
     if loss == MARGIN:  # a file alone has no code imported
-        with pytest.raises(SupermaskError, match=f"was found by the loss {MARGIN}.*give --loss {MARGIN}"):
+        with pytest.raises(SupermaskError, match=f"was found by the loss '{MARGIN}'.*give --loss {MARGIN}"):
             run_controls(tmp_path / "network.ticket", **{**asked, "loss": None})
 
 

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, Scope, checked_density
 from supermask.masking.pruning import prune
+from supermask.parameters.copies import copy_of
 from supermask.random.distributions import Distribution
 from supermask.ticket import Ticket
 from supermask.training.objective import Loss, Objective, unwrapped
@@ -110,7 +110,7 @@ class AtInitialisation(Method):
 
         """
         checked_density(density)
-        own = deepcopy(unwrapped(model))
+        own = copy_of(unwrapped(model))
         network = Sparse(own, whole_ticket(own, seed=seed, weights=weights, include=include, dense=dense))
         masks, _ = self.choose(network, Given(seed, examples, Objective(loss)), density)
         network.set_masks(masks)
