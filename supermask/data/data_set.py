@@ -137,7 +137,7 @@ class DataSet:
         digest = hashlib.sha256(self.files.encode())
         for part in (self.train.images, self.train.labels, self.validation.images, self.validation.labels):
             digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            digest.update(part.contiguous().cpu().flatten().view(torch.uint8).numpy())
+            digest.update(part.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     @property

@@ -71,8 +71,8 @@ def read_own(name: str, folder: str | Path | None = None) -> DataSet:
 def _hashed(path: Path) -> str:
     """Return the hash of a file, or of the names and sizes of all files in a folder."""
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")):
         if file.is_file():
