@@ -17,6 +17,8 @@ from supermask.report import table
 from supermask.runs.device import checked_device
 
 RUNS = Path("runs")
+MOST_WORKERS = 256
+"""Processes at once: each takes a gigabyte and a core."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Run:
         device = checked_device(self.device)
         if experiment.needs_gpu and device == "cpu":
             print(f"{experiment.name} is made for a GPU; on the CPU it takes days.", file=sys.stderr)
-        if self.workers < 1:
-            raise SupermaskError(f"--workers {self.workers} is too small; give at least one.")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise SupermaskError(f"--workers {self.workers} is out of range; give from 1 to {MOST_WORKERS}.")
         with held(make_folder(self.runs / experiment.name)):
             failures = run_experiment(
                 experiment, self.runs, device=device, workers=self.workers, data_folder=self.data_folder

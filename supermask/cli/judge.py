@@ -5,11 +5,14 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from supermask.cli.options import Common, TicketData, TicketModel
+from supermask.cli.options import Common, LossName, TicketData, TicketModel
 from supermask.errors import SupermaskError
 from supermask.files import held, make_folder, relative
 from supermask.runs.diagnostics import Context, examine, write_report
 from supermask.training import Stopped
+
+MOST_MINUTES = 525_600
+"""Minutes of a year; no diagnostic takes a day."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Judge(Common):
 
     model: TicketModel = None
 
+    loss: LossName = None
+
     minutes: float = 5.0
     """Minutes that all diagnostics may take, those of earlier calls included."""
 
@@ -42,6 +47,8 @@ class Judge(Common):
         device = self.prepare()
         if not self.minutes > 0:
             raise SupermaskError(f"--minutes {self.minutes:g} leaves no time to measure; give a number above 0.")
+        if self.minutes > MOST_MINUTES:
+            raise SupermaskError(f"--minutes {self.minutes:g} never end; give at most {MOST_MINUTES:,}, a year.")
         context = Context.of(
             self.ticket,
             self.data,
@@ -53,6 +60,7 @@ class Judge(Common):
             data_folder=self.data_folder,
             threads=self.threads,
             model=self.model,
+            loss=self.loss,
         )
         with held(make_folder(context.out)):
             examined = examine(context)

@@ -8,6 +8,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Annotated, Any, Union
 
+from supermask.cli.limits import refuse_endless
 from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError
 from supermask.shown import printable, shortened
@@ -150,6 +151,7 @@ def parse_command(
                 kind, default, shown = help_of(kind, default, topic)
                 rest = ["--help"] if topic else rest  # the type of a topic does not parse the other options
         parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
+        refuse_endless(parsed)
         command = parsed
         return command
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())

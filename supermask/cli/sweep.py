@@ -130,6 +130,7 @@ class Sweep(GridOptions):
             threads=self.resources.cpus,
             checkpoint_seconds=self.checkpoint_seconds,
             ends_on_sigterm=ends_on_sigterm,
+            started_by=os.getpid() if ends_on_sigterm else None,
         )
 
     def _data(self) -> Path | None:

@@ -1,9 +1,10 @@
 """What a data set is: examples with their targets in three parts; the test part is only read when asked for."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -85,6 +86,7 @@ class DataSet:
         train, validation: disjoint; validation may be empty.
         read_test: reads the test files; call `test()` instead, which counts.
         reads: counts the calls of `test()`, also through copies made by `dataclasses.replace`.
+        files: a hash of the caller's own files that the parts are read from; empty where there are none.
         draw: makes the training examples of each step out of stored ones, after augmentation, for a task whose labels
             are drawn; `train` then holds what it starts from. None trains on the stored examples.
 
@@ -103,6 +105,7 @@ class DataSet:
     read_test: Callable[[], Examples] = field(repr=False)
     reads: Reads = field(default_factory=Reads, repr=False)
     draw: Draw | None = field(default=None, repr=False)
+    files: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         channels = self.input_shape[0] if self.mean or self.std or self.train.images.dtype == torch.uint8 else 0
@@ -127,6 +130,15 @@ class DataSet:
         if tokens is not None and examples.images.numel() and not 0 <= int(examples.images.max()) < tokens:
             raise DataError(f"A test example of {self.name} has the token {int(examples.images.max())} of {tokens}.")
         return examples
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the training and validation examples, and of `files`: by it a run knows its data again."""
+        digest = hashlib.sha256(self.files.encode())
+        for part in (self.train.images, self.train.labels, self.validation.images, self.validation.labels):
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            digest.update(part.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     @property
     def test_reads(self) -> int:

@@ -1,5 +1,7 @@
 """Data sets of the caller's own, by a text: `folder:PATH`, `npz:FILE`, `text:FILE`, or code that returns one."""
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +64,20 @@ def read_own(name: str, folder: str | Path | None = None) -> DataSet:
     if kind not in KINDS:
         return _made(name)
     path, options = _asked(name, rest, KINDS[kind].option)
-    return KINDS[kind].read(_found(path, folder), name=name, **options)
+    found = _found(path, folder)
+    return replace(KINDS[kind].read(found, name=name, **options), files=_hashed(found))
+
+
+def _hashed(path: Path) -> str:
+    """Return the hash of a file, or of the names and sizes of all files in a folder."""
+    if not path.is_dir():
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            digest.update(os.fsencode(f"{file.relative_to(path)}\0{file.stat().st_size}\0"))
+    return digest.hexdigest()
 
 
 def _asked(name: str, rest: str, option: str) -> tuple[str, dict[str, int]]:

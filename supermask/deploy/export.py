@@ -15,6 +15,7 @@ from supermask.deploy.formats import Format, Run, named_format
 from supermask.errors import SupermaskError
 from supermask.files import write_whole
 from supermask.graph.program import first_line, program_of, quietly, tensors_in
+from supermask.parameters.copies import copy_of
 
 TOLERANCE = 1e-6
 """Largest difference of an output from the network's, over the largest output of the network."""
@@ -73,7 +74,7 @@ def export(model: nn.Module, path: str | Path, *, example: Any, format: str = "o
     if len(lengths) != 1 or min(lengths) < 2:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(example))
         raise SupermaskError(f"The example has shape {shapes or 'none'}; give two examples or more, of every input.")
-    network = deepcopy(model).cpu().eval().requires_grad_(False)
+    network = copy_of(model).cpu().eval().requires_grad_(False)
     example = mapped(example, lambda tensor: tensor.detach().cpu())
     data = _encoded(network, example, format, how)
     inputs = [_random(example, count) for count in BATCHES]

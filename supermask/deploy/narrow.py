@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from supermask.graph import ChannelGraph, Cost, Layer, channel_graph, cost_of, live_units
 from supermask.graph.removal import apply_cuts, cuts_of, disagreement
+from supermask.parameters.copies import copy_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def narrow(model: nn.Module, example: Any) -> Narrowed:
         SupermaskError: the model is parametrized or cannot be written as one graph by `torch.export`.
 
     """
-    network = deepcopy(model).eval()
+    network = copy_of(model).eval()
     graph = channel_graph(network, example)
     live = live_units(graph, _stuck(network, graph, example))
     layers = {name: layer for name, layer in graph.layers.items() if name not in graph.whole}

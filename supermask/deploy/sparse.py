@@ -1,7 +1,6 @@
 """The sparse form of a network: layers whose weights are mostly zero, in compressed rows where that is faster."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 
 from supermask.deploy.csr import SparseLinear, SparsePointwise
 from supermask.errors import SupermaskError
+from supermask.parameters.copies import copy_of
 
 Crossovers = Mapping[tuple[int, int], float]
 """(weights of a layer, examples of a call) to the density below which compressed rows were faster, 0 where never."""
@@ -76,7 +76,7 @@ def sparse(model: nn.Module, *, batch: int = 1) -> SparseForm:
         raise SupermaskError(f"batch={batch} is below 1; give the number of examples of a call.")
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         raise SupermaskError("The network is not on the CPU, for which compressed rows are meant; move it there.")
-    network = deepcopy(model).eval()
+    network = copy_of(model).eval()
     layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     faster = {name: made for name, layer in layers.items() if (made := _faster(layer, batch)) is not None}
     densities = {name: _density(layer) for name, layer in layers.items()}

@@ -1,7 +1,6 @@
 """The error barrier between two networks: linear mode connectivity (Frankle, Dziugaite, Roy & Carbin 2020)."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from supermask.data import DataSet, Examples, draw_generator
 from supermask.errors import SupermaskError
+from supermask.parameters.copies import copy_of
 from supermask.shown import quoted
 from supermask.training import Recipe, reestimate
 from supermask.training.batches import Prepared, on_device
@@ -174,7 +174,7 @@ class _Line:
         examples: int,
         part: Part,
     ) -> None:
-        self._model = deepcopy(model).to(device)
+        self._model = copy_of(model).to(device)
         self._estimated = statistics == "estimated"
         images, labels = data.train.images[:examples], data.train.labels[:examples]
         if data.draw is not None:  # the stored examples are not those of the task

@@ -5,7 +5,6 @@ tensor again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -17,9 +16,14 @@ from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
 from supermask.masking.signs import Signs, pack, unpack
 from supermask.masking.state_hooks import unhook_state
+from supermask.parameters.copies import copy_of
 from supermask.parameters.parameters import Place, Slot, survey
 from supermask.random.transform import Treatment
 
+_TORCHSCRIPT = (
+    "TorchScript cannot hold a search, whose masks follow its scores; script or trace the plain network of its ticket,"
+    " search.ticket().apply(model), or search.baked()."
+)
 UNREAD = -1
 """No version of a tensor."""
 
@@ -177,6 +181,15 @@ class Masked(nn.Module):
                 " average do, while its masks have not; search.averaged(copy) returns the network of its scores."
             )
 
+    def __prepare_scriptable__(self) -> "Masked":
+        """Refuse to become TorchScript.
+
+        Raises:
+            SupermaskError: always.
+
+        """
+        raise SupermaskError(_TORCHSCRIPT)
+
     @property
     def frozen(self) -> Tensor:
         """The random weights, of which none is pruned; not to be changed."""
@@ -283,10 +296,14 @@ def _shorten(kind: type[nn.Module], leaf: str) -> None:
         if not torch.compiler.is_compiling() and not parametrize._cache_enabled:
             steps = module._modules["parametrizations"]._modules[leaf]  # type: ignore[union-attr]
             first = steps._modules["0"]  # type: ignore[union-attr]
-            if isinstance(first, Masked) and len(steps._modules) == 1:  # type: ignore[union-attr]
+            # whoever took the scores out, as FSDP does, hears of it at the next step of the search
+            scores = steps._parameters.get("original")  # type: ignore[union-attr]
+            if isinstance(first, Masked) and len(steps._modules) == 1 and scores is not None:  # type: ignore[union-attr]
                 if first.copied is not None:
-                    first.check_copy(steps._parameters["original"])  # type: ignore[union-attr,arg-type]
-                return first.forward(steps._parameters["original"])  # type: ignore[union-attr,arg-type]
+                    first.check_copy(scores)
+                if torch.jit.is_tracing() and torch.is_grad_enabled() and scores.requires_grad:
+                    raise SupermaskError(_TORCHSCRIPT)
+                return first.forward(scores)
         return general(module)
 
     setattr(kind, leaf, property(read, change))
@@ -301,7 +318,7 @@ def baked(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.RNNBase):  # it holds the weights of its last pass, which a copy cannot take over
             module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
-    copied = deepcopy(model)
+    copied = copy_of(model)
     made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
     for module in [module for module in copied.modules() if _is_masked(module)]:
         assert isinstance(module.parametrizations, nn.ModuleDict)

@@ -15,6 +15,8 @@ from supermask.errors import SupermaskError
 from supermask.parameters.parameters import Place, Slot
 
 _USUAL = {*vars(nn.Module())}
+UNDER_FSDP = "_is_fsdp_managed_module"
+"""What both kinds of FSDP set on modules whose parameters they spread; FSDP1 may leave the parameters as they look."""
 _DEEPEST = 4
 """Containers within containers that are looked into."""
 
@@ -49,6 +51,8 @@ def _busy(slot: Slot, place: Place, names: Mapping[int, str]) -> str | None:
         return f"{owner.rpartition('parametrizations')[0].rstrip('.') or 'it'} is already parametrized"
     if parametrize.is_parametrized(module):
         return f"{owner} is already parametrized"
+    if vars(module).get(UNDER_FSDP):
+        return f"{owner} is under FSDP, which a search does not know (DDP it does)"
     kind = type(slot.parameter)
     if not issubclass(kind, nn.Parameter) or kind.__name__ == "FlatParameter" or hasattr(slot.parameter, "ds_id"):
         return (

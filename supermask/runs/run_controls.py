@@ -20,10 +20,11 @@ from supermask.judge.small_dense import width_of
 from supermask.runs.fit import refuse_unlabelled
 from supermask.runs.folder import RunFolder, recorded
 from supermask.runs.run_job import TICKET
-from supermask.runs.ticket_model import data_of
+from supermask.runs.ticket_model import data_of, named_by
 from supermask.runs.ticket_source import TicketSource
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, Stopped, Subject, train
+from supermask.training.losses import named_loss
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.result import Scored, measured
 
@@ -40,6 +41,7 @@ def run_controls(
     controls: Sequence[str] | None = None,
     data: str | None = None,
     model: str | None = None,
+    loss: str | None = None,
     validation: int | None = None,
     device: str = "cpu",
     data_folder: Path | None = None,
@@ -64,6 +66,8 @@ def run_controls(
         controls: names in `supermask.judge.CONTROLS`; None are all, but those that need scores where there are none.
         data: name of the data set; None is the one that the ticket was found on, if it is of this package.
         model: name of the ticket's model, where it is the caller's own code: without it none is imported.
+        loss: name of the loss that all are trained by; None is the one that the ticket was found by, if it is of this
+            package.
         validation: examples held out of the training set; None is the data set's usual number.
         device: where to train.
         data_folder: where the data sets lie.
@@ -86,8 +90,9 @@ def run_controls(
         split = partial(data_of, folder=data_folder, validation=validation, seed=filed.ticket.seed)
         data_set = processes.led(lambda: split(filed.ticket, filed.path, data))
         refuse_unlabelled(data_set)
-        filed.check_fits(data_set)
-        runs = _Runs(filed, data_set, recipe, seed, own, Path(out), checkpoint_seconds, progress, processes)
+        chosen = named_by(filed.ticket, filed.path, loss)
+        filed.check_fits(data_set, named_loss(chosen, data_set))
+        runs = _Runs(filed, data_set, chosen, recipe, seed, own, Path(out), checkpoint_seconds, progress, processes)
         return runs.all(_names(filed, controls))
 
 
@@ -114,6 +119,7 @@ class _Runs:
 
     filed: TicketSource
     data: DataSet
+    loss: str | None
     recipe: Recipe
     seed: int
     device: torch.device
@@ -162,6 +168,7 @@ class _Runs:
             "validation": len(self.data.validation),
             "seed": self.seed,
             "recipe": recipe,
+            **({} if self.loss is None else {"loss": self.loss}),
         }
 
     def _measure(self, name: str, folder: Path) -> ControlResult:
@@ -183,7 +190,8 @@ class _Runs:
 
     def _train(self, subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
         more = {"checkpoint_seconds": self.checkpoint_seconds, "progress": False, **more}
-        return train(subject, self.data, recipe, seed=self.seed, device=self.device, **more)
+        loss = named_loss(self.loss, self.data)
+        return train(subject, self.data, recipe, seed=self.seed, loss=loss, device=self.device, **more)
 
     def _network(self, name: str) -> _Network:
         if name == DENSE:

@@ -324,7 +324,12 @@ def loss_of(ticket: Ticket, path: Path, name: str | None, data_set: DataSet) -> 
         SupermaskError: there is no such loss, or only the ticket names code.
 
     """
+    return named_loss(named_by(ticket, path, name), data_set)
+
+
+def named_by(ticket: Ticket, path: Path, name: str | None) -> str | None:
+    """Return the name of the loss of a ticket, as `loss_of` reads it; None where outputs and labels say which."""
     said = ticket.provenance.get("loss")
     if name is None and said is not None and said not in [*LOSSES]:  # which may be no text at all
         raise SupermaskError(_unasked(path, "was found by the loss", said, "--loss", "import it"))
-    return named_loss(name or said, data_set)
+    return name or said

@@ -16,6 +16,7 @@ from supermask.judge.control import Control
 from supermask.runs.run_job import SCORES
 from supermask.runs.ticket_model import Described, built_from, check_takes, described, refuse_unasked
 from supermask.ticket import Ticket
+from supermask.training.objective import Loss
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class TicketSource:
         files = {"ticket": self.path, "scores": self.scores if control is not None and control.scored else None}
         return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if path is not None}
 
-    def check_fits(self, data: DataSet) -> None:
-        """Refuse a data set of other images or classes than the ticket's network takes.
+    def check_fits(self, data: DataSet, loss: Loss | None = None) -> None:
+        """Refuse a data set of other images or classes than the ticket's network takes, or a loss that does not fit.
 
         Raises:
             TicketError: it is of others, or the ticket names no network.
@@ -102,7 +103,7 @@ class TicketSource:
             )
         # of other networks nobody says what they take
         network = self.ticket.apply(self.build()).eval()
-        check_takes(self.ticket, self.path, network, data.normalize(data.train.images[:2]), data)
+        check_takes(self.ticket, self.path, network, data.normalize(data.train.images[:2]), data, loss)
 
     def _read_scores(self) -> dict[str, Tensor] | None:
         if self.scores is None:

@@ -12,6 +12,7 @@ from supermask.errors import SupermaskError
 from supermask.masking.parametrization import Masked
 from supermask.parameters.given import Checkpoint
 from supermask.parameters.parameters import Slot
+from supermask.parameters.unfit import UNDER_FSDP
 
 Link = tuple[Mapping[str, Any], str, object]
 """A dictionary of a module, a name in it, and what the search expects there."""
@@ -76,15 +77,18 @@ def _own(name: str, module: nn.Module, leaf: str, layer: Masked, slot: Slot) -> 
         raise _changed(f"{name} is no longer masked")
     if len(steps._modules) > 1:
         raise _changed(f"{name} has another parametrization over its mask")
+    if vars(steps).get(UNDER_FSDP):
+        raise _changed(f"{name} is under FSDP, which a search does not know (DDP it does)")
     scores = steps._parameters.get("original")
     if scores is not slot.parameter:
         kind = "none" if scores is None else f"a {type(scores).__name__} on {scores.device}"
-        spread = ", as under FSDP or tensor parallelism, which a search does not know (DDP it does)"
+        spread = ", as under tensor parallelism, which a search does not know (DDP it does)"
         raise _changed(f"{name} has other scores ({kind}{spread if _is_spread(scores) else ''})")
     yield module._modules, "parametrizations", lists
     yield lists._modules, leaf, steps
     yield steps._modules, "0", layer
     yield steps._modules, "1", None
+    yield vars(steps), UNDER_FSDP, None
     yield steps._parameters, "original", scores
 
 

@@ -20,6 +20,9 @@ from supermask.search.state import SearchState
 from supermask.training.processes import ALONE, Processes
 from supermask.training.state import Outcome
 
+MOST_DIRECTIONS = 1_000_000
+"""Noisy passes of each layer for one batch: with as many as a layer has units, the gradients are exact."""
+
 
 @dataclass(frozen=True)
 class PassCount:
@@ -60,8 +63,10 @@ class NodePerturbationRule(RankedRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.directions < 1:
-            raise SupermaskError(f"directions={self.directions} is too small; each layer needs a noisy pass.")
+        if not 1 <= self.directions <= MOST_DIRECTIONS:
+            raise SupermaskError(
+                f"directions={self.directions} is out of range; each layer needs from 1 to {MOST_DIRECTIONS:,} passes."
+            )
         if not 0.0 < self.noise < 1.0 or not 0.0 <= self.feedback_rate < 1.0:
             raise SupermaskError(
                 f"noise={self.noise}, feedback_rate={self.feedback_rate} do not fit: the first is between 0 and 1, the"

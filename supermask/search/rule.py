@@ -470,6 +470,19 @@ def refuse_nan(scores: Mapping[str, Tensor]) -> None:
             raise SupermaskError(f"A score of {name} is NaN; the training diverged: lower the learning rate.")
 
 
+def refuse_infinite(scores: Mapping[str, Tensor]) -> None:
+    """Raise SupermaskError if a score is infinite: it has no rank among its equals, and no gradient moves it."""
+    for name, score in scores.items():
+        # a sum reads each score once and writes nothing; only where it is not finite are they looked at one by one
+        if not math.isfinite(score.detach().sum()):
+            count = int(score.isinf().sum())
+            if count:
+                raise SupermaskError(
+                    f"{count:,} of {score.numel():,} scores of {name} are infinite, where no gradient moves them; the"
+                    " training diverged: lower the learning rate."
+                )
+
+
 def _plain(value: Any) -> Any:
     """Return the value of an option as JSON keeps it."""
     if isinstance(value, Distribution):

@@ -20,7 +20,7 @@ from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_stored
 from supermask.search.attached import Attached, refuse_altered
 from supermask.search.following import UNSTEPPED, Following
 from supermask.search.fused import FusedSGD
-from supermask.search.rule import Rule
+from supermask.search.rule import Rule, refuse_infinite
 from supermask.search.state import SearchState
 from supermask.ticket import Ticket
 from supermask.ticket.random_network import RandomNetwork
@@ -193,10 +193,11 @@ class Search:
         """Return copies of the masks by parameter name: bool tensors, True = kept.
 
         Raises:
-            SupermaskError: what a `step` on a GPU would have had to wait for.
+            SupermaskError: what a `step` on a GPU would have had to wait for, or a part of the model was replaced since
+                the search was attached.
 
         """
-        self._state.check()
+        self._check()
         return {name: mask.clone() for name, mask in self._state.masks.items()}
 
     def treatments(self) -> dict[str, Treatment]:
@@ -291,9 +292,9 @@ class Search:
         A CUDA graph may capture it after a few eager steps. A replay does not count as a step.
 
         Raises:
-            SupermaskError: a score is NaN, or a layer is emptied that must not be; or a CUDA graph captures a step
-                while the density still changes; or the search follows an optimizer, which calls this by itself; or a
-                part of the model was replaced since the search was attached.
+            SupermaskError: a score is NaN or infinite, or a layer is emptied that must not be; or a CUDA graph captures
+                a step while the density still changes; or the search follows an optimizer, which calls this by itself;
+                or a part of the model was replaced since the search was attached.
 
         """
         if self._following and self._following.active:
@@ -344,7 +345,7 @@ class Search:
             copy: of the search's model, or a wrapper with such a copy as its `module`.
 
         Raises:
-            SupermaskError: the copy lacks a parameter of the model, or a score is NaN.
+            SupermaskError: the copy lacks a parameter of the model, or a score is NaN or infinite.
 
         """
         # a wrapper is known by its names: a network of one's own may have a part that is called module
@@ -406,8 +407,7 @@ class Search:
                 the search was attached.
 
         """
-        self._state.check()
-        self._attached.check()
+        self._check()
         return {"steps": self.steps, "digest": self.network.digest, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -439,7 +439,15 @@ class Search:
 
     @torch.no_grad()
     def _select(self, scores: Mapping[str, Tensor]) -> None:
+        if all(score.is_cpu for score in scores.values()):  # a GPU would have to be waited for
+            refuse_infinite(scores)
         self.rule.select(self._state, scores)
+
+    def _check(self) -> None:
+        """Refuse a model that was changed, and raise what a step on a GPU would have had to wait for."""
+        self._attached.check()
+        self._state.check()
+        refuse_infinite(self.scores())
 
 
 def _signature(rule: type[Rule]) -> Signature:

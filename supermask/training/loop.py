@@ -162,7 +162,7 @@ class _Run:
         told: Told,
     ) -> None:
         refuse_unsuitable(subject, recipe, objective)
-        self.objective, self.told = objective, told
+        self.objective, self.told, self.data = objective, told, data
         self.subject, self.recipe, self.device, self.folder = subject, recipe, device, folder
         self.seed, self.processes, self.extended = seed, processes, extended
         layout = torch.channels_last if recipe.channels_last else torch.preserve_format
@@ -317,6 +317,7 @@ class _Run:
         """Return everything that changes."""
         state = {
             "plan": self.plan,
+            "data": self.data.fingerprint if isinstance(self.data, DataSet) else "",
             "step": self.step,
             "subject": self.subject.state_dict(),
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
@@ -337,11 +338,17 @@ class _Run:
         """Take up what `state` returned.
 
         Raises:
-            RunError: it is of a run with another seed or recipe.
+            RunError: it is of a run with another seed, recipe or data.
 
         """
         if state["plan"] != self.plan:
             raise RunError(f"The checkpoint is of another run ({state['plan']}), not of this one ({self.plan}).")
+        # checkpoints of before do not say it, and those over data loaders cannot
+        if isinstance(self.data, DataSet) and state.get("data", "") not in ("", self.data.fingerprint):
+            raise RunError(
+                f"The data {self.data.name} have changed since the checkpoint of this run was written; bring back what"
+                " they were to go on, or start again in another folder."
+            )
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.subject.load_state_dict(state["subject"])
         if self.optimizer:

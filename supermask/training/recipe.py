@@ -12,6 +12,17 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 
 OPTIMIZERS = ("sgd", "sgdw", "adam")
+MOST_STEPS = 1_000_000_000
+"""Optimizer steps of a training: the longest known of language models have a few million."""
+LIMITS = {
+    "epochs": (0, 1_000_000),  # of the smallest data set, a week on one core
+    "iterations": (0, MOST_STEPS),
+    "batch_size": (1, MOST_STEPS),  # a data set has its own say
+    "warm_up": (0, MOST_STEPS),
+    "padding": (0, 1_000),
+    "evaluate_every": (0, MOST_STEPS),
+}
+"""The least and the most of each number that counts something."""
 SMALL_SPLIT = 1000
 """Validation examples below which an accuracy has a standard error of up to a point and a half or more."""
 
@@ -85,11 +96,14 @@ class Recipe:
     def __post_init__(self) -> None:
         # first, because NaN would pass the comparisons below
         self._refuse_non_finite()
-        for name, least in (("epochs", 0), ("batch_size", 1), ("warm_up", 0), ("padding", 0), ("evaluate_every", 0)):
-            if (getattr(self, name) or 0) < least:
-                raise SupermaskError(f"{name}={getattr(self, name)} is too small; it must be at least {least}.")
-        if self.iterations is not None and self.iterations < 0:
-            raise SupermaskError(f"iterations={self.iterations} is negative; give a number of optimizer steps.")
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name) or 0
+            if value < least:
+                raise SupermaskError(f"{name}={value} is too small; it must be at least {least}.")
+            if value > most:
+                raise SupermaskError(f"{name}={value} is too large; it must be at most {most:,}.")
+        if not all(step <= MOST_STEPS for step in self.test_at):
+            raise SupermaskError(f"test_at={self.test_at} names steps that never come; give at most {MOST_STEPS:,}.")
         if not 0.0 <= self.dropout < 1.0 or not all(0.0 < drop < 1.0 for drop in self.drops):
             raise SupermaskError(
                 f"dropout={self.dropout}, drops={self.drops} do not fit: the first is in [0, 1), the others between 0"

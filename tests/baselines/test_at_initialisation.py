@@ -247,7 +247,8 @@ def test_examples_that_are_missing_are_asked_for(method):
     ("make", "says"),
     [
         (lambda: GraSP(temperature=0.0), r"temperature=0\.0 is out of range"),
-        (lambda: SynFlow(iterations=0), "iterations=0 is too small"),
+        (lambda: SynFlow(iterations=0), "iterations=0 is out of range; give from 1 to 100,000"),
+        (lambda: SynFlow(iterations=2**63), f"iterations={2**63} is out of range"),
         (lambda: SynFlow(floor=-1), "floor=-1 is negative"),
         (lambda: MagnitudeAtInitialisation().ticket(with_norm(), density=1.5), r"density=1\.5 is out of range"),
     ],
@@ -283,3 +284,10 @@ def test_a_network_with_an_empty_layer_is_trained_all_the_same(tmp_path, name, d
 def test_every_method_here_is_known_by_its_name():
     assert all(type(METHODS[method.name]) is type(method) for method in ALL)
     assert len(set(NAMES)) == 7
+
+
+@pytest.mark.parametrize("method", [SNIP(), GraSP()], ids=["snip", "grasp"])
+def test_scores_that_leave_the_range_of_the_weights_are_refused_with_their_parameter(method):
+    huge = (torch.full((4, 3), 3e38), torch.arange(4) % 2)  # activations of the first layer, squared, are no float32
+    with pytest.raises(SupermaskError, match=rf"{method.name} scores of 0\.weight are NaN or infinite"):
+        method.ticket(nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)), density=0.5, examples=huge)

@@ -7,6 +7,7 @@ TWICE = "binary:" * 2_000 + "lenet_300_100"
 NAMES = ["nosuch", "", "os:system", TWICE, "\x1b[2J", "x" * 5_000, "../x", "\udcff"]
 WHOLE = ["-1", "1.5", "abc", "", "nan", "1e3", str(2**63), "9" * 400]
 COUNT = [*WHOLE, "0"]
+ENDLESS = [str(2**31), str(2**63), "9" * 400]
 NUMBER = ["-1", "nan", "inf", "abc", "", "-inf"]
 SHARE = [*NUMBER, "1.5", "0.3,abc", ",", "2"]
 DATA = [
@@ -37,13 +38,16 @@ TRAINED = {
     "--width": [*NUMBER, "0", "1e300", "1e6"],
     "--validation": [*WHOLE, "99999999"],
     "--setting": CHOICE,
-    "--epochs": ["-1", "1.5", "abc", "", "nan"],
-    "--batch-size": ["0", "-1", "1.5", "abc", ""],
+    "--epochs": ["-1", "1.5", "abc", "", "nan", *ENDLESS, "1000001"],
+    "--batch-size": ["0", "-1", "1.5", "abc", "", *ENDLESS],
+    "--evaluate-every": ["-1", "abc", *ENDLESS],
+    "--padding": ["-1", "abc", "1001", *ENDLESS],
+    "--test-at": ["abc", *ENDLESS],
     "--optimizer": CHOICE,
     "--learning-rate": NUMBER,
     "--momentum": [*NUMBER, "2"],
     "--weight-decay": NUMBER,
-    "--warm-up": NUMBER,
+    "--warm-up": [*NUMBER, *ENDLESS],
     "--decay": CHOICE,
 }
 COMMANDS = {
@@ -78,11 +82,19 @@ COMMANDS = {
         "--densities": SHARE,
         "--seeds": [*COUNT, "999999999"],
         "--cluster": CHOICE,
+        "--cpus": [*COUNT, "1025"],
+        "--jobs-at-once": ["-1", "abc", *ENDLESS],
+        "--hours": ["0", "1e300", *NUMBER],
     },
     "evaluate": {**COMMON, "ticket": TICKET, "--data": [*NAMES[:1], *NAMES[2:]], "--part": CHOICE},
     "inspect": {"ticket": TICKET, "--out": FOLDER},
     "export": {"ticket": TICKET, "--out": FOLDER, "--format": CHOICE, "--input-shape": [*COUNT, "1000000 1000000 9"]},
-    "judge": {**COMMON, "ticket": TICKET, "--data": [*NAMES[:1], *NAMES[2:]], "--minutes": ["0", *NUMBER]},
+    "judge": {
+        **COMMON,
+        "ticket": TICKET,
+        "--data": [*NAMES[:1], *NAMES[2:]],
+        "--minutes": ["0", "1e300", "525601", *NUMBER],
+    },
     "construct": {
         **COMMON,
         "--target": [*NAMES, "{text}", "{empty}", "{folder}", "{missing}"],

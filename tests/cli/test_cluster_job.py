@@ -2,12 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
 
 from supermask import SupermaskError
 from supermask.runs import Job, run, run_job
+from supermask.runs.cluster import cluster_job
 from supermask.runs.cluster.cluster_job import ClusterJob
 from supermask.training import Recipe, loop
 from supermask.training.checkpoint import load_checkpoint
@@ -76,6 +80,30 @@ def test_sigterm_saves_and_ends_a_local_job_and_the_next_call_goes_on(tmp_path, 
     assert steps == list(range(36))
     assert_equal(whole, tmp_path / "run")
     assert requeues == []
+
+
+def test_a_local_job_saves_itself_and_ends_when_the_command_that_started_it_was_killed(
+    tmp_path, monkeypatch, whole, requeues
+):
+    monkeypatch.setattr(cluster_job, "_LOOK_SECONDS", 0.01)
+    command = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    train_step, steps = loop._Run._train_step, []
+
+    def watched(self):
+        steps.append(self.step)
+        if len(steps) == 6:
+            command.kill()
+            command.wait()
+        if len(steps) >= 6:
+            time.sleep(0.05)  # long enough for a look
+        train_step(self)
+
+    monkeypatch.setattr(loop._Run, "_train_step", watched)
+    task = ClusterJob(JOB, tmp_path / "run", started_by=command.pid)
+    assert task().startswith("stopped after step ")
+    assert 5 <= load_checkpoint(tmp_path / "run" / CHECKPOINT)["step"] < 36
+    assert ClusterJob(JOB, tmp_path / "run", started_by=os.getpid())() is None
+    assert_equal(whole, tmp_path / "run")
 
 
 def test_sigterm_saves_a_slurm_job_which_goes_on(tmp_path, monkeypatch, whole, requeues, capsys):

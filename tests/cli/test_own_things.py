@@ -15,6 +15,7 @@ from PIL import Image
 
 from supermask import Ticket, imported, runs
 from supermask.cli import main
+from supermask.runs.diagnostics import instability, trained_controls
 
 FAST = ["--device", "cpu", "--epochs", "3", "--batch-size", "16", "--learning-rate", "0.1"]
 
@@ -104,6 +105,69 @@ def test_a_stopped_run_goes_on_in_a_fresh_process_to_the_same_bytes(kind, tmp_pa
     assert whole.read_bytes() == again.read_bytes()
     result = json.loads((tmp_path / "whole" / "result.json").read_text())
     assert f"{result['test']['correct']:,} of {result['test']['total']:,}" in shown.split("evaluation.json")[0]
+
+
+def relabelled(folder):
+    with np.load(folder / "digits.npz") as file:
+        arrays = dict(file)
+    arrays["y_train"][0] = (arrays["y_train"][0] + 1) % 3
+    np.savez(folder / "digits.npz", **arrays)
+
+
+def other_test_images(folder):
+    with np.load(folder / "digits.npz") as file:
+        arrays = dict(file)
+    np.savez(folder / "digits.npz", **{**arrays, "x_test": 255 - arrays["x_test"]})
+
+
+def repainted(folder):
+    image = next(iter(sorted((folder / "parts" / "train" / "class1").iterdir())))
+    painted = np.array(Image.open(image))
+    painted[7, 7] ^= 1
+    Image.fromarray(painted).save(image)
+
+
+def one_test_image_less(folder):
+    next(iter(sorted((folder / "parts" / "test" / "class1").iterdir()))).unlink()
+
+
+def another_end(folder):
+    text = (folder / "cat.txt").read_text()
+    (folder / "cat.txt").write_text(f"{text[:-5]}mats.")
+
+
+CHANGES = {
+    relabelled: "npz:digits.npz",
+    other_test_images: "npz:digits.npz",
+    repainted: "folder:parts",
+    one_test_image_less: "folder:parts",
+    another_end: "text:cat.txt?context=8",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_goes_on_with_the_data_that_it_was_stopped_with_and_no_others(
+    change, tmp_path, steps, capsys, monkeypatch
+):
+    write_npz(tmp_path / "digits.npz")
+    write_text(tmp_path / "cat.txt")
+    for part, count, seed in (("train", 60, 0), ("test", 30, 1)):
+        write_images(tmp_path / "parts" / part, count, seed)
+    monkeypatch.chdir(tmp_path)
+    model = "char_gpt" if CHANGES[change].startswith("text:") else "lenet_300_100"
+    fast = ["--device", "cpu", "--epochs", "1", "--batch-size", "8", "--width", "0.1"]
+    asked = ["search", "--data", CHANGES[change], "--model", model, *fast, "--out", "run"]
+    steps.at = 3
+    assert main(asked) == 130
+    there = (tmp_path / "run" / "run.checkpoint").read_bytes()
+    steps.at = None
+    change(tmp_path)
+    capsys.readouterr()
+    assert main([*asked, "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert f"supermask: The data {CHANGES[change]} have changed since the checkpoint" in said
+    assert said.rstrip().endswith("or start again in another folder.")
+    assert (tmp_path / "run" / "run.checkpoint").read_bytes() == there
 
 
 def test_a_factory_is_called_with_what_its_signature_names(tmp_path):
@@ -272,6 +336,37 @@ def test_judge_controls_export_and_inspect_take_an_own_network(tmp_path, capsys)
     assert json.loads((tmp_path / "out" / "export.json").read_text())["input_shape"] == [1, 8, 8]
     assert main(["inspect", ticket]) == 0
     assert model in capsys.readouterr().out
+
+
+def test_judge_and_controls_train_by_the_loss_of_the_ticket(tmp_path, capsys, monkeypatch):
+    for module, name, few in (
+        (trained_controls, "SEEDS", (1,)),
+        (trained_controls, "LONGEST", 1),
+        (instability, "COPIES", (2,)),
+        (instability, "POINTS", (3,)),
+    ):
+        monkeypatch.setattr(module, name, few)
+    data, model = EVERY_KIND["npz"]
+    asked = ["--data", data, "--model", model, "--device", "cpu"]
+    margin = ["--loss", "torch.nn:MultiMarginLoss"]
+    out, judge = tmp_path / "run", tmp_path / "judge"
+    searched = ["--epochs", "1", "--batch-size", "16", "--out", str(out)]
+    assert main(["search", *asked, *margin, *searched]) == 0
+    ticket = str(out / "network.ticket")
+    judged = ["judge", ticket, *asked, "--minutes", "5", "--out", str(judge)]
+    short = ["--seeds", "1", "--epochs", "0", "--out", str(tmp_path / "beside")]
+    compared = ["compare", "--ticket", ticket, *asked, *short]
+    for command in (judged, compared):
+        assert main(command) == 2
+        assert "was found by the loss 'torch.nn:MultiMarginLoss'" in capsys.readouterr().err
+        assert main([*command, *margin]) == 0
+    for folder in (judge, tmp_path / "beside"):
+        settings = [json.loads(path.read_text()) for path in folder.rglob("*/config.json")]
+        trained = [each for each in settings if "recipe" in each]
+        assert trained
+        assert {each["loss"] for each in trained} == {"torch.nn:MultiMarginLoss"}
+    commands = json.loads((judge / "judge.json").read_text())["commands"]
+    assert "--loss torch.nn:MultiMarginLoss" in commands["trained_controls"]
 
 
 def test_judge_refuses_what_has_no_classes(tmp_path, capsys):

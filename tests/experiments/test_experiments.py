@@ -152,7 +152,8 @@ def test_committed_reports_are_those_of_the_committed_results(path, tmp_path, bl
     [
         (["list"], 0, "mnist_density"),
         (["run", "nothing"], 2, "known are digits, mnist_density"),
-        (["run", "mnist_density", "--workers", "0"], 2, "--workers 0 is too small"),
+        (["run", "mnist_density", "--workers", "100000"], 2, "--workers 100000 is out of range"),
+        (["run", "mnist_density", "--workers", "0"], 2, "--workers 0 is out of range; give from 1 to 256"),
         (["report", "nothing"], 2, "Unknown experiment 'nothing'"),
         (["run", "mnist_density", "--device", "tpu"], 2, "'tpu'"),
     ],

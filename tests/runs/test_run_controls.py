@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from supermask import RunError, SupermaskError, Ticket, TicketError, models
 from supermask.baselines.dense import Dense
@@ -17,7 +18,7 @@ from supermask.judge.result import ControlResult
 from supermask.runs import Job, SearchOptions, run
 from supermask.runs import run_controls as module
 from supermask.runs.run_controls import run_controls
-from supermask.training import Recipe, Stopped
+from supermask.training import Recipe, Stopped, losses, train
 
 RECIPE = Recipe(epochs=2, batch_size=100)
 JOB = Job(data="synthetic", width=0.1, seed=3, recipe=RECIPE, search=SearchOptions(density=0.2))
@@ -232,3 +233,30 @@ def test_damaged_scores_are_refused(strong, tmp_path):
     (tmp_path / "scores").write_bytes(b"nothing")
     with pytest.raises(TicketError, match="Cannot read the scores"):
         run_controls(strong[0], out=tmp_path, recipe=RECIPE, scores=tmp_path / "scores", controls=["inverted"])
+
+
+MARGIN = "torch.nn:MultiMarginLoss"
+
+
+@pytest.mark.parametrize(("loss", "given"), [(MARGIN, MARGIN), ("mse", None), (None, MARGIN)])
+def test_controls_are_trained_by_the_loss_of_the_ticket_or_by_the_one_that_is_named(
+    strong, tmp_path, loss, given, monkeypatch
+):
+    monkeypatch.setattr(losses, "LOSSES", {**losses.LOSSES, "mse": squared})  # of labels, which the real one has not
+    ticket = Ticket.load(strong[0])
+    said = {} if loss is None else {"loss": loss}
+    replace(ticket, provenance={**ticket.provenance, **said}).save(tmp_path / "network.ticket")
+    asked = {"out": tmp_path / "out", "recipe": RECIPE, "controls": [], "seed": 1, "loss": given}
+    found = run_controls(tmp_path / "network.ticket", **asked)["ticket"]
+    wanted = squared if loss == "mse" else nn.MultiMarginLoss()
+    by_hand = Sparse(build(), ticket)
+    outcome = train(by_hand, load("synthetic", seed=3), RECIPE, seed=1, loss=wanted, progress=False)
+    assert (found.test.loss, found.test.correct) == (outcome.test.loss, outcome.test.correct)
+    assert found.config["loss"] == (given or loss)
+    if loss == MARGIN:  # a file alone has no code imported
+        with pytest.raises(SupermaskError, match=f"was found by the loss '{MARGIN}'.*give --loss {MARGIN}"):
+            run_controls(tmp_path / "network.ticket", **{**asked, "loss": None})
+
+
+def squared(outputs, targets):
+    return nn.functional.mse_loss(outputs, nn.functional.one_hot(targets, 10).to(outputs))

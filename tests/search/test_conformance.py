@@ -219,6 +219,21 @@ def test_a_score_that_is_nan_is_told(line):
 
 
 @every_search
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_scores_that_are_infinite_are_told_with_their_parameter(line, value):
+    search = searched(line, 1)
+    masks, scores = search.masks(), search.scores()
+    name = list(scores)[-1]
+    scores[name].data.reshape(-1)[2:4] = value
+    says = rf"2 of {scores[name].numel()} scores of {name} are infinite"
+    for use in (search.step, search.masks, search.ticket, search.state_dict):
+        with pytest.raises(SupermaskError, match=says):
+            use()
+    scores[name].data.reshape(-1)[2:4] = 0.25
+    assert equal(search.masks(), masks)  # those of before: nothing was chosen by the infinite ones
+
+
+@every_search
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -267,6 +267,31 @@ def test_a_nan_score_stops_the_search():
         search.step()
 
 
+def test_scores_that_a_training_in_half_precision_throws_out_of_range_stop_the_search():
+    search = EdgePopup(Small().half(), density=0.5)
+    with torch.no_grad():
+        search.scores()["fc.weight"].mul_(1e4).mul_(1e4)
+    with pytest.raises(SupermaskError, match=r"scores of fc\.weight are infinite.*lower the learning rate"):
+        search.step()
+
+
+def test_large_scores_whose_sum_is_out_of_range_are_no_infinite_ones():
+    search = EdgePopup(Small(), density=0.5)
+    with torch.no_grad():
+        search.scores()["fc.weight"].fill_(3e38)
+    search.step()
+    assert int(search.masks()["fc.weight"].sum()) == 36
+
+
+def test_an_average_with_infinite_scores_is_refused_and_the_search_goes_on():
+    search = EdgePopup(Small(), density=0.5)
+    average = copy.deepcopy(search.model)
+    dict(average.named_parameters())["fc.parametrizations.weight.original"].data[0, 0] = -math.inf
+    with pytest.raises(SupermaskError, match=r"1 of 72 scores of fc\.weight are infinite"):
+        search.averaged(average)
+    search.step()
+
+
 # ---- options
 
 
@@ -553,3 +578,38 @@ def test_a_layer_that_is_to_be_empty_is_no_mistake():
     network = nn.Sequential(nn.Linear(40, 20), nn.Linear(20, 2))
     assert not EdgePopup(network, density=0.5, own_density={"1.weight": 0.0}).masks()["1.weight"].any()
     assert not EdgePopup(nn.Linear(3, 2), density=0.0).masks()["weight"].any()
+
+
+# ---- programs made of the model
+
+
+@pytest.mark.parametrize(
+    "make", [torch.jit.script, lambda model: torch.jit.trace(model, INPUTS)], ids=["script", "trace"]
+)
+@pytest.mark.parametrize("options", [{}, {"scope": "global"}, {"packed": True}])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:")
+def test_torchscript_of_a_search_is_refused_in_a_sentence_and_that_of_its_ticket_is_right(make, options):
+    search = EdgePopup(Small(), density=0.5, **options)
+    with pytest.raises(SupermaskError, match=r"TorchScript cannot hold a search.*search\.ticket\(\)\.apply\(model\)"):
+        make(search.model)
+    search.model(INPUTS)  # as before
+    for network in (search.ticket().apply(Small()).eval(), search.baked().eval()):
+        assert torch.equal(make(network)(INPUTS), search.model.eval()(INPUTS))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:")
+def test_a_trace_without_gradients_is_of_the_present_masks():
+    search = EdgePopup(Small(), density=0.5)
+    search.model.eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(search.model, INPUTS)
+    assert torch.equal(traced(INPUTS), search.model(INPUTS))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("options", [{}, {"scope": "global"}])
+def test_an_exported_search_computes_with_the_masks_of_its_export(strict, options):
+    search = EdgePopup(Small(), density=0.5, **options)
+    search.model.eval()
+    program = torch.export.export(search.model, (INPUTS,), strict=strict).module()
+    assert torch.equal(program(INPUTS), search.model(INPUTS))

@@ -248,6 +248,21 @@ def test_a_checkpoint_of_another_run_is_refused(synthetic, tmp_path, other):
         train(Search(), synthetic, **{"recipe": RECIPE, "seed": 0} | other, folder=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_checkpoint_goes_on_with_its_own_data_alone(synthetic, tmp_path, part):
+    with pytest.raises(Stopped):
+        train(Search(3, interrupt), synthetic, RECIPE, seed=0, folder=tmp_path)
+    examples = getattr(synthetic, part)
+    labels = examples.labels.clone()
+    labels[0] = (labels[0] + 1) % 3
+    other = replace(synthetic, **{part: Examples(examples.images, labels)})
+    with pytest.raises(RunError, match="The data synthetic have changed since the checkpoint of this run was written"):
+        train(Search(), other, RECIPE, seed=0, folder=tmp_path, resume=True)
+    state = load_checkpoint(tmp_path / "run.checkpoint")
+    save_checkpoint(tmp_path / "run.checkpoint", {name: value for name, value in state.items() if name != "data"})
+    train(Search(), other, RECIPE, seed=0, folder=tmp_path, resume=True)  # of before it was written down
+
+
 def test_epochs_have_orders_of_their_own(synthetic):
     batches = Batches(synthetic, RECIPE, seed=0, device=torch.device("cpu"))
     assert not torch.equal(batches.batch(0)[0], batches.batch(batches.per_epoch)[0])

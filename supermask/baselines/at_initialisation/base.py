@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +10,10 @@ from torch import Tensor, nn
 from supermask.baselines.at_initialisation.examples import ExampleSource, Given
 from supermask.baselines.method import Method, MethodResult, RunContext
 from supermask.baselines.sparse import Sparse, whole_ticket
+from supermask.errors import SupermaskError
 from supermask.masking.budget import Global, Scope, checked_density
 from supermask.masking.pruning import prune
+from supermask.parameters.copies import copy_of
 from supermask.random.distributions import Distribution
 from supermask.ticket import Ticket
 from supermask.training.objective import Loss, Objective, unwrapped
@@ -52,7 +53,20 @@ class AtInitialisation(Method):
         return self.masks(scores, density), scores
 
     def masks(self, scores: Mapping[str, Tensor], density: float) -> dict[str, Tensor]:
-        """Return the masks of the largest scores."""
+        """Return the masks of the largest scores.
+
+        Raises:
+            SupermaskError: a score is NaN or infinite.
+
+        """
+        for name, score in scores.items():
+            lost = int((~score.isfinite()).sum())
+            if lost:
+                raise SupermaskError(
+                    f"{lost:,} of {score.numel():,} {self.name} scores of {name} are NaN or infinite, for its gradients"
+                    f" leave the range of {str(score.dtype).removeprefix('torch.')}; give weights, examples or a loss"
+                    " of a smaller scale."
+                )
         shapes = {name: tuple(score.shape) for name, score in scores.items()}
         return prune(scores, self.scope.pools(shapes, density))
 
@@ -96,7 +110,7 @@ class AtInitialisation(Method):
 
         """
         checked_density(density)
-        own = deepcopy(unwrapped(model))
+        own = copy_of(unwrapped(model))
         network = Sparse(own, whole_ticket(own, seed=seed, weights=weights, include=include, dense=dense))
         masks, _ = self.choose(network, Given(seed, examples, Objective(loss)), density)
         network.set_masks(masks)

@@ -22,6 +22,9 @@ from supermask.masking.kernels import let_fall, write_products
 from supermask.masking.selection import Selection
 from supermask.training.objective import logits_of
 
+MOST_ROUNDS = 100_000
+"""Steps of pruning; the paper finds no gain beyond a hundred."""
+
 
 @dataclass(frozen=True)
 class SynFlow(AtInitialisation):
@@ -58,8 +61,8 @@ class SynFlow(AtInitialisation):
     floor: int = 1
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise SupermaskError(f"iterations={self.iterations} is too small; give at least 1.")
+        if not 1 <= self.iterations <= MOST_ROUNDS:
+            raise SupermaskError(f"iterations={self.iterations} is out of range; give from 1 to {MOST_ROUNDS:,}.")
         if self.floor < 0:
             raise SupermaskError(f"floor={self.floor} is negative; give 0 or a positive number.")
 

@@ -136,6 +136,7 @@ class Compare(Common, GridOptions):
         # what tickets say of files and code is not believed, so that the user's own words stand for both
         where |= {"model": self.model} if models.is_code(self.model) else {}
         where |= {"data": self.data} if is_own(self.data) else {}
+        where |= {"loss": self.loss} if self.loss else {}
         with joined(device) as processes, ExitStack() as hold:
             processes.once(lambda: hold.enter_context(held(make_folder(out))))
             judged = judge_all(suspects, self.recipe, **where)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch
 from supermask.runs import Job, run
 from supermask.runs.device import checked_device
 from supermask.training import Stopped
+
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class ClusterJob:
         checkpoint_seconds: time between checkpoints.
         ends_on_sigterm: whether SIGTERM ends it. Under Slurm it only announces that the job will be preempted or
             cancelled, and a job that ended by itself then would not be queued again.
+        started_by: the process with whose end, killed perhaps, the job saves itself and ends too; None where it lives
+            on by itself, as in a queue.
 
     """
 
@@ -38,10 +44,13 @@ class ClusterJob:
     threads: int = 1
     checkpoint_seconds: float = 60.0
     ends_on_sigterm: bool = True
+    started_by: int | None = None
 
     def __call__(self) -> str | None:
         """Carry out the job; return None when it is finished, else after which step it was stopped."""
         torch.set_num_threads(self.threads)
+        if self.started_by is not None:
+            threading.Thread(target=_end_with, args=(self.started_by,), daemon=True).start()
         while True:
             with Notices(self.ends_on_sigterm) as notices:
                 try:
@@ -70,6 +79,23 @@ class ClusterJob:
             checkpoint_seconds=self.checkpoint_seconds,
             progress=False,
         )
+
+
+def _end_with(process: int) -> None:
+    """Ask this process to save itself and end once another one is gone."""
+    while _is_there(process):
+        time.sleep(_LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is someone's
+        return True
+    return True
 
 
 class Notices:

@@ -7,6 +7,14 @@ from typing import Any
 
 from supermask.errors import SupermaskError
 
+MOST_CPUS = 1024
+"""Cores of one run: more than any machine has."""
+MOST_JOBS = 100_000
+"""Runs at once, and times that one is queued again: more than any queue takes."""
+MOST_HOURS = 8_760
+"""Hours of a year; queues give days."""
+MOST_MEMORY_GB = 100_000
+"""More than any machine has."""
 SIGNAL_SECONDS = 120
 """Seconds from the signal to the end of a Slurm job: a step, an evaluation and a checkpoint must fit in."""
 
@@ -43,16 +51,20 @@ class Resources:
     def __post_init__(self) -> None:
         if self.jobs_at_once < 0:
             raise SupermaskError(f"--jobs-at-once {self.jobs_at_once} is negative; give a number of runs, or 0.")
-        if self.cpus < 1:
-            raise SupermaskError(f"--cpus {self.cpus} is too small; give at least one.")
+        if self.jobs_at_once > MOST_JOBS:
+            raise SupermaskError(f"--jobs-at-once {self.jobs_at_once} is too large; give at most {MOST_JOBS:,}.")
+        if not 1 <= self.cpus <= MOST_CPUS:
+            raise SupermaskError(f"--cpus {self.cpus} is out of range; give from 1 to {MOST_CPUS:,}.")
         if self.gpus not in (0, 1):
             raise SupermaskError(f"--gpus {self.gpus} does not fit: a run computes on one GPU; give 0 or 1.")
-        if not 0 < self.hours < math.inf:
-            raise SupermaskError(f"--hours {self.hours:g} is not a time limit; give a positive number.")
-        if self.requeues < 0:
-            raise SupermaskError(f"--requeues {self.requeues} is negative; give 0 or more.")
-        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
-            raise SupermaskError(f"--memory-gb {self.memory_gb:g} is not an amount of memory; give a positive number.")
+        if not 0 < self.hours <= MOST_HOURS:
+            raise SupermaskError(f"--hours {self.hours:g} is not a time limit; give up to {MOST_HOURS:,}, a year.")
+        if not 0 <= self.requeues <= MOST_JOBS:
+            raise SupermaskError(f"--requeues {self.requeues} is out of range; give from 0 to {MOST_JOBS:,}.")
+        if self.memory_gb is not None and not 0 < self.memory_gb <= MOST_MEMORY_GB:
+            raise SupermaskError(
+                f"--memory-gb {self.memory_gb:g} is not an amount of memory; give up to {MOST_MEMORY_GB:,} GB."
+            )
         for option in self.slurm:
             if not re.fullmatch(r"[a-z][a-z-]*=.+", option):
                 raise SupermaskError(f"--slurm {option!r} is not an option of sbatch; give NAME=VALUE, e.g. qos=high.")

@@ -15,11 +15,13 @@ from supermask.files import relative
 from supermask.judge.controls import CONTROLS
 from supermask.runs.diagnostics.pace import Pace
 from supermask.runs.fit import refuse_unlabelled
-from supermask.runs.ticket_model import data_of
+from supermask.runs.ticket_model import data_of, named_by
 from supermask.runs.ticket_source import TicketSource
 from supermask.ticket import Ticket
 from supermask.training import Recipe
 from supermask.training.batches import Batches, on_device
+from supermask.training.losses import named_loss
+from supermask.training.objective import Loss
 
 LARGE = 5_000
 """Training examples from which on a batch is of 128; with fewer, 64 leave enough steps to an epoch."""
@@ -37,6 +39,7 @@ class Context:
         out: folder of the report and of what it is made of.
         minutes: that all diagnostics may take.
         unbuilt: why the network cannot be built; empty where it can.
+        loss: name of the loss of trainings; None is the cross entropy, or what the network returns as its own.
         data_folder: of the data sets, as it was given.
         threads: as they were given; 0 is PyTorch's number.
         progress: whether bars are shown where standard error is a terminal.
@@ -51,6 +54,7 @@ class Context:
     out: Path
     minutes: float
     unbuilt: str = ""
+    loss: str | None = None
     data_folder: Path | None = None
     threads: int = 0
     progress: bool = True
@@ -70,6 +74,7 @@ class Context:
         threads: int = 0,
         progress: bool = True,
         model: str | None = None,
+        loss: str | None = None,
     ) -> "Context":
         """Read a ticket and its data, and see whether they fit.
 
@@ -84,6 +89,7 @@ class Context:
             threads: for the commands that are shown.
             progress: show bars where standard error is a terminal.
             model: name of the ticket's model, where it is the caller's own code: without it none is imported.
+            loss: name of the loss; None is the one that the ticket was found by, if it is of this package.
 
         Raises:
             SupermaskError: a file cannot be read, the data do not fit the ticket's network, or there is no time.
@@ -96,11 +102,12 @@ class Context:
         made = cls(filed, split(seed=filed.ticket.seed), seed, torch.device(device), out, minutes)
         refuse_unlabelled(made.data)
         made = replace(made, data_folder=data_folder, threads=threads, progress=progress)
+        made = replace(made, loss=named_by(filed.ticket, path, loss))
         try:
             filed.build()
         except TicketError as error:
             return replace(made, unbuilt=str(error).rstrip("."))
-        filed.check_fits(made.data)
+        filed.check_fits(made.data, made.minimised)
         return made
 
     @property
@@ -124,6 +131,16 @@ class Context:
         if self.pace is None:
             raise SupermaskError(f"The pace of {self.filed.path} was not measured; build its network and measure it.")
         return self.pace
+
+    @property
+    def minimised(self) -> Loss | None:
+        """The loss of trainings, as `train` takes it."""
+        return named_loss(self.loss, self.data)
+
+    @property
+    def named_loss(self) -> dict[str, str]:
+        """What a record says of the loss; nothing where it needs no name."""
+        return {} if self.loss is None else {"loss": self.loss}
 
     @cached_property
     def test(self) -> Examples:
@@ -183,7 +200,7 @@ class Context:
 
         """
         words = ["supermask", verb, *([before] if before else []), str(self.filed.path), "--data", self.data.name]
-        words += [*self._model, *options, "--device", str(self.device)]
+        words += [*self._model, *(["--loss", self.loss] if self.loss else []), *options, "--device", str(self.device)]
         words += ["--threads", str(self.threads)] if self.threads else []
         words += ["--data-folder", str(self.data_folder)] if self.data_folder else []
         return shlex.join(words)

@@ -80,6 +80,7 @@ def copied(context: Context, name: str, ticket: Ticket, plan: Plan, folder: Path
         "seed": context.seed,
         **asdict(plan),
         "recipe": json.loads(json.dumps(asdict(recipe))),
+        **context.named_loss,
     }
 
     def measure(folder: Path) -> _Recorded:
@@ -143,4 +144,5 @@ def _work(context: Context, recipe: Recipe, folder: Path) -> RunContext:
         folder=folder,
         stages=folder / STAGES,
         resume=True,
+        loss=context.minimised,
     )

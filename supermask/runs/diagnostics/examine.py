@@ -150,7 +150,7 @@ def _with_pace(context: Context) -> Context:
 def _config(context: Context) -> dict[str, Any]:
     """Return what every diagnostic depends on, as it comes back from JSON."""
     held = {"data": context.data.name, "validation": len(context.data.validation)}
-    return {**context.digests, **held, "seed": context.seed}
+    return {**context.digests, **held, "seed": context.seed, **context.named_loss}
 
 
 def _one(context: Context, diagnostic: Diagnostic[Any], plan: Plan, clock: _Clock) -> Found | Left:

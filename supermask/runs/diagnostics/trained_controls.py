@@ -133,6 +133,7 @@ class TrainedControls(OfNetwork[TrainedResult]):
             controls=_names(context),
             data=context.data.name,
             model=context.filed.model,
+            loss=context.loss,
             device=str(context.device),
             data_folder=context.data_folder,
             progress=context.progress,
