@@ -35,6 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The scores of")
 INPUTS = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(9) % 3
 OPTIONS = {"gem_miner": {"steps": 8, "freeze_every": 2}, "gates": {"steps": 8}, "structured": {}, "learned": {}}
+OPTIONS["coded"] = {"bytes": 2000, "steps": 4, "memory": 6}
 TAKE = {name: search for name, search in SEARCHES.items() if not search.kind.not_given}
 every_search = pytest.mark.parametrize("name", TAKE)
 
@@ -81,7 +82,7 @@ def advance(search, steps=4):
 
 def searched(name="edge_popup", model=None, **options):
     kind = TAKE[name]
-    if "density" in EdgePopup.__signature__.parameters and name != "learned":
+    if "density" in kind.__signature__.parameters:
         options = {"density": 0.4, **options}
     return kind(model or pretrained(), weights=Given("net"), **{**OPTIONS.get(name, {}), **options})
 
