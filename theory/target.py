@@ -205,13 +205,14 @@ def _layer(module: nn.Linear | nn.Conv2d, shape: Shape, signed: bool) -> TargetL
     weight: Matrix = module.weight.detach().numpy()
     bias: Matrix | None = None if module.bias is None else module.bias.detach().numpy()
     folded = folded_into(module)
-    made = {} if folded is None else {"mass": folded.mass.numpy(), "norms": folded.norms}
+    mass, norms = (None, 0) if folded is None else (folded.mass.numpy(), folded.norms)
     if isinstance(module, nn.Linear):
-        return TargetLayer(weight[:, :, None, None], bias, signed=signed, **made)
+        return TargetLayer(weight[:, :, None, None], bias, signed=signed, mass=mass, norms=norms)
     high, wide = (int(side) for side in module.stride)
     down, across = (int(side) for side in module.dilation)
     size = (shape[1], shape[2])
-    return TargetLayer(weight, bias, size, (high, wide), (down, across), convolutional=True, signed=signed, **made)
+    geometry = (size, (high, wide), (down, across))
+    return TargetLayer(weight, bias, *geometry, convolutional=True, signed=signed, mass=mass, norms=norms)
 
 
 @torch.no_grad()
