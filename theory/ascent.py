@@ -1,11 +1,14 @@
-"""A large difference between two networks, found by gradient ascent over a ball: the certificate's lower end."""
+"""A large difference between two networks, found by gradient ascent over a domain: the certificate's lower end."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from theory.constructions.effective import Effective, run_effective
+from theory.domains import Domain
 from theory.norms import Norm
 from theory.target import Shape, Target
 
@@ -23,9 +26,16 @@ RUN = 16
 
 
 def search_from_below(
-    target: Target, network: nn.Module, found: Sequence[Effective], *, radius: float, norm: Norm, seed: int
+    target: Target,
+    network: nn.Module,
+    found: Sequence[Effective],
+    *,
+    domain: Domain,
+    norm: Norm,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
 ) -> float:
-    """Return the largest difference found over the ball.
+    """Return the largest difference found over a domain.
 
     Projected gradient ascent from random inputs and from both ends of axes, over the algebra of the two networks, which
     is small; the masked network itself is then run on the inputs that it came to, beside the target.
@@ -34,30 +44,47 @@ def search_from_below(
         target: of the network.
         network: float64 module.
         found: what its pairs compute.
-        radius: of the ball of inputs.
+        domain: of the inputs.
         norm: of inputs and outputs.
         seed: of the random starts.
+        dtype: in which the two are run at last.
 
     """
-    x = _starts(target, seed)
+    x = domain.project(_starts(target, seed), "l2")
     best, reached = x.clone(), torch.zeros(len(x), dtype=torch.float64)
     for step in range(STEPS):
-        at = (x * radius).requires_grad_()
+        at = domain.place(x).requires_grad_()
         differences = norms(target(at) - run_effective(target, found, at), norm)
         (gradient,) = torch.autograd.grad(differences.sum(), at)
         higher = differences.detach() > reached  # a step can leave the region of a ReLU and lose what it had
         best[higher], reached[higher] = x[higher], differences.detach()[higher]
         pace = 0.5 * (1.0 - step / STEPS)  # of a unit ball: half of its radius at first, less and less
-        x = _to_ball(x + pace * _direction(gradient, norm), norm)
-    chosen = best[reached.topk(min(RUN, len(best))).indices] * radius
+        x = domain.project(x + pace * _direction(gradient, domain.ascends_by(norm)), norm)
+    chosen = domain.place(best)[reached.topk(min(RUN, len(best))).indices]
     with torch.no_grad():
-        return float(norms(target(chosen) - network(chosen), norm).max())
+        return _difference(target, network, chosen, norm, dtype)
+
+
+def _difference(target: Target, network: nn.Module, x: Tensor, norm: Norm, dtype: torch.dtype) -> float:
+    """Return the largest difference on some inputs of the two as they are run in a dtype."""
+    if dtype is not torch.float64:
+        network, x = deepcopy(network).to(dtype), x.to(dtype)
+    return float(norms(target(x).double() - network(x).double(), norm).max())
 
 
 def norms(batch: Tensor, norm: Norm) -> Tensor:
     """Return the norm of each tensor of a batch, (batch,)."""
-    rows = batch.flatten(1)
-    return rows.abs().amax(dim=1) if norm == "linf" else rows.norm(dim=1)
+    rows = batch.flatten(1).double()
+    if norm == "linf":
+        return rows.abs().amax(dim=1)
+    scale = powers(rows)  # exact, so that no square overflows or vanishes
+    return (rows / scale[:, None]).norm(dim=1) * scale
+
+
+def powers(rows: Tensor) -> Tensor:
+    """Return a power of two near the largest entry of each row; 1 for a row of zeros."""
+    exponents = np.frexp(rows.detach().abs().amax(dim=1).numpy())[1]
+    return torch.from_numpy(np.ldexp(1.0, np.clip(exponents, -1021, 1023)))
 
 
 def _starts(target: Target, seed: int) -> Tensor:
@@ -67,7 +94,7 @@ def _starts(target: Target, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(each, *shape, dtype=torch.float64, generator=generator)
     axes = _axes(shape, each, generator)
-    return _to_ball(torch.cat([x, axes, -axes]), "l2")
+    return torch.cat([x, axes, -axes])
 
 
 def _axes(shape: Shape, most: int, generator: torch.Generator) -> Tensor:
@@ -83,13 +110,6 @@ def _direction(gradient: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return gradient.sign()
     return gradient / _column(gradient, norms(gradient, norm).clamp(min=1e-300))  # a gradient of zero stays zero
-
-
-def _to_ball(x: Tensor, norm: Norm) -> Tensor:
-    """Return the inputs projected into the unit ball."""
-    if norm == "linf":
-        return x.clamp(-1.0, 1.0)
-    return x / _column(x, norms(x, norm).clamp(min=1.0))
 
 
 def _column(batch: Tensor, values: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -14,15 +15,20 @@ from supermask.models.sequence import describe
 from supermask.random.weights import checked_seed, digest
 from supermask.ticket import Ticket
 from supermask.versions import versions
-from theory.certificate import Certificate, certify, check_ball
+from theory.balance import balanced
+from theory.calibration import Attempt, calibrated
+from theory.certificate import Certificate, certify, check_norm, proven
 from theory.chain.shape_check import Shape
 from theory.constructions import Construction, named_construction
 from theory.constructions.effective import Effective, effective
 from theory.constructions.prune import Pruned, prune_pair, weights_to_meet
 from theory.constructions.random_pair import RandomPair, Widths, check_blocks, draw, empty_network
 from theory.counts import LayerCounts, count
+from theory.domains import Ball, Domain
 from theory.error_budget import per_weight
 from theory.norms import Norm
+from theory.precision import precision_of
+from theory.reading import check_reading
 from theory.target import Matrix, Target, TargetLayer, read_target
 
 LARGEST_WEIGHT = 1e37
@@ -44,6 +50,7 @@ class Built:
         counts: hidden units and weights of each pair of layers, beside what the theorems say.
         target: as it was read: layers in float64.
         tolerances: the error that each weight of a layer may have for the whole to be within epsilon, per layer.
+        effective: what each pair of random layers computes.
 
     """
 
@@ -56,6 +63,7 @@ class Built:
     counts: tuple[LayerCounts, ...]
     target: Target
     tolerances: tuple[float, ...]
+    effective: tuple[Effective, ...]
 
     @property
     def input_shape(self) -> Shape:
@@ -67,6 +75,20 @@ class Built:
         """Whether the random network is proven to contain the target within epsilon."""
         return self.certificate.upper <= self.epsilon
 
+    def certify(self, domain: Domain, *, dtype: torch.dtype = torch.float64, norm: Norm | None = None) -> Certificate:
+        """Return the certificate of the same network over another domain, or in another dtype or norm.
+
+        Raises:
+            SupermaskError: the domain has negative inputs, and the network has paths for others only; or it is one of
+                other inputs.
+
+        """
+        if domain.signed and not self.target.layers[0].signed:
+            raise SupermaskError(f"The network is for inputs that are not negative, and {domain} has others.")
+        norm = self.certificate.norm if norm is None else norm
+        network, found, seed = self.network, self.effective, self.ticket.seed
+        return certify(self.target, network, found, domain=domain, norm=norm, seed=seed, dtype=dtype)
+
 
 def construct(
     target: nn.Module,
@@ -76,9 +98,12 @@ def construct(
     seed: int = 0,
     width: int | None = None,
     radius: float = 1.0,
+    domain: Domain | None = None,
     norm: Norm = "l2",
+    dtype: torch.dtype = torch.float64,
     both_halves: bool = False,
     grouped: bool = False,
+    calibrate: bool = False,
     input_shape: Sequence[int] | None = None,
     progress: bool = True,
 ) -> Built:
@@ -91,18 +116,24 @@ def construct(
     Args:
         target: a chain of Linear and Conv2d layers with ReLUs, pooling, flattening and batch norm (which is folded into
             the layer before it), as an `nn.Sequential` or a module of another kind (`theory.chain` says what it reads).
-        epsilon: largest difference wanted, in the norm of the outputs, over the ball of inputs.
+        epsilon: largest difference wanted, in the norm of the outputs, over the domain of inputs.
         construction: "relu_diamond"; "convolution", the same for targets with convolutions; "linear_diamond", for
             targets without ReLUs; "malach" and "malach_products", one path per weight, for small targets.
         seed: of the random network, an integer from 0 to 2**63 - 1.
         width: hidden units per input of each target layer; None chooses them from epsilon.
-        radius: of the ball of inputs.
+        radius: of the ball of inputs, where no domain is given.
+        domain: where the inputs are (`theory.domains`); by default the ball. Where none is negative, as of pixels,
+            one half of each block of the first hop is enough, and the ticket is that much smaller.
         norm: "l2" or "linf", of inputs and outputs; that of an image is over all its pixels.
+        dtype: in which the target and the network will be run, float64, float32 or bfloat16: the certificate covers its
+            rounding. The network is returned in float64; `network.to(dtype)` runs it.
         both_halves: give paths to negative inputs also behind a ReLU, as the theorem does; they change nothing there.
         grouped: leave out the weights of the first hops that are always pruned, those between an input and the blocks
             of others; the random network is that much smaller, and fits into memory for large targets.
+        calibrate: prune the one random network again, with errors of weights as large as epsilon allows, until the
+            certificate spends nine tenths of it: fewer weights are kept. Widths are those of the first plan.
         input_shape: of one input without the batch; by default what the target's layers tell, which for convolutions is
-            the smallest square image that fits.
+            the smallest square image that fits, or what the domain tells.
         progress: show a progress bar where standard error is a terminal.
 
     Returns:
@@ -112,53 +143,72 @@ def construct(
         SupermaskError: the target cannot be built, or an argument is out of range.
 
     """
-    _check(epsilon, width, radius, norm, seed)
-    how, read = named_construction(construction), read_target(target, input_shape)
+    _check(epsilon, width, norm, dtype, seed)
+    domain = _domain(domain, radius)
+    how = named_construction(construction)
+    read = balanced(read_target(target, input_shape or domain.shape, signed=domain.signed), dtype)
     how.check(read)
+    size = domain.size(read.input_shape, norm)
     halves = [how.halves(layer, both=both_halves) for layer in read.layers]
-    tolerances = tuple(per_weight(read, epsilon, radius, norm))
+    tolerances = tuple(per_weight(read, epsilon, size, norm, by_weights=calibrate))
     widths = [
         _widths(how, *each, width) for each in zip(read.layers, tolerances, map(len, halves), strict=True)
     ]  # fmt: skip
+    check_reading(target, read, domain, norm)
     network, pairs = empty_network(read, widths, relu=how.relu, grouped=grouped)
     weights, grown = draw(pairs, seed)
     drawn = digest(grown)  # before anything else reads them
-    pruned = _prune(how, pairs, grown, halves, tolerances, progress=progress)
-    ticket = Ticket(
-        seed=seed,
-        weights=weights,
-        masks=_masks(pairs, pruned),
-        digest=drawn,
-        provenance={
-            **_provenance(how, epsilon, widths, radius, norm),
-            "model": {"modules": describe(network), "input_shape": list(read.input_shape)},
-        },
-    )
-    ticket.apply(network, grown=grown).requires_grad_(False)  # which checks that they are what was drawn
-    del grown  # a third of the network's memory
-    found = _effective(pairs, network, relu=how.relu)
-    certificate = certify(read, network, found, radius=radius, norm=norm, seed=seed)
-    ticket = replace(ticket, provenance={**ticket.provenance, "certificate": _bounds(certificate)})
+    provenance = {
+        **_provenance(how, epsilon, widths, domain, norm, dtype),
+        "model": {"modules": describe(network), "input_shape": list(read.input_shape)},
+    }
+
+    def attempt(shares: Sequence[float]) -> Attempt:
+        pruned = _prune(how, pairs, grown, halves, shares, progress=progress)
+        masks = _masks(pairs, pruned)
+        ticket = Ticket(seed=seed, weights=weights, masks=masks, digest=drawn, provenance=provenance)
+        ticket.apply(network, grown=grown).requires_grad_(False)  # which checks that they are what was drawn
+        return Attempt(tuple(shares), pruned, ticket, _effective(pairs, network, relu=how.relu))
+
+    def upper(found: Attempt) -> float:
+        return proven(read, found.effective, domain, norm, precision_of(dtype))[0]
+
+    best = calibrated(attempt, upper, tolerances, epsilon) if calibrate else attempt(tolerances)
+    if calibrate:  # another attempt may have been the last
+        best.ticket.apply(network, grown=grown).requires_grad_(False)
+    grown.clear()  # a third of the network's memory
+    certificate = certify(read, network, best.effective, domain=domain, norm=norm, seed=seed, dtype=dtype)
+    ticket = replace(best.ticket, provenance={**provenance, "certificate": _bounds(certificate)})
     return Built(
         network=network,
         ticket=ticket,
         certificate=certificate,
         epsilon=epsilon,
-        errors=tuple(each.errors for each in pruned),
+        errors=tuple(each.errors for each in best.pruned),
         widths=tuple(pair.width for pair in pairs),
-        counts=count(pairs, pruned, epsilon),
+        counts=count(pairs, best.pruned, epsilon, size),
         target=read,
-        tolerances=tolerances,
+        tolerances=best.tolerances,
+        effective=tuple(best.effective),
     )
 
 
-def _check(epsilon: float, width: int | None, radius: float, norm: str, seed: int) -> None:
+def _check(epsilon: float, width: int | None, norm: str, dtype: torch.dtype, seed: int) -> None:
     if not 0.0 < epsilon < math.inf:
         raise SupermaskError(f"epsilon={epsilon!r} must be a positive number.")
     if width is not None and (not isinstance(width, int) or width < 1):
         raise SupermaskError(f"width={width} is not a number of hidden units; give an integer of at least 1.")
-    check_ball(radius, norm)
+    check_norm(norm)
+    precision_of(dtype)
     checked_seed(seed)
+
+
+def _domain(domain: Domain | None, radius: float) -> Domain:
+    if domain is None:
+        return Ball(radius)
+    if radius != 1.0:
+        raise SupermaskError(f"radius={radius} is that of a ball, and a domain is given too; give one of them.")
+    return domain
 
 
 def _widths(how: Construction, layer: TargetLayer, share: float, halves: int, width: int | None) -> Widths:
@@ -206,12 +256,14 @@ def _effective(pairs: Sequence[RandomPair], network: nn.Sequential, *, relu: boo
 
 
 def _provenance(
-    how: Construction, epsilon: float, widths: Sequence[Widths], radius: float, norm: Norm
+    how: Construction, epsilon: float, widths: Sequence[Widths], domain: Domain, norm: Norm, dtype: torch.dtype
 ) -> dict[str, Any]:
+    where = {"radius": domain.radius} if isinstance(domain, Ball) else {"domain": str(domain)}
+    runs_in = {} if dtype is torch.float64 else {"dtype": precision_of(dtype).name}
     return {
         "algorithm": how.name,
         "source": how.source,
-        "options": {"epsilon": epsilon, "radius": radius, "norm": norm},
+        "options": {"epsilon": epsilon, **where, "norm": norm, **runs_in},
         "widths": [chosen.width for chosen in widths],
         "scales": [chosen.scale for chosen in widths],
         "versions": versions(),

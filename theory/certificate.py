@@ -9,29 +9,30 @@ hidden tensor and e_i one of the difference there,
 
 because |(x+, x-)| = |x| and a step moves outputs no further apart than s_i times. This is the recursion in the proof of
 theorem 1 of Pensia et al. 2020 with measured operators in place of their worst case. From below: `theory.ascent`.
+
+Both networks are taken as they run, in the dtype of the certificate: `rounding` is what their sums and stored numbers
+are off by at most. The target is its own modules: batch norm that was folded into a layer rounds by the sizes of the
+mean and the bias that it subtracts, which may cancel.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import nn
 
 from supermask.errors import SupermaskError
 from supermask.shown import quoted
 from theory.ascent import search_from_below
 from theory.constructions.effective import Effective
-from theory.norms import (
-    SLACK,
-    Norm,
-    constant_norm,
-    operator_norm,
-    rounding_rate,
-    schur_norm,
-    step_norm,
-    step_rounding,
-)
-from theory.target import FixedStep, Matrix, Target, TargetLayer
+from theory.domains import Around, Domain
+from theory.local import bound_around
+from theory.norms import SLACK, Norm, both_halves, constant_norm, operator_norm, step_norm, step_rounding
+from theory.precision import FLOAT64, Precision, precision_of
+from theory.rounding import layer_rounding
+from theory.target import FixedStep, Target, TargetLayer
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,17 @@ class LayerBound:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Bounds of the largest difference between two networks over a ball about zero.
+    """Bounds of the largest difference between two networks over a domain of inputs.
 
     Attributes:
-        upper: no input in the ball gives a larger difference (proven, rounding of float64 included).
+        upper: no input in the domain gives a larger difference (proven, the rounding of both networks included).
         lower: the largest difference that was found.
-        norm: of the inputs and of the outputs: "l2" (Euclidean) or "linf" (largest entry: the ball is a box).
-        radius: of the ball.
-        per_layer: the terms behind `upper`.
+        norm: of the inputs and of the outputs: "l2" (Euclidean) or "linf" (largest entry: a ball is a box).
+        radius: of a ball about zero that holds the domain.
+        per_layer: the terms behind `upper`; around points, those of the whole ball of that radius about zero.
+        domain: of the inputs.
+        dtype: in which both networks are run, by `network.to(dtype)`, on inputs of that dtype: "float64", "float32" or
+            "bfloat16". Convolutions are taken as sums of products, not by the shortcuts of Winograd or Fourier.
 
     """
 
@@ -63,6 +67,8 @@ class Certificate:
     norm: Norm
     radius: float
     per_layer: tuple[LayerBound, ...]
+    domain: Domain
+    dtype: str = "float64"
 
     @property
     def ratio(self) -> float:
@@ -71,7 +77,14 @@ class Certificate:
 
 
 def certify(
-    target: Target, network: nn.Module, found: Sequence[Effective], *, radius: float, norm: Norm, seed: int
+    target: Target,
+    network: nn.Module,
+    found: Sequence[Effective],
+    *,
+    domain: Domain,
+    norm: Norm,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
 ) -> Certificate:
     """Return the certificate of a network against a target.
 
@@ -79,68 +92,81 @@ def certify(
         target: whose layers the network's pairs stand for.
         network: float64 module.
         found: what the network's pairs compute, one for each layer.
-        radius: of the ball of inputs, positive.
+        domain: of the inputs.
         norm: "l2" or "linf", for inputs and outputs; that of an image is over all its pixels.
         seed: of the starts of the search from below.
+        dtype: in which both networks are run.
+
+    Raises:
+        SupermaskError: the domain is one of other inputs, or the norm or the dtype is not known.
 
     """
-    check_ball(radius, norm)
-    bounds = upper_bounds(target, found, radius, norm)
-    lower = search_from_below(target, network, found, radius=radius, norm=norm, seed=seed)
-    return Certificate(bounds[-1].difference, lower, norm, radius, tuple(bounds))
+    check_norm(norm)
+    precision, size = precision_of(dtype), domain.size(target.input_shape, norm)
+    upper, bounds = proven(target, found, domain, norm, precision)
+    lower = search_from_below(target, network, found, domain=domain, norm=norm, seed=seed, dtype=dtype)
+    return Certificate(upper, lower, norm, size, tuple(bounds), domain, precision.name)
 
 
-def check_ball(radius: float, norm: str) -> None:
-    """Refuse a ball that has no size or an unknown shape."""
-    if not 0.0 < radius < float("inf"):
-        raise SupermaskError(f"radius={radius} must be a positive number.")
+def proven(
+    target: Target, found: Sequence[Effective], domain: Domain, norm: Norm, precision: Precision = FLOAT64
+) -> tuple[float, list[LayerBound]]:
+    """Return a bound of the difference over a domain, and the recursion over a ball that holds it."""
+    bounds = upper_bounds(target, found, domain.size(target.input_shape, norm), norm, precision)
+    upper = bounds[-1].difference
+    if isinstance(domain, Around):
+        upper = min(upper, bound_around(target, found, domain, norm, precision))
+    return upper, bounds
+
+
+def check_norm(norm: str) -> None:
+    """Refuse an unknown norm."""
     if norm not in ("l2", "linf"):
         raise SupermaskError(f"Unknown norm {quoted(norm)}; known are l2, linf.")
 
 
-def upper_bounds(target: Target, found: Sequence[Effective], radius: float, norm: Norm) -> list[LayerBound]:
-    """Return the recursion, layer by layer."""
-    size, difference, bounds = radius, 0.0, []
+def upper_bounds(
+    target: Target, found: Sequence[Effective], size: float, norm: Norm, precision: Precision = FLOAT64
+) -> list[LayerBound]:
+    """Return the recursion, layer by layer, for inputs of a norm of at most `size`."""
+    difference, bounds = 0.0, []
     for step in target.before:  # both networks take the same steps here
-        size *= step_norm(step, norm)
+        size *= step_norm(step, norm) * (1.0 + step_rounding(step, precision))
     for layer, pair in zip(target.layers, found, strict=True):
         error, weight = _error_norm(layer, pair, norm), operator_norm(layer, layer.kernel, norm)
         offset = constant_norm(layer, pair.offset - layer.offset, norm)
         reach = size + difference
-        difference = (weight * difference + error * reach + offset + _rounding(layer, pair, reach, norm)) * SLACK
-        size = (weight * size + constant_norm(layer, layer.offset, norm)) * SLACK
-        size, difference = _behind(layer.after, size, difference, norm)
+        rounding = layer_rounding(layer, pair, reach, norm, precision)
+        difference = (weight * difference + error * reach + offset + rounding) * SLACK
+        size = weight * size + constant_norm(layer, layer.offset, norm)
+        size = max(size * SLACK, size + 2.0 * rounding)  # that of the target is less
+        size, difference = _behind(layer.after, size, difference, norm, precision)
+        difference = math.inf if math.isnan(difference) else difference  # infinity times zero
         bounds.append(LayerBound(error, weight, offset, difference, size))
     return bounds
 
 
-def _behind(steps: Sequence[FixedStep], size: float, difference: float, norm: Norm) -> tuple[float, float]:
+def own_rounding(target: Target, size: float, norm: Norm, precision: Precision = FLOAT64) -> float:
+    """Return a bound of the difference of two ways to run a target itself, with or without batch norm folded."""
+    return upper_bounds(target, [itself(layer) for layer in target.layers], size, norm, precision)[-1].difference
+
+
+def itself(layer: TargetLayer) -> Effective:
+    """Return a layer as if a pair had met it exactly, with no more rounding than its own."""
+    negative, mass = layer.kernel if layer.signed else None, np.abs(layer.kernel)
+    return Effective(layer.kernel, negative, layer.offset, mass, layer.offset_mass, layer.terms, float(mass.sum()))
+
+
+def _behind(
+    steps: Sequence[FixedStep], size: float, difference: float, norm: Norm, precision: Precision
+) -> tuple[float, float]:
     """Return the bounds of size and difference behind some steps."""
     for step in steps:
-        factor = step_norm(step, norm)
-        difference = (difference + 2.0 * step_rounding(step) * (size + difference)) * factor * SLACK
-        size *= factor * SLACK
+        factor, rounding = step_norm(step, norm), step_rounding(step, precision)
+        difference = (difference + 2.0 * rounding * (size + difference)) * factor * SLACK
+        size *= factor * max(SLACK, 1.0 + 2.0 * rounding)
     return size, difference
 
 
 def _error_norm(layer: TargetLayer, found: Effective, norm: Norm) -> float:
-    error = found.positive - layer.kernel
-    if found.negative is None:
-        return operator_norm(layer, error, norm)
-    other = layer.kernel - found.negative
-    if norm == "linf":  # x+ and x- never share an entry, so the larger of the two errors counts
-        return operator_norm(layer, np.maximum(np.abs(error), np.abs(other)), norm)
-    return operator_norm(layer, np.concatenate([error, other], axis=1), norm)
-
-
-def _rounding(layer: TargetLayer, found: Effective, reach: float, norm: Norm) -> float:
-    """Return a bound of what rounding moves an output of one layer by, in both networks, for inputs up to `reach`."""
-    of_network = _sums(layer, found.mass, found.offset_mass, reach, norm) * rounding_rate(found.terms + 4)
-    of_target = _sums(layer, np.abs(layer.kernel), np.abs(layer.offset), reach, norm)
-    # twice: the first hop and the bias in the one, and the recomputation of P, N and c
-    return 2.0 * (of_network + of_target * rounding_rate(layer.inputs * layer.taps + 4))
-
-
-def _sums(layer: TargetLayer, kernel: Matrix, offset: Matrix, reach: float, norm: Norm) -> float:
-    """Return a bound of the sum of sizes behind an output."""
-    return schur_norm(layer, kernel, norm) * reach + constant_norm(layer, offset, norm)
+    return operator_norm(layer, both_halves(*found.missed(layer), norm), norm)

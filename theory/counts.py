@@ -25,8 +25,9 @@ class LayerCounts:
             the halves of both signs in every layer; a smaller C is a smaller network.
         prunable: weights of the two random layers.
         kept: how many of them stay.
-        packing: prunable weights that no construction can do without, for the largest square part of the layer
-            (theorem 2 of Pensia et al. 2020).
+        packing: prunable weights of a network that holds every target of the size of the layer's largest square part
+            and of norm 1, with probability 1/2, over the unit ball scaled to the domain (theorem 2 of Pensia et al.
+            2020). It bounds nothing for one given target: a smaller network may hold it.
 
     """
 
@@ -37,19 +38,22 @@ class LayerCounts:
     packing: int
 
 
-def count(pairs: Sequence[RandomPair], pruned: Sequence[Pruned], epsilon: float) -> tuple[LayerCounts, ...]:
+def count(
+    pairs: Sequence[RandomPair], pruned: Sequence[Pruned], epsilon: float, size: float
+) -> tuple[LayerCounts, ...]:
     """Return the counts of each pair.
 
     Args:
         pairs: the random layers.
         pruned: what stays of them.
         epsilon: that the network was asked for.
+        size: of its inputs.
 
     """
-    return tuple(_count(pair, found, len(pairs), epsilon) for pair, found in zip(pairs, pruned, strict=True))
+    return tuple(_count(pair, found, len(pairs), epsilon, size) for pair, found in zip(pairs, pruned, strict=True))
 
 
-def _count(pair: RandomPair, found: Pruned, layers: int, epsilon: float) -> LayerCounts:
+def _count(pair: RandomPair, found: Pruned, layers: int, epsilon: float, size: float) -> LayerCounts:
     layer = pair.layer
     logarithm = math.log(4 * layers * layer.kernel.size / min(epsilon, FAILURE))
     return LayerCounts(
@@ -57,5 +61,10 @@ def _count(pair: RandomPair, found: Pruned, layers: int, epsilon: float) -> Laye
         constant=pair.width / (2.0 * logarithm),
         prunable=sum(weight.count for weight in pair.weights().values()),
         kept=int(np.count_nonzero(found.hop)) + int(np.count_nonzero(found.second)),
-        packing=packing_parameters(min(layer.inputs, layer.outputs), epsilon),
+        packing=packing_parameters(min(layer.inputs, layer.outputs), _over(epsilon, size)),
     )
+
+
+def _over(epsilon: float, size: float) -> float:
+    """Return epsilon over the unit ball; from 1/2 on the packing bound is 0 anyway."""
+    return min(1.0, max(epsilon / size, 5e-324)) if size else 1.0

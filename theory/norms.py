@@ -2,16 +2,18 @@
 
 import math
 from collections import Counter
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from theory.precision import FLOAT64, Precision
 from theory.target import FixedStep, Matrix, TargetLayer
 
 Norm = Literal["l2", "linf"]
-ROUNDING = 2.0**-53
+Bound = TypeVar("Bound", float, Tensor)
+"""A bound, or one for each of some points."""
 SLACK = 1.0 + 1e-9
 """Over computed norms, whose relative error (singular values, Fourier transforms) is of the order of size * 2^-53."""
 
@@ -34,12 +36,13 @@ def operator_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
         return float(np.abs(kernel).sum(axis=(1, 2, 3)).max(initial=0.0)) * SLACK
     if 0 in kernel.shape:
         return 0.0
+    exponent, kernel = scaled(kernel)
     if layer.window == (1, 1):
-        return float(np.linalg.norm(kernel[:, :, 0, 0], 2)) * SLACK
+        return grown(float(np.linalg.norm(kernel[:, :, 0, 0], 2)), exponent) * SLACK
     phases = _phases(kernel, layer)
     torus = tuple(-(-side // step) for side, step in zip(layer.size, layer.stride, strict=True))
     blocks = np.moveaxis(np.fft.rfft2(phases, s=torus), (2, 3), (0, 1))
-    return max(float(np.linalg.norm(row, 2, axis=(1, 2)).max()) for row in blocks) * SLACK
+    return grown(max(float(np.linalg.norm(row, 2, axis=(1, 2)).max()) for row in blocks), exponent) * SLACK
 
 
 def schur_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
@@ -48,17 +51,63 @@ def schur_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
     The Euclidean norm is at most the root of the largest row sum times the largest column sum (Schur's test); the
     entries of a row are those of one output channel, and of a column at most those of one input channel.
     """
+    exponent, kernel = scaled(kernel)
     rows = float(kernel.sum(axis=(1, 2, 3)).max(initial=0.0))
     if norm == "linf":
-        return rows * SLACK
-    return math.sqrt(rows * float(kernel.sum(axis=(0, 2, 3)).max(initial=0.0))) * SLACK
+        return grown(rows, exponent) * SLACK
+    return grown(math.sqrt(rows * float(kernel.sum(axis=(0, 2, 3)).max(initial=0.0))), exponent) * SLACK
+
+
+def both_halves(positive: Matrix, negative: Matrix | None, norm: Norm) -> Matrix:
+    """Return a kernel whose norms bound those of positive * x+ + negative * x- for inputs of any sign.
+
+    In the Euclidean norm it is the two side by side, because |(x+, x-)| = |x|. In the largest entry it is the larger of
+    the two, because x+ and x- never share an entry.
+    """
+    if negative is None:
+        return positive
+    if norm == "linf":
+        return np.maximum(np.abs(positive), np.abs(negative))
+    return np.concatenate([positive, negative], axis=1)
+
+
+def row_norms(kernel: Matrix, norm: Norm) -> Matrix:
+    """Return for each output channel by how much an output moves at most, over the norm of its input: (outputs,)."""
+    exponent, kernel = scaled(kernel)
+    rows = np.abs(kernel).reshape(len(kernel), -1)
+    with np.errstate(over="ignore"):
+        found: Matrix = np.ldexp(rows.sum(axis=1) if norm == "linf" else np.linalg.norm(rows, axis=1), exponent) * SLACK
+    return found
 
 
 def constant_norm(layer: TargetLayer, offset: Matrix, norm: Norm) -> float:
     """Return the norm of an offset (outputs,) that is added at every place of the layer's output."""
     if norm == "linf":
         return float(np.abs(offset).max(initial=0.0)) * SLACK
-    return float(np.linalg.norm(offset)) * math.sqrt(layer.places) * SLACK
+    exponent, offset = scaled(offset)
+    return grown(float(np.linalg.norm(offset)), exponent) * math.sqrt(layer.places) * SLACK
+
+
+def scaled(values: Matrix) -> tuple[int, Matrix]:
+    """Return numbers over a power of two near the largest, which is exact, and its exponent.
+
+    So their squares neither overflow nor vanish. What falls below 2^-1074 of the largest is lost, far below SLACK.
+    """
+    exponent = exponent_of(values)
+    return exponent, np.ldexp(values, -exponent)
+
+
+def exponent_of(values: Matrix) -> int:
+    """Return the exponent of the power of two just above the largest number; 0 where all are 0."""
+    return math.frexp(float(np.abs(values).max(initial=0.0)))[1]
+
+
+def grown(value: float, exponent: int) -> float:
+    """Return a number times a power of two; infinity where float64 ends."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.inf
 
 
 def step_norm(step: FixedStep, norm: Norm) -> float:
@@ -79,18 +128,10 @@ def step_norm(step: FixedStep, norm: Norm) -> float:
     return 1.0
 
 
-def rounding_rate(terms: int) -> float:
-    """Return by how much a sum of products in float64 is off at most, in any order, over the sum of their sizes.
-
-    n 2^-53 / (1 - n 2^-53) for n terms (Higham 2002, section 3.1).
-    """
-    return terms * ROUNDING / (1.0 - terms * ROUNDING)
-
-
-def step_rounding(step: FixedStep) -> float:
+def step_rounding(step: FixedStep, precision: Precision = FLOAT64) -> float:
     """Return a bound of what rounding moves a step's output by, over the size of its input times `step_norm`."""
     averages = isinstance(step.module, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
-    return rounding_rate(math.prod(step.shape[1:]) + 4) if averages else 0.0
+    return precision.sums(math.prod(step.shape[1:]) + 4) + precision.stored(1) if averages else 0.0
 
 
 def _phases(kernel: Matrix, layer: TargetLayer) -> Matrix:
@@ -121,6 +162,7 @@ def _adaptive_windows(side: int, outputs: int | None) -> int:
     return max(covered.values())
 
 
+@torch.enable_grad()
 def _average_norm(step: FixedStep, norm: Norm) -> float:
     image = torch.ones(1, 1, *step.shape[1:], dtype=torch.float64, requires_grad=True)
     rows = step.module(image)

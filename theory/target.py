@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from theory.chain import chain_of
 from theory.chain.shape_check import Shape, input_shape_of, shapes_along
+from theory.chain.weighted import folded_into
 
 Matrix = NDArray[np.float64]
 
@@ -38,6 +39,8 @@ class TargetLayer:
     Attributes:
         kernel: float64 (outputs, inputs, height, width); 1 by 1 in a fully connected layer.
         bias: float64 (outputs,), or None.
+        mass: float64 (outputs,), sizes that add up to the bias: more than its own where batch norm was folded into it.
+        norms: batch norms that were folded into it.
         size: height and width of its input; (1, 1) in a fully connected layer.
         stride: of a convolution. It has no padding of its own: that is a step before it.
         dilation: of a convolution.
@@ -55,6 +58,8 @@ class TargetLayer:
     convolutional: bool = False
     signed: bool = True
     after: tuple[FixedStep, ...] = ()
+    mass: Matrix | None = None
+    norms: int = 0
 
     @property
     def outputs(self) -> int:
@@ -82,6 +87,16 @@ class TargetLayer:
         return np.zeros(self.outputs) if self.bias is None else self.bias
 
     @property
+    def offset_mass(self) -> Matrix:
+        """The sizes that add up to the bias: by them the target's rounding is bounded."""
+        return np.abs(self.offset) if self.mass is None else self.mass
+
+    @property
+    def terms(self) -> int:
+        """Roundings on the way to one output: each product, the bias, and eight in each batch norm."""
+        return self.inputs * self.taps + 4 + 8 * self.norms
+
+    @property
     def output_size(self) -> tuple[int, int]:
         """Height and width of its output."""
         sides = zip(self.size, self.window, self.stride, self.dilation, strict=True)
@@ -103,9 +118,20 @@ class TargetLayer:
         """Shape of one output."""
         return (self.outputs, *self.output_size) if self.convolutional else (self.outputs,)
 
+    @property
+    def after_shape(self) -> Shape:
+        """Shape of one output behind the steps."""
+        x = torch.zeros(1, *self.output_shape, dtype=torch.float64)
+        for step in self.after:
+            x = step.module(x)
+        return tuple(x.shape[1:])
+
     def affine(self, x: Tensor, kernel: Matrix, offset: Matrix) -> Tensor:
-        """Return what a layer of this geometry with this kernel and offset computes, float64, before the steps."""
-        weight, bias = torch.from_numpy(kernel), torch.from_numpy(offset)
+        """Return what a layer of this geometry with this kernel and offset computes, before the steps.
+
+        It is computed in the dtype of the inputs.
+        """
+        weight, bias = (torch.from_numpy(each).to(x.dtype) for each in (kernel, offset))
         if self.convolutional:
             return nn.functional.conv2d(x, weight, bias, stride=self.stride, dilation=self.dilation)
         return x @ weight[:, :, 0, 0].T + bias
@@ -127,7 +153,7 @@ class Target:
     input_shape: Shape
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return what the layers compute of inputs, float64 (batch, *input_shape)."""
+        """Return what the layers compute of inputs (batch, *input_shape), in their dtype."""
         for step in self.before:
             x = step.module(x)
         for layer in self.layers:
@@ -137,7 +163,7 @@ class Target:
         return x
 
 
-def read_target(target: nn.Module, input_shape: Sequence[int] | None = None) -> Target:
+def read_target(target: nn.Module, input_shape: Sequence[int] | None = None, *, signed: bool = True) -> Target:
     """Return the layers of a trained network.
 
     Args:
@@ -145,6 +171,7 @@ def read_target(target: nn.Module, input_shape: Sequence[int] | None = None) -> 
             and batch norm between them.
         input_shape: of one input, without the batch; by default the number of inputs of a fully connected network, and
             else the smallest square image that the first Linear layer fits.
+        signed: whether its inputs can be negative.
 
     Raises:
         SupermaskError: it holds something else, its layers do not fit together, a weight is NaN or infinite, or the
@@ -153,16 +180,15 @@ def read_target(target: nn.Module, input_shape: Sequence[int] | None = None) -> 
     """
     shape = None if input_shape is None else tuple(input_shape)
     modules = list(chain_of(target, shape))
-    found = _assemble(modules, input_shape_of(modules) if shape is None else shape)
+    found = _assemble(modules, input_shape_of(modules) if shape is None else shape, signed=signed)
     _check_reading(target, found)
     return found
 
 
-def _assemble(modules: Sequence[nn.Module], input_shape: Shape) -> Target:
+def _assemble(modules: Sequence[nn.Module], input_shape: Shape, *, signed: bool) -> Target:
     before: list[FixedStep] = []
     layers: list[TargetLayer] = []
     after: list[list[FixedStep]] = []
-    signed = True
     for module, shape in zip(modules, shapes_along(modules, input_shape), strict=False):  # the last one is the output's
         if isinstance(module, nn.Linear | nn.Conv2d):
             layers.append(_layer(module, shape, signed))
@@ -178,12 +204,15 @@ def _assemble(modules: Sequence[nn.Module], input_shape: Shape) -> Target:
 def _layer(module: nn.Linear | nn.Conv2d, shape: Shape, signed: bool) -> TargetLayer:
     weight: Matrix = module.weight.detach().numpy()
     bias: Matrix | None = None if module.bias is None else module.bias.detach().numpy()
+    folded = folded_into(module)
+    mass, norms = (None, 0) if folded is None else (folded.mass.numpy(), folded.norms)
     if isinstance(module, nn.Linear):
-        return TargetLayer(weight[:, :, None, None], bias, signed=signed)
+        return TargetLayer(weight[:, :, None, None], bias, signed=signed, mass=mass, norms=norms)
     high, wide = (int(side) for side in module.stride)
     down, across = (int(side) for side in module.dilation)
     size = (shape[1], shape[2])
-    return TargetLayer(weight, bias, size, (high, wide), (down, across), convolutional=True, signed=signed)
+    geometry = (size, (high, wide), (down, across))
+    return TargetLayer(weight, bias, *geometry, convolutional=True, signed=signed, mass=mass, norms=norms)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from supermask.errors import SupermaskError
 from theory.certificate import certify, upper_bounds
 from theory.constructions.effective import Effective, effective
 from theory.constructions.random_pair import Paths, RandomPair, check_blocks
+from theory.domains import Ball
 from theory.target import TargetLayer, read_target
 
 NORMS = ["l2", "linf"]
@@ -66,13 +67,13 @@ def perturbed(target, size, seed):
         offset = layer.offset if layer.bias is None else off(layer.bias)
         negative = off(layer.kernel) if i == 0 else None
         mass = np.abs(layer.kernel), np.abs(layer.offset)
-        found.append(Effective(off(layer.kernel), negative, offset, *mass, terms=layer.inputs))
+        found.append(Effective(off(layer.kernel), negative, offset, *mass, layer.inputs, 1.0))
     return found
 
 
 def certified(module, found, *, radius, norm, other=None):
     target = read_target(module)
-    return certify(target, other or Algebra(target, found), found, radius=radius, norm=norm, seed=0)
+    return certify(target, other or Algebra(target, found), found, domain=Ball(radius), norm=norm, seed=0)
 
 
 def sizes_of(rows, norm):
@@ -208,7 +209,7 @@ def test_where_all_errors_pull_one_way_only_the_two_halves_are_given_away(norm, 
     target = nn.Sequential(nn.Linear(2, 1, bias=False)).double()
     target[0].weight.data = torch.tensor([[0.25, 0.5]], dtype=torch.float64)
     weight = read_target(target).layers[0].kernel
-    found = [Effective(weight + 0.125, weight + 0.125, np.zeros(1), np.abs(weight), np.zeros(1), terms=2)]
+    found = [Effective(weight + 0.125, weight + 0.125, np.zeros(1), np.abs(weight), np.zeros(1), terms=2, outgoing=1.0)]
     assert certified(target, found, radius=3.0, norm=norm).upper == pytest.approx(expected, rel=1e-6)
 
 
@@ -302,7 +303,7 @@ def test_a_unit_that_reads_two_inputs_is_no_diamond():
 def test_identical_networks_are_apart_by_rounding_only(norm):
     target = network(4, 5, 3, bias=True, seed=0)
     found = [
-        Effective(x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs)
+        Effective(x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs, 1.0)
         for x in read_target(target).layers
     ]
     certificate = certified(target, found, radius=1.0, norm=norm, other=target)

@@ -91,7 +91,9 @@ def off_by(read, size):
     for layer in read.layers:
         negative = layer.kernel - 0.5 * size if layer.signed else None
         mass = np.abs(layer.kernel), np.abs(layer.offset)
-        found.append(Effective(layer.kernel + size, negative, layer.offset + size, *mass, terms=layer.kernel.size))
+        found.append(
+            Effective(layer.kernel + size, negative, layer.offset + size, *mass, terms=layer.kernel.size, outgoing=1.0)
+        )
     return found
 
 
@@ -191,7 +193,7 @@ def test_the_rounding_of_averages_is_counted(norm):
     target = filled(nn.Conv2d(1, 1, 1, bias=False), nn.AvgPool2d(side))
     read = read_target(target, (1, side, side))
     found = [
-        Effective(x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs)
+        Effective(x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs, 1.0)
         for x in read.layers
     ]
     upper = upper_bounds(read, found, radius, norm)[-1].difference

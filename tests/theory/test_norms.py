@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from theory.norms import constant_norm, operator_norm, rounding_rate, schur_norm, step_norm, step_rounding
+from theory.norms import constant_norm, operator_norm, schur_norm, step_norm, step_rounding
+from theory.precision import FLOAT64
 from theory.target import FixedStep, TargetLayer
 
 NORMS = ["l2", "linf"]
@@ -245,12 +246,12 @@ def test_rounding_of_a_sum_is_bounded_in_any_order():
     exact, size = math.fsum(terms), math.fsum(abs(terms))
     for order in (terms, np.sort(terms), terms[::-1]):
         off = abs(list(itertools.accumulate(order))[-1] - exact)
-        assert 0.0 < off <= rounding_rate(len(terms)) * size
+        assert 0.0 < off <= FLOAT64.sums(len(terms)) * size
 
 
 def test_only_averages_round():
     shape = (2, 4, 4)
-    assert step_rounding(FixedStep(nn.AvgPool2d(4), shape)) >= rounding_rate(17)
-    assert step_rounding(FixedStep(nn.AdaptiveAvgPool2d(1), shape)) >= rounding_rate(17)
+    assert step_rounding(FixedStep(nn.AvgPool2d(4), shape)) >= FLOAT64.sums(17)
+    assert step_rounding(FixedStep(nn.AdaptiveAvgPool2d(1), shape)) >= FLOAT64.sums(17)
     for module in (nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.ZeroPad2d(1)):
         assert step_rounding(FixedStep(module, shape)) == 0.0

@@ -21,7 +21,7 @@ from theory.bounds.statement import Statement, states
 def orseau_neurons_per_weight(epsilon: float, *, constant: float) -> int:
     """Return how many neurons per target weight are enough, with weights sampled from a hyperbolic distribution.
 
-    Proven, for some constant C: C log2(1 / epsilon) with density ~ 1/|w|, by a binary decomposition of the weight
+    Claimed, for some constant C: C log2(1 / epsilon) with density ~ 1/|w|, by a binary decomposition of the weight
     (2 log2(1 / epsilon) intermediate neurons) instead of subset sums. The uniform distribution is not covered. This is
     the order of growth: the paper's theorem has further logarithmic terms (in all variables but the depth), which
     stand in `constant` here. Fitted: C. Measured: nothing yet.
@@ -56,7 +56,7 @@ def cunha_channels(
 ) -> tuple[int, ...]:
     """Return the channels between the random 1x1 and the random k x k convolution that stand for each target layer.
 
-    Proven, for some constant C: 2 n c_(i-1) with n = C ln(c_(i-1) c_i k_i^2 l / min(epsilon, failure)), for kernels of
+    Claimed, for some constant C: 2 n c_(i-1) with n = C ln(c_(i-1) c_i k_i^2 l / min(epsilon, failure)), for kernels of
     l1 norm at most 1, inputs in [-1, 1] and weights i.i.d. uniform on [-1, 1]; the error is the largest over outputs.
     Fitted: C. Measured: by the convolution construction.
 
@@ -97,7 +97,7 @@ def cunha_parameters(
 ) -> int:
     """Return the number of weights of the random network of `cunha_channels`.
 
-    Proven, for some constant C: each of 2 n c_(i-1) channels has c_(i-1) weights in the 1x1 convolution and k_i^2 c_i
+    Claimed, for some constant C: each of 2 n c_(i-1) channels has c_(i-1) weights in the 1x1 convolution and k_i^2 c_i
     in the other. Fitted: C. Measured: by the convolution construction.
 
     Args:
@@ -134,7 +134,7 @@ _BURKHOLZ_QUOTED = (
 def burkholz_widths(dimensions: Sequence[int], epsilon: float, failure: float, *, constant: float) -> tuple[int, ...]:
     """Return the widths of the L hidden layers of a random network of depth L + 1 that holds a target of depth L.
 
-    Proven, for some constant C: hidden layer i has d_(i-1) n_i neurons with n_i = C ln(d_(i-1) d_i L / min(epsilon,
+    Claimed, for some constant C: hidden layer i has d_(i-1) n_i neurons with n_i = C ln(d_(i-1) d_i L / min(epsilon,
     failure)). The first is the random hop of Pensia's diamond; each later one holds n copies of every target neuron,
     which serve as the random hop of the next layer, so that no layers are spent on hops. The price is a second
     logarithm in the number of weights, see `burkholz_parameters`. The two signs of the input are in C.
@@ -172,7 +172,7 @@ def burkholz_widths(dimensions: Sequence[int], epsilon: float, failure: float, *
 def burkholz_parameters(dimensions: Sequence[int], epsilon: float, failure: float, *, constant: float) -> int:
     """Return the number of weights of the random network of `burkholz_widths`.
 
-    Proven, for some constant C: the products of neighbouring widths of the L + 1 layers; quadratic in the logarithm
+    Claimed, for some constant C: the products of neighbouring widths of the L + 1 layers; quadratic in the logarithm
     for L > 1, where Pensia's network is linear in it. Fitted: C. Measured: nothing yet.
 
     Args:

@@ -1,8 +1,12 @@
 """Checks that reject unsupported targets, and their messages."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import index
 from typing import Any
+from unittest.mock import patch
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -42,6 +46,30 @@ def check_whole(target: nn.Module) -> None:
             _refuse_behaviour(f"{name or 'it'} is called in a way of its own", "modules with forward methods")
         if module._forward_hooks or module._forward_pre_hooks:
             _refuse_behaviour(f"{name or 'it'} has a forward hook", "plain modules without hooks")
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Refuse, while it lasts, a forward that enters `torch.autocast`, of which a trace keeps nothing.
+
+    Raises:
+        SupermaskError: it does.
+
+    """
+
+    def enter(context: torch.autocast) -> None:
+        if context.device != "cpu" or context._enabled:
+            raise SupermaskError(
+                "The target's forward enters torch.autocast, which runs it in other numbers than its weights; leave it "
+                "out, and give construct(dtype=) the dtype that the network runs in."
+            )
+
+    with patch.object(torch.autocast, "__enter__", enter), patch.object(torch.autocast, "__exit__", _leave):
+        yield
+
+
+def _leave(context: torch.autocast, *exception: object) -> None:
+    """Leave an autocast that was not entered: it was disabled, and does nothing."""
 
 
 def check_forward(name: str, module: nn.Module, base: type) -> None:

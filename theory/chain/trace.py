@@ -16,7 +16,7 @@ from torch.fx.node import map_arg
 
 from supermask.errors import SupermaskError, first_line
 from theory.chain.calls import BATCH, CALLS, flatten_by
-from theory.chain.checks import CHAIN_HINT, refusal
+from theory.chain.checks import CHAIN_HINT, refusal, without_autocast
 from theory.chain.modules import is_known
 
 
@@ -67,7 +67,10 @@ def _trace(tracer: fx.Tracer, module: nn.Module) -> fx.Graph:
     plain = (bool, int, float, str, type(None))
     defaults = {each.name: each.default for each in parameters if isinstance(each.default, plain)}
     try:
-        return tracer.trace(module, concrete_args=defaults or None)
+        with without_autocast():
+            return tracer.trace(module, concrete_args=defaults or None)
+    except SupermaskError:
+        raise
     except Exception as error:  # the forward is anyone's code, run with symbols for tensors
         raise SupermaskError(
             f"The target's forward cannot be followed ({first_line(error)}); only one that does the same "

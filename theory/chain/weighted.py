@@ -1,8 +1,10 @@
 """The modules with weights: Linear, Conv2d, and the batch norm that is folded into them."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -12,10 +14,30 @@ from theory.chain.checks import numbers, pair
 Chain = list[nn.Module]
 
 
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """What the offset of a layer is made of that has batch norms folded into it, by which rounding is bounded.
+
+    Attributes:
+        mass: float64 (outputs,), the sum of the sizes that add up to the offset: a mean and a bias may cancel.
+        norms: how many there are.
+
+    """
+
+    mass: Tensor
+    norms: int
+
+
+def folded_into(layer: nn.Module) -> Folded | None:
+    """Return what was folded into a layer of a chain, if anything was."""
+    return getattr(layer, "folded", None)
+
+
 def linear(name: str, module: nn.Linear, chain: Chain) -> None:
     """Append a copy of a Linear."""
     weight, bias = _weight_and_bias(name, module)
     outputs, inputs = weight.shape
+    _check_units(name, inputs, outputs)
     chain.append(_filled(nn.Linear(inputs, outputs, device="meta"), weight, bias))
 
 
@@ -27,12 +49,20 @@ def conv(name: str, module: nn.Conv2d, chain: Chain) -> None:
     weight, bias = _weight_and_bias(name, module)
     weight = _ungrouped(weight, module.groups)
     outputs, inputs, *kernel = weight.shape
+    _check_units(name, inputs, outputs)
     (top, left), (bottom, right) = _padding(name, module, kernel)
     if any((top, left, bottom, right)):
         chain.append(nn.ZeroPad2d((left, right, top, bottom)))
     stride, dilation = pair(name, module.stride), pair(name, module.dilation)
     plain = nn.Conv2d(inputs, outputs, (kernel[0], kernel[1]), stride, dilation=dilation, device="meta")
     chain.append(_filled(plain, weight, bias))
+
+
+def _check_units(name: str, inputs: int, outputs: int) -> None:
+    if not inputs or not outputs:
+        raise SupermaskError(
+            f"The target's {name} has {inputs} inputs and {outputs} outputs; give layers with one of each at least."
+        )
 
 
 def _weight_and_bias(name: str, module: Any) -> tuple[Tensor, Tensor | None]:
@@ -96,8 +126,19 @@ def _fold(name: str, norm: Any, layer: Any) -> None:
     )
     if (variance + norm.eps <= 0).any():
         raise SupermaskError(f"The target's {name}.running_var holds a variance that is not positive.")
-    folded = fuse_conv_bn_weights(layer.weight, layer.bias, mean, variance, norm.eps, scale, shift)
-    _filled(layer, *(numbers(f"{name}, folded into the layer before it,", each) for each in folded))
+    sizes = _offset_sizes(layer, mean, shift)
+    fused = fuse_conv_bn_weights(layer.weight, layer.bias, mean, variance, norm.eps, scale, shift)
+    gain = (1.0 if scale is None else scale.abs()) / (variance + norm.eps).sqrt()
+    before = folded_into(layer)
+    _filled(layer, *(numbers(f"{name}, folded into the layer before it,", each) for each in fused))
+    layer.folded = Folded(sizes[0] * gain + sizes[1], 1 + (before.norms if before else 0))
+
+
+def _offset_sizes(layer: Any, mean: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the sizes that a batch norm multiplies on their way to the offset, and those that it adds."""
+    before, none = folded_into(layer), torch.zeros_like(mean)
+    own = before.mass if before else none if layer.bias is None else layer.bias.detach().abs()
+    return own + mean.abs(), none if shift is None else shift.abs()
 
 
 def _optional(name: str, tensor: Tensor | None) -> Any:

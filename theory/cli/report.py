@@ -82,7 +82,7 @@ class ConstructionReport:
             {
                 "target": self.target,
                 "within": self.built.within,
-                "certificate": asdict(self.built.certificate),
+                "certificate": asdict(self.built.certificate) | {"domain": str(self.built.certificate.domain)},
                 "layers": [asdict(layer) for layer in self.layers],
                 "counts": [asdict(counts) for counts in self.built.counts],
                 "test": asdict(self.comparison) if self.comparison else None,
@@ -133,7 +133,7 @@ class ConstructionReport:
             "largest difference, found": f"{certificate.lower:.3g}",
             "weights of the target": f"{sum(layer.weights for layer in self.layers):,}",
             "random weights kept": f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})",
-            "needed by theorem 2 at least": f"{max(layer.packing for layer in counts):,} random weights",
+            "to hold every target of this size": f"{max(layer.packing for layer in counts):,} random weights at least",
             "as wide as theorem 1 with C": f"{min(constants):.2f} to {max(constants):.2f}",
             "bytes of the ticket": f"{self.size:,}",
             "seconds": f"{self.seconds:.1f}",

@@ -24,6 +24,7 @@ class Effective:
         mass: |second hop| |first hop| summed over paths, by which rounding is bounded; like `positive`.
         offset_mass: the same over the paths of the bias, like `offset`.
         terms: products behind one output at most; those of pruned weights are zeros, which add without rounding.
+        outgoing: |second hop| summed over all paths into one output, at most.
 
     """
 
@@ -33,12 +34,17 @@ class Effective:
     mass: Matrix
     offset_mass: Matrix
     terms: int
+    outgoing: float
 
     def __call__(self, layer: TargetLayer, x: Tensor) -> Tensor:
         """Return P * x+ - N * x- + c for a layer of this geometry."""
         if self.negative is None:
             return layer.affine(x, self.positive, self.offset)
         return layer.affine(torch.cat([x.relu(), (-x).relu()], dim=1), self._both, self.offset)
+
+    def missed(self, layer: TargetLayer) -> tuple[Matrix, Matrix | None]:
+        """Return by how much the layer's kernel is missed for x+ and for x-, [P - W, W - N]."""
+        return self.positive - layer.kernel, None if self.negative is None else layer.kernel - self.negative
 
     @cached_property
     def _both(self) -> Matrix:
@@ -63,7 +69,8 @@ def effective(layer: TargetLayer, paths: Paths, *, relu: bool) -> Effective:
         negative = _sums(layer, second, np.minimum(hop, 0.0))[0] if relu else positive
     mass, offset_mass = _sums(layer, second, np.abs(hop), sizes=True)
     terms = max(int(np.count_nonzero(hops)) for hops in second)  # output by output, as in `_sums`
-    return Effective(positive, negative, offset, mass, offset_mass, terms)
+    outgoing = max(float(np.abs(hops).sum(dtype=np.float64)) for hops in second)
+    return Effective(positive, negative, offset, mass, offset_mass, terms, outgoing)
 
 
 def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tensor:

@@ -16,6 +16,10 @@ MORE_ITEMS = 4
 """Items by which a subset sum grows that misses its share; each four make it about 16 times better."""
 SHIFT = 8
 """Paths from one window to the next, for the few weights that the first does not meet."""
+LAST = (36, 40, 44)
+"""Items for the weights that no window meets: 2^-44 of the scale is near what float64 resolves of it."""
+FEW = 16
+"""Weights of a column for which the longest of these is tried: each takes a tenth of a second."""
 
 
 def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix]:
@@ -23,12 +27,13 @@ def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix
 
     Few paths at first, more of them where a weight misses its share. Where even MOST_ITEMS paths do not meet it, each
     next window of as many is tried, with other paths added so that what is left lies amid the window's subset sums.
+    Where none of them does, longer ones are tried last: they take milliseconds a weight.
     """
     items, wanted = problem.items, problem.wanted
     chosen, errors = np.zeros(items.shape, np.bool_), np.abs(wanted)
     for window in _windows(items, tolerance):
         left = np.flatnonzero(errors > tolerance)  # the others have few paths, and so a small ticket
-        if not len(left):
+        if not len(left) or (window.stop - window.start == LAST[-1] and len(left) > FEW):
             break
         tried = items[left]
         mask = _base(tried, wanted[left], window)
@@ -79,6 +84,7 @@ def _windows(items: Matrix, tolerance: float) -> Iterator[slice]:
         yield slice(0, count)
     for start in range(0, units - most + 1 if most else 0, SHIFT):
         yield slice(start, start + most)
+    yield from (slice(0, count) for count in LAST if count <= units)
 
 
 def _base(items: Matrix, wanted: Matrix, window: slice) -> Mask:

@@ -1,0 +1,39 @@
+"""What rounding moves an output of a layer by at most, in the random network and in the target."""
+
+import numpy as np
+
+from theory.constructions.effective import Effective
+from theory.norms import Bound, Norm, constant_norm, schur_norm
+from theory.precision import Precision
+from theory.target import Matrix, TargetLayer
+
+
+def layer_rounding(layer: TargetLayer, found: Effective, reach: Bound, norm: Norm, precision: Precision) -> Bound:
+    """Return a bound of what rounding moves an output of one layer by, in both networks, for inputs up to `reach`.
+
+    Args:
+        layer: of the target.
+        found: what the pair of random layers computes.
+        reach: a bound of the norm of the inputs, of both networks; or one for each of some points.
+        norm: of inputs and outputs.
+        precision: in which both are run.
+
+    """
+    of_network = _sums(layer, found.mass, found.offset_mass, reach, norm)
+    of_target = _sums(layer, np.abs(layer.kernel), layer.offset_mass, reach, norm)
+    # twice: the first hop, the bias and the weights as they are stored in the one, and the recomputation of P, N and c
+    sums = 2.0 * (of_network * precision.sums(found.terms + 4) + of_target * precision.sums(layer.terms))
+    # weights, hidden tensors and outputs of two hops; of the target, and what each batch norm stores
+    stored = of_network * precision.stored(6) + of_target * precision.stored(6 + 6 * layer.norms)
+    return sums + stored + _lost(layer, found, reach, norm, precision)
+
+
+def _lost(layer: TargetLayer, found: Effective, reach: Bound, norm: Norm, precision: Precision) -> Bound:
+    """Return a bound of what is lost where weights, inputs and their products are too small to be normal numbers."""
+    each = found.terms + found.outgoing + layer.terms * (1.0 + float(np.abs(layer.kernel).max(initial=0.0)))
+    return precision.tiny * each * (1.0 + reach) * constant_norm(layer, np.ones(layer.outputs), norm)
+
+
+def _sums(layer: TargetLayer, kernel: Matrix, offset: Matrix, reach: Bound, norm: Norm) -> Bound:
+    """Return a bound of the sum of sizes behind an output."""
+    return schur_norm(layer, kernel, norm) * reach + constant_norm(layer, offset, norm)
