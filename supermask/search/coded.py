@@ -362,8 +362,11 @@ class Chanced(Masked):
     def settle(self, entries: NDArray[np.int64], kept: NDArray[np.bool_]) -> None:
         """Fix the mask of some weights, given by their flat places."""
         places = torch.from_numpy(entries).to(self.mask.device)
-        self.settled.view(-1)[places] = True
-        self.mask.view(-1)[places] = torch.from_numpy(kept).to(self.mask.device)
+        here = ((self.settled, torch.ones_like(places, dtype=torch.bool)), (self.mask, torch.from_numpy(kept)))
+        for tensor, values in here:
+            flat = tensor.reshape(-1)  # a copy where channels are last
+            flat[places] = values.to(flat.device)
+            tensor.copy_(flat.view(tensor.shape))
 
 
 _EDGE = 1e-6  # chances are told from 0 and 1 to this
@@ -490,7 +493,7 @@ class Coder:
     def steer_apart(self, seed: int, chances: Mapping[str, Tensor], margin: float, rate: float) -> None:
         """Move the price of each block that is not drawn so that its divergence comes to what its bits hold."""
         for name, code in self.codes.items():
-            each = _divergence(chances[name], code.chance).view(-1) / math.log(2.0)
+            each = _divergence(chances[name], code.chance).reshape(-1) / math.log(2.0)
             found = each.new_zeros(code.mask.blocks).index_add_(0, self._owners(seed, name, each.device), each).tolist()
             for block in range(code.settled, code.mask.blocks):
                 part = self._plan(seed, name).part(block)
@@ -522,7 +525,7 @@ class Coder:
             block = code.settled
             entries, bits = plan.entries(block), code.mask.bits[plan.part(block)]
             uniform = Stream(seed, name, f"draw {block}").uniform(bits.size)
-            flat = chances.detach().view(-1).double().cpu().numpy()[entries]
+            flat = chances.detach().reshape(-1).double().cpu().numpy()[entries]
             bits[:] = plan.draw(block, flat, uniform, sharpness)
             made.append((entries, plan.grow(block, bits)))
             code.settled += 1

@@ -278,3 +278,26 @@ def test_a_file_tells_of_itself_what_its_bytes_allow():
         assert ticket.provenance["data"] == "digits"
         told[budget] = set(ticket.provenance)
     assert told[380] < {"algorithm", "options", "steps", "versions", "recipe", "data", "model"}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_layout_of_a_convolution_changes_nothing_of_its_code(layout):
+    def made():
+        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 3), nn.Flatten())
+
+    inputs = torch.randn(16, 3, 5, 5, generator=torch.Generator().manual_seed(5))
+    model = made()
+    search = Coded(model, bytes=500, steps=12, memory=6)
+    model.to(memory_format=layout)
+    optimizer = torch.optim.Adam(search.parameters(), lr=0.1)
+    for _ in range(12):
+        optimizer.zero_grad()
+        batch = inputs.contiguous(memory_format=layout)
+        nn.functional.cross_entropy(model.train()(batch), torch.arange(16) % 5).backward()
+        search.before_step(optimizer)
+        optimizer.step()
+        search.step()
+    ticket = search.ticket()
+    assert ticket.drawn
+    assert Ticket.from_bytes(ticket.to_bytes()) == ticket
+    assert torch.allclose(ticket.apply(made()).eval()(inputs), model.eval()(inputs), atol=1e-6)
