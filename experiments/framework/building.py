@@ -16,6 +16,7 @@ from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import construct
+from theory.domains import Ball, Nonnegative
 
 BINS = np.logspace(-16, 0, 65)
 """Edges of the histogram of per-weight errors that a result keeps."""
@@ -88,6 +89,8 @@ class Building:
         radius: of the ball.
         width: hidden units per input; None chooses them from epsilon.
         grouped: whether first hops have only their blocks.
+        nonnegative: whether the certificate is over the part of the ball without negative entries, where pixels are.
+        calibrate: whether the one draw is pruned again until epsilon is spent.
 
     """
 
@@ -100,6 +103,8 @@ class Building:
     radius: float
     width: int | None = None
     grouped: bool = False
+    nonnegative: bool = False
+    calibrate: bool = False
 
     @property
     def name(self) -> str:
@@ -109,7 +114,8 @@ class Building:
     def config(self) -> dict[str, Any]:
         """Return all that the run depends on."""
         options = ("seed", "construction", "epsilon", "radius", "width", "grouped")
-        return {"target": self.source.config(), **{option: getattr(self, option) for option in options}}
+        later = {option: True for option in ("nonnegative", "calibrate") if getattr(self, option)}
+        return {"target": self.source.config(), **{option: getattr(self, option) for option in options}, **later}
 
     def run(self, path: Path, *, device: str, data_folder: Path | None) -> BuildingResult:
         """Build the ticket and measure it; it is not stopped half way."""
@@ -125,9 +131,10 @@ class Building:
             self.epsilon,
             construction=self.construction,
             seed=self.seed,
-            radius=self.radius,
+            domain=Nonnegative(self.radius) if self.nonnegative else Ball(self.radius),
             width=self.width,
             grouped=self.grouped,
+            calibrate=self.calibrate,
             progress=False,
         )
         seconds = monotonic() - began
@@ -182,7 +189,7 @@ BUILT = Table(
     note=(
         "Target, correct: test images of 10,000 that the target and the ticket of each seed classify right. "
         "Disagree: the most on which the two differ. On test: the largest difference of their outputs on a test "
-        "image (l2), of all seeds. Upper, lower: the worst certificate of the seeds over the ball, and the "
+        "image (l2), of all seeds. Upper, lower: the worst certificate of the seeds over the domain, and the "
         "largest difference found in it. Kept, bytes: random weights that stay and the size of the ticket, of "
         "seed 0. Seconds: the longest construction."
     ),
