@@ -16,6 +16,7 @@ from supermask.models.sequence import from_description
 from theory import construct
 from theory.cli import Construct, command
 from theory.constructions import CONSTRUCTIONS
+from theory.domains import Nonnegative
 
 QUICK = ["--threads", "1", "--out", "here"]
 DIGITS = ["--data", "digits", "--epsilon", "2"]
@@ -256,6 +257,18 @@ def test_images_outside_of_the_ball_and_differences_above_epsilon_are_told(capsy
     assert "not within epsilon" in capsys.readouterr().out.split("largest difference there")[1]
 
 
+def test_pixels_from_0_on_take_half_of_the_first_blocks(capsys):
+    asked = ["--target", written(layers(64, 3, 10)), "--data", "digits", "--hidden", "20", "--pixels"]
+    whole = built(*asked, "raw")
+    half = built(*asked, "raw", "--domain", "nonnegative")
+    assert half["test"]["outside"] == 0
+    assert half["layers"][0]["kept"] < 0.7 * whole["layers"][0]["kept"]
+    assert "none negative" in capsys.readouterr().out
+    test = data.load("digits").test()
+    negative = (data.load("digits").normalize(test.images).flatten(1) < 0).any(1)
+    assert built(*asked, "normalized", "--domain", "nonnegative")["test"]["outside"] == int(negative.sum()) > 0
+
+
 def test_inspect_shows_what_a_built_ticket_is(capsys):
     found = built("--target", written(layers(6, 5, 3)), "--hidden", "31", "--epsilon", "0.25")
     capsys.readouterr()
@@ -276,17 +289,18 @@ def test_every_option_reaches_the_construction(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "construct", stop)
-    more = ["--construction", "malach", "--hidden", "7", "--radius", "3", "--norm", "linf"]
-    asked = ["--target", written(layers(6, 5, 3)), *more, "--both-halves", "--grouped", "--seed", "4"]
+    more = ["--construction", "malach", "--hidden", "7", "--radius", "3", "--norm", "linf", "--domain", "nonnegative"]
+    asked = ["--target", written(layers(6, 5, 3)), *more, "--both-halves", "--grouped", "--calibrate", "--seed", "4"]
     assert status("construct", *asked) == 130
     assert seen == {
         "epsilon": 0.01,
         "construction": "malach",
         "width": 7,
-        "radius": 3.0,
+        "domain": Nonnegative(3.0),
         "norm": "linf",
         "both_halves": True,
         "grouped": True,
+        "calibrate": True,
         "seed": 4,
         "input_shape": None,
     }

@@ -17,6 +17,7 @@ from theory.cli.compare import check_takes, compare, images_of, largest_norm
 from theory.cli.plot import plot_errors
 from theory.cli.report import ConstructionReport, layer_reports
 from theory.cli.targets import Architecture, TargetNetwork, target_network
+from theory.domains import Ball, Nonnegative
 from theory.norms import Norm
 
 MOST_HIDDEN = 1_000_000
@@ -61,6 +62,10 @@ class Construct(Common):
     radius: float | None = None
     """Radius of the input ball; by default the largest norm of the training images of --data, 1 without."""
 
+    domain: Literal["ball", "nonnegative"] = "ball"
+    """Inputs that the certificate holds for: the ball, or its part without negative entries, where raw pixels are, for
+    which one half of each block is enough."""
+
     norm: Norm = "l2"
     """Norm of inputs and outputs: l2 (Euclidean) or linf (the largest entry; the ball is then a box)."""
 
@@ -69,6 +74,9 @@ class Construct(Common):
 
     grouped: bool = False
     """Leave out the weights of the first hops that are always pruned: less memory for large targets."""
+
+    calibrate: bool = False
+    """Prune the one random network again until the certificate spends nine tenths of epsilon: fewer weights kept."""
 
     data: Annotated[
         str | None,
@@ -138,10 +146,11 @@ class Construct(Common):
             construction=self.construction,
             seed=self.seed,
             width=self.hidden,
-            radius=radius,
+            domain=(Ball if self.domain == "ball" else Nonnegative)(radius),
             norm=self.norm,
             both_halves=self.both_halves,
             grouped=self.grouped,
+            calibrate=self.calibrate,
             input_shape=target.input_shape,
         )
 

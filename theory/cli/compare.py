@@ -62,7 +62,10 @@ def compare(target: nn.Module, built: Built, data_set: DataSet) -> NetworkCompar
             target_correct += int((wanted.argmax(1) == labels).sum())
             correct += int((found.argmax(1) == labels).sum())
             disagreements += int((wanted.argmax(1) != found.argmax(1)).sum())
-            outside += int((norms(inputs, certificate.norm) > certificate.radius).sum())
+            beyond = norms(inputs, certificate.norm) > certificate.radius
+            if not certificate.domain.signed:
+                beyond |= (inputs.flatten(1) < 0.0).any(1)
+            outside += int(beyond.sum())
             largest = max(largest, float(norms(wanted - found, certificate.norm).max()))
             bar.update(len(labels))
     within = largest <= built.epsilon

@@ -128,7 +128,8 @@ class ConstructionReport:
         certificate, ticket, counts = self.built.certificate, self.built.ticket, self.built.counts
         constants = [layer.constant for layer in counts]
         return {
-            "proven for inputs up to": f"{certificate.norm} norm {certificate.radius:.4g}",
+            "proven for inputs up to": f"{certificate.norm} norm {certificate.radius:.4g}"
+            + ("" if certificate.domain.signed else ", none negative"),
             "largest difference, proven": f"{certificate.upper:.3g}",
             "largest difference, found": f"{certificate.lower:.3g}",
             "weights of the target": f"{sum(layer.weights for layer in self.layers):,}",
@@ -149,7 +150,7 @@ class ConstructionReport:
             f"ticket correct on {data}": f"{found.correct:,} of {found.total:,}",
             "classified differently": f"{found.disagreements:,}",
             "largest difference there": f"{found.largest_difference:.3g}, {beyond} epsilon",
-            "images outside of the ball": f"{found.outside:,}",
+            "images outside of the domain": f"{found.outside:,}",
         }
 
 
