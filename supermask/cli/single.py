@@ -128,10 +128,9 @@ class Search(Single):
 
     method: SearchName = "edge_popup"
 
-    bytes: int | None = None
-    """Bytes of the ticket's file, for --method coded, which takes them in place of a density."""
+    bytes: Annotated[int | None, arg(metavar="N", help="Of the ticket's file, for --method coded.")] = None
 
-    given: Path | None = None
+    given: Annotated[Path | None, arg(metavar="FILE")] = None
     """Checkpoint whose weights are masked in place of random ones: a file of safetensors or of torch.save. What
     --learned names need not be in it."""
 

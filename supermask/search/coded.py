@@ -364,7 +364,7 @@ class Chanced(Masked):
         places = torch.from_numpy(entries).to(self.mask.device)
         here = ((self.settled, torch.ones_like(places, dtype=torch.bool)), (self.mask, torch.from_numpy(kept)))
         for tensor, values in here:
-            flat = tensor.reshape(-1)  # a copy where channels are last
+            flat = tensor.reshape(-1).clone()  # in the order of the entries, whatever that of the memory
             flat[places] = values.to(flat.device)
             tensor.copy_(flat.view(tensor.shape))
 

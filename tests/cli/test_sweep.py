@@ -173,9 +173,9 @@ def test_another_recipe_is_refused_before_anything_is_submitted(tmp_path, execut
         (["--cpus", "0"], "--cpus 0 is out of range"),
         (["--gpus", "2"], "--gpus 2 does not fit: a run computes on one GPU"),
         (["--cpus", "100000"], "--cpus 100000 is out of range; give from 1 to 1,024"),
-        (["--jobs-at-once", "999999"], "--jobs-at-once 999999 is too large; give at most 100,000"),
-        (["--hours", "1e300"], "--hours 1e\\+300 is not a time limit; give up to 8,760, a year"),
-        (["--memory-gb", "1e300"], "--memory-gb 1e\\+300 is not an amount of memory"),
+        (["--jobs-at-once", "999999"], "--jobs-at-once 999999 is too large"),
+        (["--hours", "1e300"], "--hours 1e+300 is not a time limit; give up to 8,760, a year"),
+        (["--memory-gb", "1e300"], "--memory-gb 1e+300 is not an amount of memory"),
         (["--hours", "0"], "--hours 0 is not a time limit"),
         (["--requeues", "-1"], "--requeues -1 is out of range"),
         (["--memory-gb", "nan"], "--memory-gb nan is not an amount"),
@@ -188,7 +188,8 @@ def test_another_recipe_is_refused_before_anything_is_submitted(tmp_path, execut
 def test_a_bad_request_is_refused_before_anything_is_submitted(arguments, says, executor, capsys):
     assert status(*QUICK, *arguments) == 2
     error = capsys.readouterr().err
-    assert says in " ".join(error.replace("│", " ").split())
+    # the box of the message, whose lines wrap
+    assert says in " ".join(error.replace("│", " ").replace("|", " ").split())
     assert "Traceback" not in error
     assert executor.submitted == []
 

@@ -280,12 +280,13 @@ def test_a_file_tells_of_itself_what_its_bytes_allow():
     assert told[380] < {"algorithm", "options", "steps", "versions", "recipe", "data", "model"}
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_layout_of_a_convolution_changes_nothing_of_its_code(layout):
+def test_the_layout_of_a_convolution_changes_nothing_of_its_code(layout, channels):
     def made():
-        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 3), nn.Flatten())
+        return nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 3), nn.Flatten())
 
-    inputs = torch.randn(16, 3, 5, 5, generator=torch.Generator().manual_seed(5))
+    inputs = torch.randn(16, channels, 5, 5, generator=torch.Generator().manual_seed(5))
     model = made()
     search = Coded(model, bytes=500, steps=12, memory=6)
     model.to(memory_format=layout)

@@ -44,7 +44,7 @@ def test_a_damaged_layer_is_refused_as_without_threads(threads):
     data = EdgePopup(network(), density=0.3, seed=1).ticket().to_bytes()
     sections = unseal(data)
     codes = [code for _, (code,) in file._parts(file.read_header(inflated(sections.header))[1], sections.coded)]
-    codes[3], codes[9] = codes[3] + b"\1\2\3", b"\3" + codes[9]
+    codes[3], codes[9] = codes[3] + b"\1\2\3", b"\7" + codes[9]
     coded = b"".join(file.write(len(code)) + code for code in codes)
     bad = seal(Sections(sections.header, coded, sections.learned))
     told = []
