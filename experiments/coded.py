@@ -92,12 +92,14 @@ def _row(results: Sequence[JobResult]) -> list[str]:
 
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
-    figure, panels = new_figures(2, 10.0)
-    for axes, title in zip(panels, DATA.values(), strict=True):
+    titles = [title for title in DATA.values() if any(label.startswith(f"{title},") for label in found)]
+    figure, panels = new_figures(len(titles), 5.0 * len(titles))
+    for axes, title in zip(panels, titles, strict=True):
         for color, method in zip(COLORS, ("coded", "edge_popup"), strict=False):
             rows = [row for label, row in found.items() if label.startswith(f"{title},") and label.endswith(method)]
             points = [(result.bytes, 100 * _error(result.test)) for row in rows for result in row]
-            axes.plot(*zip(*points, strict=True) if points else ((), ()), "o", color=color, label=method)
+            if points:
+                axes.plot(*zip(*points, strict=True), "o", color=color, label=method)
         if title == DATA["mnist"]:
             axes.plot([1520, 3030], [0.96, 0.69], "*", color=COLORS[-1], label="MIRACLE, published, no file")
         axes.set(xscale="log", yscale="log", xlabel="bytes of the file", ylabel="test error (%)", title=title)
