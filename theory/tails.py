@@ -52,7 +52,7 @@ class Tail:
         self.add_norm(spread)
 
     def add_norm(self, sizes: Tensor) -> None:
-        """Add something of which only a bound of the norm is known, (points,)."""
+        """Add tensors that are known only by a bound of their norms, (points,)."""
         if bool(sizes.any()):
             whole = _matrix_norms(self.middle.flatten(2), self.norm) + self._of_radius()
             self.beyond = self.beyond + whole * sizes * SLACK

@@ -105,9 +105,9 @@ def generalization_bound(
             of random masks, its mean over them. It is rounded up to whole examples, for random masks not.
         examples: training examples that it was measured on.
         confidence: that the bound is to hold with.
-        kl: KL(q || p) in nats, where masks are drawn from q anew for each example and p is their prior, and the
-            ticket holds the rest (seed, p, stored tensors): then the code of its masks is not counted, and the bound
-            is that of PAC-Bayes (Maurer 2004, theorem 5), for the mean error over the masks.
+        kl: KL(q || p) in nats, for masks that are drawn from q again for each example, with the prior p. The ticket
+            then holds the rest (seed, p, stored tensors), the code of its masks is not counted, and the bound is that
+            of PAC-Bayes (Maurer 2004, theorem 5), for the mean error over the masks.
         tried: how many architectures, checkpoints, formats or generators were tried, each of them fixed beforehand; a
             choice among them costs ln(tried).
 

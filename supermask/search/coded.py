@@ -1,8 +1,7 @@
-"""A search by a budget of bytes: the chances of weights are trained against what it takes to name a mask that has them.
+"""A search by a budget of bytes: the chances of weights are trained against the bits that name a mask drawn from them.
 
 Havasi, Peharz, Hernandez-Lobato, "Minimal random code learning: getting bits back from compressed model parameters",
-ICLR 2019 (MIRACLE), with masks of random weights in place of Gaussian weights; the local reparametrization of Kingma,
-Salimans, Welling, "Variational dropout and the local reparameterization trick", NeurIPS 2015, section 2.3.
+ICLR 2019 (MIRACLE), with masks of random weights in place of Gaussian weights.
 """
 
 import math
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Shapes
-from supermask.masking.parametrization import Masked
 from supermask.parameters.parameters import Slot
 from supermask.random.stream import Stream
+from supermask.search.chanced import EDGE, Chanced
 from supermask.search.rule import Rule, Setting, SettingName, common, refuse_nan, step_generator, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
@@ -28,12 +27,12 @@ from supermask.ticket.coding.drawn import MOST_BLOCKS, Drawn, Plan
 from supermask.ticket.coding.trellis import MOST_MEMORY, ONE
 from supermask.training import Recipe
 
-_FLOOR = 1e-8  # of a variance: outputs are of order one, and the slope of a root is infinite at zero
 _STEEP = 4.0  # a divergence a quarter above what is wanted moves its price at the full rate
 _TRAVEL = 60.0  # logarithm of how far a price may move in a run
 _LEAN = 2.0  # logarithm of what is put on a price for as long as the divergence is a quarter too high; it stops swings
 _FIRST = math.log(1e-5)  # price of a nat: one over the examples of sets of usual size, whose mean the loss is
 _LOWEST = math.log(1e-7)  # a price that has fallen further while there is room takes too long to come back
+_MOST_WEIGHTS = 1 << 26  # that drawing a block holds, one for each bit and state: 256 MiB
 _LEAST_BITS = 128  # of a block: a row of bits is drawn with a loss of a few
 
 
@@ -45,10 +44,10 @@ class CodedRule(Rule):
     A weight is kept with a chance q of its own, trained by exact gradients: in training, weights or what a linear layer
     makes of them are drawn from normal distributions with the means and variances that the chances give them. Beside
     the loss of the data stands a price on the divergence KL(q || p) of the chances from one chance p for each layer,
-    the mean of its q. The price is steered so that the divergence comes to what the bytes can hold. Then p and the bits
-    of each layer are fixed, and its blocks of weights are drawn, one after the other: bits name one of the masks that
-    the seed grows with p, in proportion to q / p. The chances of the other blocks are trained on around it. The file
-    holds the bits.
+    the mean of its q. The price is adjusted at each step until the divergence equals the budget. Then p and the bits of
+    each layer are fixed, and its blocks of weights are drawn, one after the other: bits name one of the masks that the
+    seed grows with p, with a probability that rises with q / p. The other blocks are trained further in between. The
+    file holds the bits.
 
     Until all blocks are drawn, evaluation and tickets have a sample of the chances, stored entry by entry.
 
@@ -62,7 +61,8 @@ class CodedRule(Rule):
         free: fraction of the steps before p and the bits of each layer are fixed.
         drawing: fraction of the steps, at their end, in which blocks are drawn.
         blocks: the most that a layer has.
-        memory: bits that a state of the code remembers; drawing takes 2^memory operations for each weight.
+        memory: bits that a state of the code remembers; drawing takes 2^memory operations for each weight. Layers of
+            many bits take less, so that drawing a block fits into memory.
         margin: bits over the divergence that they are to hold.
         sharpness: masks are drawn in proportion to (q / p) to this power. With 1, masks drawn by few more bits than the
             divergence are less likely than samples of the chances, and their networks are worse.
@@ -76,7 +76,7 @@ class CodedRule(Rule):
     name: ClassVar[str] = "coded"
     by_density: ClassVar[bool] = False
     settings: ClassVar[Mapping[SettingName, Setting]] = {
-        "short": Setting({"warm_up": 0.05}, "chosen on the validation split of MNIST, tiny_conv")
+        "short": Setting({"warm_up": 0.05}, "a few short trials on the validation split of MNIST, tiny_conv")
     }
     bytes: int = 3000
     provenance: int = 40
@@ -258,159 +258,6 @@ def _coder(state: SearchState) -> "Coder":
     return coder
 
 
-class Chanced(Masked):
-    """The parametrization scores -> frozen x chance in training, with the noise of a sampled mask; frozen x mask else.
-
-    Where a linear layer or a convolution reads it, that module draws noise of its own in training (see `enter`);
-    elsewhere the weight has one noise for each step. Evaluation takes no gradient to the scores: none is
-    straight-through.
-
-    Args:
-        frozen: the random weights, floating; never changed.
-        alone: one module reads the weight.
-
-    """
-
-    settled: Tensor
-    """Entries whose mask no longer changes: bool, of the weight's shape."""
-
-    noise: Tensor
-    """Of this step, standard normal, of the weight's shape."""
-
-    key: Tensor
-    """Of the generator of what modules draw in this step: int64, without dimensions."""
-
-    def __init__(self, frozen: Tensor, *, alone: bool) -> None:
-        super().__init__(frozen, signed=True)
-        self.alone = alone
-        self.register_buffer("settled", torch.zeros_like(frozen, dtype=torch.bool))
-        self.register_buffer("noise", torch.zeros_like(frozen))
-        self.register_buffer("key", torch.zeros((), dtype=torch.int64, device=frozen.device))
-        self._generator: torch.Generator | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # a copy makes its generator again from the key
-        return {**self.__dict__, "_generator": None}
-
-    @property
-    def weights(self) -> None:
-        """Nothing follows the mask by itself when it is selected: a `refresh` does it."""
-        return None
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """Return the noisy weight in training mode, the masked one in evaluation mode."""
-        if not self.training:
-            return self.value
-        mean, spread = self.moments(scores)
-        return mean + spread * self.noise
-
-    def enter(self, kind: type[nn.Module], leaf: str) -> None:
-        """Let a module draw noise for single examples, or for parts of a batch, where its class is known."""
-        base: Any = kind.__bases__[0]
-        if not (self.alone and leaf == "weight" and base in _NOISY):
-            return
-        noisy = _NOISY[base]
-
-        def forward(module: Any, inputs: Tensor) -> Any:
-            steps = module.parametrizations.weight
-            layer: Chanced = steps[0]
-            return noisy(module, inputs, layer, steps.original) if layer.training else base.forward(module, inputs)
-
-        kind.forward = forward
-
-    def chances(self, scores: Tensor) -> Tensor:
-        """Return the chance of each weight to be kept; of settled ones it is 0 or 1."""
-        return torch.where(self.settled, self.mask.to(scores.dtype), torch.sigmoid(scores))
-
-    def moments(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and the deviation of each weight under the chances."""
-        chances = self.chances(scores)
-        return self.frozen * chances, self.frozen * (chances * (1.0 - chances)).clamp(min=_FLOOR).sqrt()
-
-    def normal(self, like: Tensor) -> Tensor:
-        """Return the next noise of this step, standard normal."""
-        if self._generator is None or self._generator.device != like.device:
-            self._generator = torch.Generator(like.device).manual_seed(int(self.key))
-        return torch.randn(like.shape, generator=self._generator, dtype=like.dtype, device=like.device)
-
-    @torch.no_grad()
-    def divergence_slope(self, scores: Tensor, chance: float | None) -> Tensor:
-        """Return the gradient of the divergence, in nats, by the scores; 0 for settled weights.
-
-        Args:
-            scores: logits of the chances.
-            chance: p; None is the mean of the chances. The divergence is least there, so that its own motion adds
-                nothing.
-
-        """
-        chances = self.chances(scores)
-        prior = chances.mean() if chance is None else chances.new_tensor(chance)
-        return torch.where(self.settled, 0.0, chances * (1.0 - chances) * (scores - torch.logit(prior, _EDGE)))
-
-    @torch.no_grad()
-    def sample(self, scores: Tensor, masks: torch.Generator, noise: torch.Generator) -> None:
-        """Draw the mask of unsettled weights, and the noise of a step."""
-        uniform = torch.rand(scores.shape, generator=masks, device=scores.device)
-        self.mask.copy_(torch.where(self.settled, self.mask, uniform < torch.sigmoid(scores)))
-        self.key.fill_(noise.initial_seed())
-        self._generator = None
-        self.noise.copy_(self.normal(self.noise))
-        self._generator = None  # what modules draw begins with the key again, as it does after a state was loaded
-        self.refresh()
-
-    @torch.no_grad()
-    def settle(self, entries: NDArray[np.int64], kept: NDArray[np.bool_]) -> None:
-        """Fix the mask of some weights, given by their flat places."""
-        places = torch.from_numpy(entries).to(self.mask.device)
-        here = ((self.settled, torch.ones_like(places, dtype=torch.bool)), (self.mask, torch.from_numpy(kept)))
-        for tensor, values in here:
-            flat = tensor.reshape(-1).clone()  # in the order of the entries, whatever that of the memory
-            flat[places] = values.to(flat.device)
-            tensor.copy_(flat.view(tensor.shape))
-
-
-_EDGE = 1e-6  # chances are told from 0 and 1 to this
-
-
-def _noisy_linear(module: nn.Linear, inputs: Tensor, layer: Chanced, scores: Tensor) -> Tensor:
-    """Return outputs with noise that is independent in each example.
-
-    With chances q of weights w, an output sum(w m x) has the variance sum(w^2 q (1 - q) x^2), and is nearly normal
-    (Kingma et al. 2015, equation 6).
-    """
-    mean, spread = layer.moments(scores)
-    outputs = nn.functional.linear(inputs, mean, module.bias)
-    variances = nn.functional.linear(inputs.square(), spread.square())
-    return outputs + variances.clamp(min=_FLOOR).sqrt() * layer.normal(outputs.detach())
-
-
-def _noisy_convolution(
-    module: nn.Conv1d | nn.Conv2d | nn.Conv3d, inputs: Tensor, layer: Chanced, scores: Tensor
-) -> Tensor:
-    """Return outputs with a noise on the weights for each part of the batch, and its negative for the next part.
-
-    All places of an output read the same mask, so that noise which is independent from place to place would be averaged
-    out by what follows. Weights with noise take one convolution, where means and variances take two.
-    """
-    mean, spread = layer.moments(scores)
-    batched = inputs.dim() == mean.dim()
-    outputs, noise = [], layer.noise
-    for number, part in enumerate(inputs.chunk(_PARTS) if batched else [inputs]):
-        noise = -noise if number % 2 else layer.normal(spread.detach())
-        outputs.append(module._conv_forward(part, mean + spread * noise, module.bias))
-    return torch.cat(outputs) if batched else outputs[0]
-
-
-_PARTS = 8  # of a batch; twice as many make a step slower and hardly quieter
-_NOISY: Mapping[type[nn.Module], Any] = {
-    nn.Linear: _noisy_linear,
-    nn.Conv1d: _noisy_convolution,
-    nn.Conv2d: _noisy_convolution,
-    nn.Conv3d: _noisy_convolution,
-}
-"""Modules that draw noise of their own, by class. Classes made of these may read their weight in another way."""
-
-
 @dataclass
 class _Code:
     """The code of one layer.
@@ -486,12 +333,12 @@ class Coder:
         return prices[self._owners(seed, name, like.device)].view(like.shape)
 
     def steer_together(self, chances: Mapping[str, Tensor], margin: float, rate: float) -> None:
-        """Move the one price so that the divergence of all layers comes to what the bits hold."""
+        """Adjust the one price, so that the divergence of all layers moves toward the budget."""
         total = sum(float(_divergence(each, None).sum()) for each in chances.values()) / math.log(2.0)
         _push(self.price, 0, total, self.bits / margin, rate)
 
     def steer_apart(self, seed: int, chances: Mapping[str, Tensor], margin: float, rate: float) -> None:
-        """Move the price of each block that is not drawn so that its divergence comes to what its bits hold."""
+        """Adjust the price of each block that is not drawn, so that its divergence moves toward its own budget."""
         for name, code in self.codes.items():
             each = _divergence(chances[name], code.chance).reshape(-1) / math.log(2.0)
             found = each.new_zeros(code.mask.blocks).index_add_(0, self._owners(seed, name, each.device), each).tolist()
@@ -507,8 +354,9 @@ class Coder:
             count = self.counts[name]
             size = min(count, int(self.bits * found[name] / total)) if total > 0.0 else 0
             parts = max(1, min(blocks, size // _LEAST_BITS))
-            prior = min(65535, max(1, round(65536 * float(each.double().mean()))))
-            drawn = Drawn(prior, parts, memory, np.zeros(size, np.uint8))
+            prior = min(ONE - 1, max(1, round(ONE * float(each.double().mean()))))
+            fits = (_MOST_WEIGHTS // max(1, size // parts)).bit_length() - 1
+            drawn = Drawn(prior, parts, max(1, min(memory, fits)), np.zeros(size, np.uint8))
             self.codes[name] = _Code(drawn, self.price.repeat(parts, 1))
 
     def draw(
@@ -561,5 +409,5 @@ def _divergence(chances: Tensor, prior: float | None) -> Tensor:
     """Return KL(q || p) of each weight, in nats; p None is the mean of q."""
     chances = chances.double()
     p = chances.mean() if prior is None else chances.new_tensor(prior)
-    p = p.clamp(_EDGE, 1.0 - _EDGE)
+    p = p.clamp(EDGE, 1.0 - EDGE)
     return torch.xlogy(chances, chances / p) + torch.xlogy(1.0 - chances, (1.0 - chances) / (1.0 - p))

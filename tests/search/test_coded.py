@@ -12,6 +12,7 @@ from torch import nn
 from supermask import Ticket, data, models
 from supermask.errors import SupermaskError
 from supermask.search import Coded
+from supermask.search.coded import Coder
 from supermask.training import Recipe, train
 
 INPUTS = torch.randn(24, 30, generator=torch.Generator().manual_seed(1))
@@ -302,3 +303,13 @@ def test_the_layout_of_a_convolution_changes_nothing_of_its_code(layout, channel
     assert ticket.drawn
     assert Ticket.from_bytes(ticket.to_bytes()) == ticket
     assert torch.allclose(ticket.apply(made()).eval()(inputs), model.eval()(inputs), atol=1e-6)
+
+
+def test_a_layer_of_many_bits_remembers_less_so_that_drawing_fits_into_memory():
+    coder = Coder({"small": 10_000, "large": 9_000_000}, bits=8_000_000)
+    coder.allot({name: torch.rand(count) for name, count in coder.counts.items()}, blocks=16, memory=14)
+    for name, most in (("small", 14), ("large", 13)):
+        drawn = coder.codes[name].mask
+        assert drawn.bits.size // drawn.blocks << drawn.memory <= 1 << 26
+        assert drawn.memory <= most
+    assert coder.codes["small"].mask.memory == 14

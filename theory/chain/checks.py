@@ -50,7 +50,7 @@ def check_whole(target: nn.Module) -> None:
 
 @contextmanager
 def without_autocast() -> Iterator[None]:
-    """Refuse, while it lasts, a forward that enters `torch.autocast`, of which a trace keeps nothing.
+    """Refuse a forward that enters `torch.autocast` within this context, because a trace does not record that.
 
     Raises:
         SupermaskError: it does.

@@ -167,7 +167,8 @@ class Plan:
             sharpness: power of the proportion; above 1, likelier masks are drawn than the chances say.
 
         """
-        size = len(range(*self.part(block).indices(self.size)))
+        part = self.part(block)
+        size = part.stop - part.start
         if size == 0:
             return np.zeros(0, np.uint8)
         prior = self._chance / trellis.ONE

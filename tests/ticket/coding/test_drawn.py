@@ -18,6 +18,7 @@ from supermask.search import Coded
 from supermask.ticket import plain
 from supermask.ticket.coding import trellis
 from supermask.ticket.coding.drawn import Drawn
+from supermask.ticket.container import seal, unseal
 
 
 def slow_mask(drawn, seed, name, count):
@@ -169,3 +170,17 @@ def test_any_bytes_are_a_mask_or_refused_in_a_sentence(data, count):
     if drawn is not None:
         assert drawn.to_bytes() == data
         assert drawn.grow(0, "w", (count,)).shape == (count,)
+
+
+def test_a_file_that_is_damaged_is_refused_and_one_that_is_resealed_is_read_or_refused():
+    data, random = small_ticket().to_bytes(), np.random.default_rng(0)
+    sections = unseal(data)
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[random.integers(len(data))] ^= 1 << random.integers(8)
+        with pytest.raises(TicketError):
+            Ticket.from_bytes(bytes(damaged))
+        coded = bytearray(sections.coded)
+        coded[random.integers(len(coded))] ^= 1 << random.integers(8)
+        with suppress(TicketError):
+            Ticket.from_bytes(seal(sections._replace(coded=bytes(coded)))).to_bytes()
