@@ -53,6 +53,7 @@ _ALL = (
     digits.EXPERIMENT,
     mnist_density.EXPERIMENT,
     cifar10_density.EXPERIMENT,
+    cifar10_density.ON_CPU,
     searches.EXPERIMENT,
     searches_conv.EXPERIMENT,
     cifar10_searches.EXPERIMENT,
