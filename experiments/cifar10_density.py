@@ -47,9 +47,9 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
 
 _SOURCE = (
     "Ramanujan et al. 2020, figure 3: unscaled signed constant weights, SGD 0.1, momentum 0.9, weight decay 1e-4,"
-    " cosine, batch 128, crop and flip, {epochs} epochs{instead}. Here 45,000 examples train, 5,000 choose the step; the"
-    " authors report the best test epoch of 50,000. The dense networks, which have no batch norm, take SGD 0.01 instead,"
-    " as in the code of Chijiwa et al. 2021; the rate of figure 3 for them is not known here."
+    " cosine, batch 128, crop and flip, {epochs} epochs{instead}. Here 45,000 examples train, 5,000 choose the step;"
+    " the authors report the best test epoch of 50,000. The dense networks, which have no batch norm, take SGD 0.01"
+    " instead, as in the code of Chijiwa et al. 2021; the rate of figure 3 for them is not known here."
 )
 
 EXPERIMENT = Experiment(
