@@ -218,11 +218,11 @@ EXPERIMENT = Experiment(
     source=(
         "Ma et al. 2021, tables 2 and 3 and figures 2 and 3, in a setting that fits a CPU: ResNet-8 of half width on"
         " Fashion-MNIST at 14x14 pixels, 800 steps of batches of 64, and LeNet-300-100 on MNIST, 2,000 steps of batches"
-        " of 60, whose training diverges at 0.3; both by SGD with momentum 0.9, a tenth of the rate after 50 and 75 % of the steps. Tickets by"
-        " iterative magnitude pruning, 20 % of all weights in a round, reset to the initialisation; every round is"
-        " trained at the rate of the row. The dense network is also trained for twice the steps. All accuracies are"
-        " those of the last step; rates are chosen on the validation examples. The authors choose rates, and epochs, on"
-        " the test set."
+        " of 60 (at a rate of 0.3 its training diverges); both by SGD with momentum 0.9, a tenth of the rate after 50"
+        " and 75 % of the steps. Tickets by iterative magnitude pruning, 20 % of all weights in a round, reset to the"
+        " initialisation; every round is trained at the rate of the row. The dense network is also trained for twice"
+        " the steps. All accuracies are those of the last step; rates are chosen on the validation examples. The"
+        " authors choose rates, and epochs, on the test set."
     ),
     groups=(
         *_groups(
