@@ -3,5 +3,6 @@
 from theory import bounds
 from theory.build import Built, construct
 from theory.certificate import Certificate
+from theory.exact import BuiltExactly, construct_exact
 
-__all__ = ["Built", "Certificate", "bounds", "construct"]
+__all__ = ["Built", "BuiltExactly", "Certificate", "bounds", "construct", "construct_exact"]

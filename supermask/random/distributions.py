@@ -161,6 +161,32 @@ class Uniform(Distribution):
 
 
 @dataclass(frozen=True)
+class UniformInteger(Distribution):
+    """Uniform on the integers from -bound to bound, whatever the layer: weights of a random network of few bits.
+
+    A chance differs from 1 / (2 bound + 1) by less than 2^-32. Every weight is a float32 without rounding.
+    """
+
+    bound: int = 127
+    name: ClassVar[str] = "uniform_integer"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "bound", self.bound)
+        if not isinstance(self.bound, int) or self.bound > 2**24:  # float32 holds all integers to 2^24
+            raise SupermaskError(f"{self.name} has bound={self.bound!r}; it must be an integer of at most 2^24.")
+
+    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+        """Return the weights; each costs a word of the stream."""
+        # integers alone, 32 bits times 26: nothing is rounded, and the ends are never passed
+        steps = np.uint64(2 * self.bound + 1)
+        return ((stream.words(count) >> np.uint64(32)) * steps >> np.uint64(32)).astype(np.float64) - self.bound
+
+    def deviation(self, fans: Fans) -> float:
+        """Return sqrt(bound (bound + 1) / 3), the standard deviation of the weights."""
+        return math.sqrt(self.bound * (self.bound + 1) / 3.0)
+
+
+@dataclass(frozen=True)
 class TruncatedNormal(_Kaiming):
     """Normal with the Kaiming standard deviation, conditioned on `cut` standard deviations about zero.
 
@@ -230,6 +256,7 @@ KNOWN: dict[str, type[Distribution]] = {
         XavierNormal,
         XavierUniform,
         Uniform,
+        UniformInteger,
         TruncatedNormal,
         SignOf,
     )

@@ -9,6 +9,7 @@ what the user named.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
@@ -308,7 +309,14 @@ def data_of(
         if is_own(name):
             raise SupermaskError(_unasked(path, "was found on", name, "--data", "read it"))
     data_set = data.load(name, folder=folder, validation=validation, seed=seed)
-    return data_set.raw() if ticket.provenance.get("pixels") == "raw" else data_set
+    return as_taken(data_set, ticket.provenance.get("pixels"))
+
+
+def as_taken(data_set: DataSet, pixels: object) -> DataSet:
+    """Return a data set with its pixels as a network takes them: "raw" in [0, 1], "integers" as they are stored."""
+    if pixels == "integers":
+        return replace(data_set.raw(), scale=1.0)
+    return data_set.raw() if pixels == "raw" else data_set
 
 
 def loss_of(ticket: Ticket, path: Path, name: str | None, data_set: DataSet) -> Loss | None:

@@ -188,6 +188,10 @@ def drawn(about: dict[str, Any], count: int, fans: Sequence[int], stream: tuple[
         return about["gain"] / math.sqrt(fan(about, fans)) * inside[:count]
     if name == "sign_of":
         return np.where(drawn(about["of"], count, fans, stream) < 0.0, -1.0, 1.0) * deviation(about["of"], fans)
+    if name == "uniform_integer":
+        steps = np.uint64(2 * about["bound"] + 1)
+        numbers = (words(count, *stream) >> np.uint64(32)) * steps >> np.uint64(32)
+        return numbers.astype(np.float64) - about["bound"]
     bounds = {
         "kaiming_uniform": lambda: about["gain"] * math.sqrt(3.0 / fan(about, fans)),
         "xavier_uniform": lambda: about["gain"] * math.sqrt(6.0 / sum(fans)),
@@ -208,6 +212,8 @@ def deviation(about: dict[str, Any], fans: Sequence[int]) -> float:
     name = about["name"]
     if name == "uniform":
         return float(about["bound"] / math.sqrt(3.0))
+    if name == "uniform_integer":
+        return math.sqrt(about["bound"] * (about["bound"] + 1) / 3.0)
     if name.startswith("xavier"):
         return float(about["gain"] * math.sqrt(2.0 / sum(fans)))
     std = float(about["gain"] / math.sqrt(fan(about, fans)))

@@ -22,6 +22,7 @@ from supermask.random.distributions import (
     SignOf,
     TruncatedNormal,
     Uniform,
+    UniformInteger,
     XavierNormal,
     XavierUniform,
     from_description,
@@ -78,8 +79,35 @@ def test_weights_lie_in_the_support_of_the_law(distribution, law):
     assert low == pytest.approx(-high)
 
 
+@pytest.mark.parametrize("bound", [1, 7, 127])
+def test_integers_are_uniform_and_float32_holds_them(bound):
+    drawn = draw(UniformInteger(bound))
+    assert np.array_equal(drawn, np.round(drawn))
+    assert np.array_equal(drawn, drawn.astype(np.float32))
+    assert np.abs(drawn).max() <= bound
+    places = np.floor((drawn + bound) * min(15, 2 * bound + 1) / (2 * bound + 1)).astype(int)  # into 3 or 15 classes
+    chances = np.bincount(np.arange(2 * bound + 1) * min(15, 2 * bound + 1) // (2 * bound + 1)) / (2 * bound + 1)
+    assert stats.chisquare(np.bincount(places, minlength=len(chances)), len(drawn) * chances).pvalue > ALARM
+    assert UniformInteger(bound).deviation(FANS) == pytest.approx(stats.randint(-bound, bound + 1).std(), rel=1e-12)
+
+
+@pytest.mark.parametrize("word", [0, 2**64 - 1])
+def test_the_ends_of_the_integers_are_reached_and_not_passed(word, monkeypatch):
+    monkeypatch.setattr(Stream, "words", lambda self, count: np.full(count, word, np.uint64))
+    for bound in (1, 127, 2**24):
+        assert draw(UniformInteger(bound), 1).tolist() == [bound if word else -bound]
+
+
+@pytest.mark.parametrize("bound", [0, -1, 1.5, True, 2**24 + 1, "127"])
+def test_a_bound_that_is_no_integer_in_range_is_refused(bound):
+    with pytest.raises(SupermaskError, match="uniform_integer has bound="):
+        UniformInteger(bound)
+
+
 def test_every_known_distribution_has_its_law_tested():
-    assert {distribution.name for distribution, _ in LAWS} | {"signed_constant", "sign_of"} == set(KNOWN)
+    assert {distribution.name for distribution, _ in LAWS} | {"signed_constant", "sign_of", "uniform_integer"} == set(
+        KNOWN
+    )
 
 
 @pytest.mark.parametrize(("distribution", "law"), LAWS, ids=_named)

@@ -36,6 +36,7 @@ GOLDEN = {
     "xavier_normal": "bd629ea7ab9066a6997345d35739385c98479edfdef0ab0ba11d697d3fc344ce",
     "xavier_uniform": "4bb07da34a826d7bca88e8565151161c6d2d730fe60042e85ef1347b502680ff",
     "uniform": "102ab609e4144352d8f899fdcbf81e35b28bd8ce778ce671bb828f9610e8f015",
+    "uniform_integer": "977f9c9481dac647d31278f8934e2409415434971ac61f6dda62ad2f41f1e37e",
     "truncated_normal": "8ec22bb41b14ba01bacee63b2952d48c03317318cd2eafdd967df283935edca4",
     "sign_of": "3abc4403a3dacbc0b7148df38bea0ef6ad1007f7af5ff25f21057b18fb232dda",
 }

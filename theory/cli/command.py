@@ -14,12 +14,16 @@ from supermask.files import held, make_folder, relative, write_json
 from supermask.models import InputShape
 from theory.build import Built, construct
 from theory.cli.compare import check_takes, compare, images_of, largest_norm
+from theory.cli.exact import ExactReport, compare_exactly, whole_inputs
 from theory.cli.plot import plot_errors
 from theory.cli.report import ConstructionReport, layer_reports
 from theory.cli.targets import Architecture, TargetNetwork, target_network
 from theory.domains import Ball, Nonnegative
+from theory.exact import construct_exact
 from theory.norms import Norm
 
+INEXACT = ("epsilon", "construction", "radius", "domain", "norm", "both_halves", "calibrate")
+"""Options of tickets that miss their target by an epsilon."""
 MOST_HIDDEN = 1_000_000
 """Hidden units per input of a target layer; an epsilon of 1e-6 wants a hundred."""
 
@@ -78,6 +82,13 @@ class Construct(Common):
     calibrate: bool = False
     """Prune the one random network again until the certificate spends nine tenths of epsilon: fewer weights kept."""
 
+    exact: bool = False
+    """Round the target to --bits and its pixels to whole numbers from 0 to 255, and prune a random network of integers
+    to it without any error; what belongs to an epsilon has no place then."""
+
+    bits: int = 8
+    """Bits of a weight for --exact, sign included: 2 to 16."""
+
     data: Annotated[
         str | None,
         arg(help=f"Data set on whose test set the target and the ticket are compared: {DATA_SETS}; by default none."),
@@ -105,7 +116,7 @@ class Construct(Common):
             check_takes(target, images)
         out = self._folder(target)
         with held(out):
-            self._carry_out(target, images, out)
+            (self._carry_out_exactly if self.exact else self._carry_out)(target, images, out)
 
     def _carry_out(self, target: TargetNetwork, images: DataSet | None, out: Path) -> None:
         began = monotonic()
@@ -123,7 +134,35 @@ class Construct(Common):
         print(report.text(self.construction, self.seed, self.data))
         print(f"In {relative(out)}: network.ticket, construction.json, errors.png")
 
+    def _carry_out_exactly(self, target: TargetNetwork, images: DataSet | None, out: Path) -> None:
+        inputs = whole_inputs(self.pixels, images)
+        began = monotonic()
+        built = construct_exact(
+            target.network,
+            bits=self.bits,
+            inputs=inputs,
+            seed=self.seed,
+            width=self.hidden,
+            grouped=self.grouped,
+            input_shape=target.input_shape,
+        )
+        seconds = monotonic() - began
+        found = compare_exactly(target, built, images) if images is not None else None
+        made = {**self._made(target), "pixels": built.ticket.provenance["pixels"]}
+        path = out / "network.ticket"
+        replace(built.ticket, provenance={**built.ticket.provenance, **made}).save(path)
+        report = ExactReport(target.name, built, found, path.stat().st_size, seconds)
+        write_json(out / "construction.json", {"options": self._options(), **report.values()})
+        print(report.text(self.seed, self.data))
+        print(f"In {relative(out)}: network.ticket, construction.json")
+
     def _check(self) -> None:
+        for option in INEXACT if self.exact else ():
+            if getattr(self, option) != getattr(type(self), option):
+                name = option.replace("_", "-")
+                raise SupermaskError(f"--{name} is for tickets that miss their target; leave it out with --exact.")
+        if not self.exact and self.bits != type(self).bits:
+            raise SupermaskError("--bits is for exact tickets; give --exact too.")
         if self.device not in ("auto", "cpu"):
             raise SupermaskError(f"--device {self.device}: construct runs on the CPU only; give --device cpu.")
         if self.hidden is not None and self.hidden < 1:
@@ -133,7 +172,8 @@ class Construct(Common):
         replace(self, device="cpu").prepare()
 
     def _folder(self, target: TargetNetwork) -> Path:
-        name = f"construct-{target.slug}-{self.construction}-epsilon{self.epsilon:g}-seed{self.seed}"
+        how = f"exact-{self.bits}bits" if self.exact else f"{self.construction}-epsilon{self.epsilon:g}"
+        name = f"construct-{target.slug}-{how}-seed{self.seed}"
         out = make_folder(self.out or Path("runs", name))
         if (out / "config.json").exists():
             raise RunError(f"{out} holds a run; give another --out.")

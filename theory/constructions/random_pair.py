@@ -9,6 +9,7 @@ biases. A grouped first hop has only the blocks, as a grouped convolution, for t
 into memory; the bias's block stands on an input that is constant 1.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.random.distributions import Fans, Uniform
+from supermask.random.distributions import Distribution, Fans, SignedConstant, Uniform, UniformInteger
 from supermask.random.weights import RandomWeight, grow_all
 from theory.target import Matrix, Target, TargetLayer
 
@@ -46,10 +47,12 @@ class Paths:
 
 @dataclass(frozen=True)
 class Widths:
-    """Hidden units per input (and per bias) of a target layer, and the scale of its second hop."""
+    """Hidden units per input (and per bias) of a target layer, and the law of its weights, as `RandomPair` has it."""
 
     width: int
     scale: float
+    integers: int | None = None
+    constant: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,9 @@ class RandomPair:
         grouped: whether the first hop has only the blocks.
         first: name of the module of the first hop in the random network.
         second: name of that of the second hop.
+        integers: of a network of integers: the second hop is uniform on -integers to integers, the first has random
+            signs.
+        constant: what the bias's block reads in the place of 1.
 
     """
 
@@ -72,6 +78,8 @@ class RandomPair:
     grouped: bool
     first: str = ""
     second: str = ""
+    integers: int | None = None
+    constant: float = 1.0
 
     @property
     def columns(self) -> int:
@@ -89,11 +97,16 @@ class RandomPair:
         reads = 1 if self.grouped else layer.inputs
         into, out = Fans(reads, self.hidden), Fans(self.hidden * layer.taps, layer.outputs * layer.taps)
         window = layer.window if layer.convolutional else ()
-        weights = {f"{self.first}.weight": RandomWeight((self.hidden, reads, *ones), Uniform(1.0), into)}
+        first: Distribution = Uniform(1.0)
+        second: Distribution = Uniform(1.0)
+        if self.integers is not None:
+            # signs of size 1: the root of the fan-in over itself
+            first, second = SignedConstant(math.sqrt(reads)), UniformInteger(self.integers)
+        weights = {f"{self.first}.weight": RandomWeight((self.hidden, reads, *ones), first, into)}
         if layer.bias is not None and not self.grouped:
-            weights[f"{self.first}.bias"] = RandomWeight((self.hidden,), Uniform(1.0), into)
+            weights[f"{self.first}.bias"] = RandomWeight((self.hidden,), first, into, scale=self.constant)
         shape = (layer.outputs, self.hidden, *window)
-        weights[f"{self.second}.weight"] = RandomWeight(shape, Uniform(1.0), out, scale=self.scale)
+        weights[f"{self.second}.weight"] = RandomWeight(shape, second, out, scale=self.scale)
         return weights
 
     def paths(self, tensors: Mapping[str, Tensor]) -> Paths:
@@ -128,12 +141,12 @@ class RandomPair:
                 self.hidden, layer.outputs, layer.window, stride=layer.stride, dilation=layer.dilation, bias=False
             )
             if self.grouped:
-                one: list[nn.Module] = [nn.ConstantPad3d((0, 0, 0, 0, 0, 1), 1.0)] if bias else []
+                one: list[nn.Module] = [nn.ConstantPad3d((0, 0, 0, 0, 0, 1), self.constant)] if bias else []
                 return one, _grouped(nn.Conv2d, self), between, second
             return [], nn.Conv2d(layer.inputs, self.hidden, 1, bias=bias), between, second
         second = nn.Linear(self.hidden, layer.outputs, bias=False)
         if self.grouped:
-            one = [nn.ConstantPad1d((0, 1), 1.0)] if bias else []
+            one = [nn.ConstantPad1d((0, 1), self.constant)] if bias else []
             split = nn.Unflatten(1, (self.columns, 1))
             return [*one, split], _grouped(nn.Conv1d, self), [*between, nn.Flatten()], second
         return [], nn.Linear(layer.inputs, self.hidden, bias=bias), between, second
@@ -142,7 +155,9 @@ class RandomPair:
         """Return what each unit makes of its own block's input, (columns, width)."""
         weight = tensors[f"{self.first}.weight"].detach().numpy()
         if self.grouped:
-            return weight.reshape(self.columns, self.width).astype(np.float64)
+            hop = weight.reshape(self.columns, self.width).astype(np.float64)
+            hop[self.layer.inputs :] *= self.constant
+            return hop
         inputs = np.arange(self.layer.inputs)
         blocks = weight[: len(inputs) * self.width].reshape(len(inputs), self.width, len(inputs))
         hop = blocks[inputs, :, inputs]
@@ -176,7 +191,7 @@ def empty_network(
     """
     modules, pairs = [step.module for step in target.before], []
     for layer, chosen in zip(target.layers, widths, strict=True):
-        pair = RandomPair(layer, chosen.width, chosen.scale, grouped)
+        pair = RandomPair(layer, grouped=grouped, **vars(chosen))
         with torch.device("meta"):  # the ticket brings the weights, and memory may not suffice
             before, first, between, second = pair.modules(relu=relu)
         place = len(modules) + len(before)

@@ -11,7 +11,7 @@ from supermask.errors import SupermaskError
 from theory.subset_sum import _backends
 from theory.subset_sum._backends import Backend
 from theory.subset_sum._program import ScaledProblem, build
-from theory.subset_sum.objectives import FewestTerms, FixedTerms, Objective, SmallestError
+from theory.subset_sum.objectives import FewestTerms, Objective, SmallestError, check_terms
 from theory.subset_sum.problem import Answer, Floats, Mask, Problem
 
 TOLERANCE = 1e-8  # of sum |coefficients|
@@ -50,8 +50,7 @@ def integer_program(
 
     """
     objective = SmallestError() if objective is None else objective
-    if isinstance(objective, FixedTerms) and objective.terms > problem.n:
-        raise SupermaskError(f"{objective.terms} terms were asked for, but there are {problem.n} coefficients.")
+    check_terms(objective, problem.n)
     if time_limit is not None and not time_limit > 0:
         raise SupermaskError(f"time_limit must be a positive number of seconds, not {time_limit}.")
     search = _Search(objective, _backends.backend_solver(backend), math.inf if time_limit is None else time_limit)

@@ -1,27 +1,36 @@
 """Exact answers from the sorted sums of two halves (Horowitz and Sahni 1974)."""
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from supermask.errors import SupermaskError
 from supermask.shown import quoted
-from theory.subset_sum import _on_device
+from theory.subset_sum import _on_device, _sums_by_size
 from theory.subset_sum._half_sums import SPARE, numbers_needed, solve_block
-from theory.subset_sum.problem import Answer, Mask, Problem
+from theory.subset_sum.objectives import FewestTerms, FixedTerms, Objective, SmallestError, check_terms
+from theory.subset_sum.problem import Answer, Floats, Mask, Problem
 
 _WORK = 1 << 22  # sums in one block of problems: a fraction of a second
 _FEWEST = 4  # problems in a block, where there are enough: they share their scratch
 
 
 def meet_in_the_middle(
-    problem: Problem, *, threads: int | None = None, device: str | None = None, memory: float = 4.0
+    problem: Problem,
+    *,
+    objective: Objective | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    memory: float = 4.0,
 ) -> Answer:
-    """Find the best subset of each problem in time and memory of order 2^(n/2).
+    """Find the best subset of each problem in time and memory of order 2^(n/2), or the best or the first of a size.
 
     Horowitz and Sahni, Computing partitions with applications to the knapsack problem, J. ACM 21 (1974), with the
     sorted half-sums built by merging. Every answer is optimal to the rounding of float64 sums, which is below
@@ -32,20 +41,31 @@ def meet_in_the_middle(
     first, the sum of the first half rising and that of the second falling; then the subset of each half that leaves out
     its later coefficients. On a `device` the mask may be another of those that are best to rounding.
 
+    `FixedTerms` and `FewestTerms` split the half-sums by their number of terms. Of `FewestTerms` the answer is the best
+    of the smallest subsets within `max_error`, to the same rounding: a subset whose error is that close to `max_error`
+    may count as within it or not, but one that is returned is within it. Where there is none, the mask is empty and
+    `optimal` False. Of equal errors the subset with fewer terms in the first half of the coefficients is returned, then
+    as above. Few terms need little time and memory: subsets of 6 out of 60 take 55 MiB.
+
     Args:
         problem: the batch.
+        objective: `SmallestError()` (the default), `FewestTerms(max_error)` or `FixedTerms(terms)`.
         threads: how many threads share the batch; None for all cores that this process may use.
         device: None for the compiled code; "cuda" (or "cpu") for sorting and searching batches with torch.
         memory: most GiB of half-sums at a time, all threads together. Fewer threads are used where that fits.
 
     Raises:
-        SupermaskError: the half-sums of one problem do not fit into `memory`, `threads` is below 1, or `device` is not
-            there.
+        SupermaskError: the half-sums of one problem do not fit into `memory`, `threads` is below 1, `device` is not
+            there or given with an objective of terms, or there are fewer coefficients than terms asked for.
 
     """
     limit = int(memory * 2**30)
     if threads is not None and threads < 1:
         raise SupermaskError(f"threads must be at least 1, not {threads}.")
+    if not (objective is None or isinstance(objective, SmallestError)):
+        if device is not None:
+            raise SupermaskError(f"On a device the smallest error alone is found; leave out device, or {objective}.")
+        return _solve_by_size(problem, objective, threads, limit)
     if device is not None:
         return _answer(_solve_on(problem, _available(device), limit))
     _check_memory(problem.n, limit, _bytes_of_thread)
@@ -83,31 +103,79 @@ def _check_memory(n: int, limit: int, bytes_of: Callable[[int], int]) -> None:
 
 
 def _solve_compiled(problem: Problem, threads: int) -> Mask:
-    """Share blocks of problems among threads; each block has its own scratch, and each problem is solved alone."""
+    """Solve each problem alone; those of a block share their scratch."""
     coefficients = problem.coefficients
     if problem.n < SPARE:
         coefficients = np.pad(coefficients, ((0, 0), (0, SPARE - problem.n)))
     mask = np.zeros(coefficients.shape, np.bool_)
-    rows = max(_FEWEST, _WORK >> (problem.n // 2))
-    rows = max(1, min(rows, -(-problem.batch // threads)))
 
-    def solve(start: int) -> None:
-        block = slice(start, start + rows)
+    def solve(block: slice) -> None:
         scratch = np.empty(numbers_needed(problem.n))
         solve_block(coefficients[block], problem.targets[block], scratch, mask[block])
 
-    starts = range(0, problem.batch, rows)
+    _in_blocks(solve, problem.batch, threads, _WORK >> (problem.n // 2))
+    return mask[:, : problem.n]
+
+
+def _solve_by_size(problem: Problem, objective: FewestTerms | FixedTerms, threads: int | None, limit: int) -> Answer:
+    """Find the best subset of the size that is asked for, or of the smallest that is within the error."""
+    check_terms(objective, problem.n)
+    sizes = np.zeros((problem.batch, 2), np.int64)  # first and last that are tried
+    if isinstance(objective, FixedTerms):
+        sizes[:], largest = objective.terms, math.inf
+    else:
+        sizes[:, 1], largest = problem.n, objective.max_error
+    terms = int(sizes.max(initial=0))
+    needed = partial(_sums_by_size.numbers_needed, terms=terms)
+    _check_memory(problem.n, limit, lambda n: 8 * needed(n))
+    most = max(1, min(threads or available_cores(), limit // (8 * needed(problem.n)), problem.batch))
+    # sums in another order differ by less: the errors of the masks, judged below, decide
+    rounding = problem.n * 2.0**-52 * (np.abs(problem.coefficients).sum(axis=1) + np.abs(problem.targets))
+    mask, found = np.zeros((problem.batch, problem.n), np.bool_), np.full(problem.batch, -1, np.int64)
+    left = np.arange(problem.batch)
+    while len(left):
+        part = Problem(problem.coefficients[left], problem.targets[left])
+        enough = largest + rounding[left]
+        mask[left], found[left] = _sized(part, sizes[left], enough, terms, most)
+        left = left[(found[left] >= 0) & (part.error(mask[left]) > largest)]
+        sizes[left, 0] = found[left] + 1
+        mask[left] = False
+    return Answer(mask, found >= 0)
+
+
+def _sized(
+    problem: Problem, sizes: NDArray[np.int64], enough: Floats, terms: int, threads: int
+) -> tuple[Mask, NDArray[np.int64]]:
+    """Return the masks of the smallest sizes whose best error is enough, and these sizes, -1 where none is."""
+    mask, found = np.zeros((problem.batch, problem.n), np.bool_), np.empty(problem.batch, np.int64)
+    choose = _sums_by_size.binomials(problem.n, terms)
+
+    def solve(block: slice) -> None:
+        scratch = np.empty(_sums_by_size.numbers_needed(problem.n, terms))
+        coefficients, targets = problem.coefficients[block], problem.targets[block]
+        _sums_by_size.solve_block(
+            coefficients, targets, sizes[block], enough[block], choose, scratch, mask[block], found[block]
+        )
+
+    _in_blocks(solve, problem.batch, threads, _WORK // _sums_by_size.numbers_needed(problem.n, terms))
+    return mask, found
+
+
+def _in_blocks(solve: Callable[[slice], None], batch: int, threads: int, rows: int) -> None:
+    """Share blocks of about so many problems among threads, with a progress bar where it takes long."""
+    rows = max(1, min(max(_FEWEST, rows), -(-batch // threads)))
+    starts = range(0, batch, rows)
     if len(starts) == 1:  # a pool and a bar take longer than the sums of a few problems
-        solve(0)
-        return mask[:, : problem.n]
+        solve(slice(0, rows))
+        return
     pool = ThreadPoolExecutor(threads)
+    blocks = [slice(start, start + rows) for start in starts]
     try:
-        with tqdm(total=problem.batch, desc="subset sums", unit="problem", disable=None, delay=2) as bar:
-            for start, _ in zip(starts, pool.map(solve, starts), strict=True):
-                bar.update(min(rows, problem.batch - start))
+        with tqdm(total=batch, desc="subset sums", unit="problem", disable=None, delay=2) as bar:
+            for block, _ in zip(blocks, pool.map(solve, blocks), strict=True):
+                bar.update(min(rows, batch - block.start))
     finally:
         pool.shutdown(cancel_futures=True)
-    return mask[:, : problem.n]
 
 
 def _available(device: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""What the integer program is asked for."""
+"""What a solver is asked for."""
 
 import math
 from dataclasses import dataclass
@@ -62,3 +62,14 @@ class FixedTerms:
 
 
 Objective: TypeAlias = SmallestError | FewestTerms | FixedTerms
+
+
+def check_terms(objective: Objective, n: int) -> None:
+    """Refuse an objective of more terms than there are coefficients.
+
+    Raises:
+        SupermaskError: it is one.
+
+    """
+    if isinstance(objective, FixedTerms) and objective.terms > n:
+        raise SupermaskError(f"{objective.terms} terms were asked for, but there are {n} coefficients.")
