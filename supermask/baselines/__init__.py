@@ -2,6 +2,7 @@
 
 from supermask.baselines.at_initialisation import (
     SNIP,
+    ConcreteTickets,
     GraSP,
     MagnitudeAtInitialisation,
     RandomERK,
@@ -16,6 +17,7 @@ from supermask.baselines.sparse import Sparse
 Snip = SNIP  # the name by which others import it from here
 __all__ = [
     "SNIP",
+    "ConcreteTickets",
     "Dense",
     "GraSP",
     "MagnitudeAtInitialisation",

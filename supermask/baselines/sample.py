@@ -40,6 +40,10 @@ class Sample:
             raise SupermaskError(f"A batch of {size} examples cannot be drawn from {len(self.data.train)}.")
         return self._prepared(self._order()[:size])
 
+    def up_to(self, size: int) -> Batch:
+        """Return as many examples, as `batch` does, or all of them where there are fewer."""
+        return self.batch(min(size, len(self.data.train)))
+
     def per_class(self, count: int) -> Batch:
         """Return `count` examples of each class, as `batch` does; of ten classes where targets are not one class each.
 

@@ -20,8 +20,10 @@ from supermask.models.diamond import Diamond, FullyConnected
 from supermask.models.folded import folded
 from supermask.models.from_torchvision import from_torchvision
 from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
+from supermask.models.mobilenet import MobileNet
 from supermask.models.own import TOKEN_MODELS, call, is_code
 from supermask.models.resnet import ResNet
+from supermask.models.resnet18 import ResNet18
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
 from supermask.models.small_conv import SmallConv, TinyConv
 from supermask.models.vgg import VGG
@@ -89,6 +91,9 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
         "resnet20": ModelSpec(partial(ResNet, 20), CIFAR),
         "resnet32": ModelSpec(partial(ResNet, 32), CIFAR),
         "resnet56": ModelSpec(partial(ResNet, 56), CIFAR),
+        "resnet18": ModelSpec(ResNet18, CIFAR),
+        "mobilenet": ModelSpec(MobileNet, CIFAR),
+        "vgg11": ModelSpec(partial(VGG, 11), CIFAR),
         "vgg16": ModelSpec(partial(VGG, 16), CIFAR),
         "vgg19": ModelSpec(partial(VGG, 19), CIFAR),
         "wide_resnet_16_8": ModelSpec(partial(WideResNet, 16, 8), CIFAR),

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from supermask.models.shape import InputShape, check_size, scaled
 
-_STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-"""Convolutions of each stage by depth: configurations D and E of Simonyan & Zisserman 2015, table 1."""
+_STAGES = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""Convolutions of each stage by depth: configurations A, D and E of Simonyan & Zisserman 2015, table 1."""
 _WIDTHS = (64, 128, 256, 512, 512)
 
 
@@ -14,7 +14,8 @@ class VGG(nn.Module):
     """VGG of `depth` layers with batch norm, and with one linear layer in place of three.
 
     Maps float images (batch, channels, height, width), of at least 16x16 pixels, to logits (batch, classes). At 3
-    channels and 10 classes VGG-16 has 14,715,584 weights without batch norm and biases, VGG-19 has 20,024,000.
+    channels and 10 classes VGG-11 has 9,222,848 weights without batch norm and biases, VGG-16 has 14,715,584, VGG-19
+    has 20,024,000.
 
     Source: Simonyan & Zisserman 2015, as Frankle & Carbin 2019, section 4, and Frankle et al. 2020, table 1, train it
     on CIFAR-10. A 2x2 pooling ends each stage but the last, whose channels are averaged.

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 
 from supermask.baselines.at_initialisation import (
     SNIP,
+    ConcreteTickets,
     GraSP,
     MagnitudeAtInitialisation,
     RandomERK,
@@ -11,12 +12,15 @@ from supermask.baselines.at_initialisation import (
     RandomUniform,
     SynFlow,
 )
+from supermask.baselines.channel_pruning.channel_tickets import ChannelTickets
 from supermask.baselines.channel_pruning.early_bird import EarlyBird
 from supermask.baselines.channel_pruning.filter_pruning import FilterPruning
+from supermask.baselines.channel_pruning.structured_sparsity import StructuredSparsity
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.dense import DenseTraining
-from supermask.baselines.during_training import ADMM, SET, Gradual, RigL
+from supermask.baselines.during_training import ADMM, L0, SET, Gradual, RigL, VariationalDropout
 from supermask.baselines.heuristic import Heuristic, HeuristicTrained
+from supermask.baselines.low_rank import Pufferfish
 from supermask.baselines.random_mask import RandomMaskRule
 from supermask.baselines.rounds import (
     IMP,
@@ -25,6 +29,7 @@ from supermask.baselines.rounds import (
     IMPRewind,
     LearningRateRewind,
     OneShot,
+    OptimalBrainDamage,
     ScratchB,
     ScratchE,
 )
@@ -45,12 +50,14 @@ _ALL: tuple[Algorithm, ...] = (
     GraSP(),
     SynFlow(),
     MagnitudeAtInitialisation(),
+    ConcreteTickets(),
     IMP(),
     OneShot(),
     IMPRewind(),
     LearningRateRewind(),
     FineTune(),
     Han(),
+    OptimalBrainDamage(),
     DeepCompression(),
     ScratchE(),
     ScratchB(),
@@ -61,8 +68,13 @@ _ALL: tuple[Algorithm, ...] = (
     RigL(),
     SET(),
     ADMM(),
+    L0(),
+    VariationalDropout(),
     FilterPruning(),
+    StructuredSparsity(),
+    ChannelTickets(),
     EarlyBird(),
+    Pufferfish(),
     Heuristic(),
     HeuristicTrained(),
 )

@@ -52,6 +52,7 @@ def images(input_shape, batch=2, seed=0):
         ("conv6", 2_261_184),
         ("conv8", 5_275_840),
         ("resnet20", 270_896),
+        ("vgg11", 9_222_848),
         ("vgg16", 14_715_584),
         ("vgg19", 20_024_000),
     ],
@@ -68,6 +69,9 @@ def test_weights_without_biases_and_batch_norm_are_those_of_the_papers(name, wei
         ("wide_resnet_16_8", 10_961_370),
         ("wide_resnet_40_2", 2_243_546),
         ("wide_resnet_28_2", 1_467_610),
+        # reimplementations' exact counts, CIFAR-10
+        ("resnet18", 11_173_962),
+        ("mobilenet", 3_217_226),
         ("lenet5", 61_706),
         ("lenet5_caffe", 431_080),
         ("lenet_300_100", 266_610),
@@ -250,7 +254,7 @@ def test_layers_are_registered_in_the_order_that_they_run(name):
 def test_biases_everywhere_but_in_convolutions_beside_batch_norm(name):
     model = on_meta(name)
     normed = any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
-    assert normed == (name in RESIDUAL or name in ("plain8", "vgg16", "vgg19"))
+    assert normed == (name in RESIDUAL or name in ("plain8", "vgg11", "vgg16", "vgg19", "mobilenet"))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bare = name in ("small_conv", "tiny_conv") or (normed and isinstance(layer, nn.Conv2d))
@@ -396,13 +400,13 @@ def message(*arguments, **options):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet18", "torchvision"])
+@pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet34", "torchvision"])
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
         f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, tiny_conv, fc_500, "
         "linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet8, plain8, resnet20, resnet32, "
-        "resnet56, vgg16, vgg19, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, wide_resnet_28_10, "
-        "wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
+        "resnet56, resnet18, mobilenet, vgg11, vgg16, vgg19, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, "
+        "wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
     )
 
 

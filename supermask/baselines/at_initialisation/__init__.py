@@ -2,6 +2,7 @@
 
 from supermask.baselines.at_initialisation.at_random import RandomERK, RandomSmartRatio, RandomUniform
 from supermask.baselines.at_initialisation.base import AtInitialisation
+from supermask.baselines.at_initialisation.concrete import ConcreteTickets
 from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.at_initialisation.grasp import GraSP
 from supermask.baselines.at_initialisation.magnitude import MagnitudeAtInitialisation
@@ -11,6 +12,7 @@ from supermask.baselines.at_initialisation.synflow import SynFlow
 __all__ = [
     "SNIP",
     "AtInitialisation",
+    "ConcreteTickets",
     "ExampleSource",
     "GraSP",
     "MagnitudeAtInitialisation",

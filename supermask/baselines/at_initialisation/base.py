@@ -2,8 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -15,16 +15,27 @@ from supermask.masking.budget import Global, Scope, checked_density
 from supermask.masking.pruning import prune
 from supermask.parameters.copies import copy_of
 from supermask.random.distributions import Distribution
+from supermask.search.rule import LATER
 from supermask.ticket import Ticket
+from supermask.training import State
 from supermask.training.objective import Loss, Objective, unwrapped
 
 
 @dataclass(frozen=True)
 class AtInitialisation(Method):
-    """A method that prunes once, before any training.
+    """A method that prunes once, before any training, or after a few steps of it.
 
     What it adds is its `scores`; those that prune step by step have a `choose` of their own.
+
+    Attributes:
+        prune_step: optimizer step of the dense training whose weights are scored; 0 are the initial ones.
+        state_step: optimizer step whose weights, and rest of the recipe, the pruned network is trained from; None is
+            `prune_step`. Frankle, Dziugaite, Roy & Carbin 2021, section 6, prune later in this way.
+
     """
+
+    prune_step: int = field(default=0, kw_only=True, metadata=LATER)
+    state_step: int | None = field(default=None, kw_only=True, metadata=LATER)
 
     scope: ClassVar[Scope] = Global(floor=0)  # a layer may be emptied: that is what the collapse of a layer is
 
@@ -71,10 +82,38 @@ class AtInitialisation(Method):
         return prune(scores, self.scope.pools(shapes, density))
 
     def run(self, context: RunContext) -> MethodResult:
-        """Prune the network at its initialisation, and train it."""
-        masks, scores = self.choose(context.sparse(), context.sample, context.density)
+        """Prune the network, at its initialisation or at a step of its dense training, and train it."""
+        start = self.prune_step if self.state_step is None else self.state_step
+        if not (self.prune_step or start):
+            masks, scores = self.choose(context.sparse(), context.sample, context.density)
+            network = context.sparse(masks)
+            return MethodResult(network, context.train(network), scores)
+        states = self._dense_states(context, {self.prune_step, start})
+        looked_at = context.sparse()
+        looked_at.load_weights(states[self.prune_step].model)
+        masks, scores = self.choose(looked_at, context.sample, context.density)
         network = context.sparse(masks)
-        return MethodResult(network, context.train(network), scores)
+        network.load_weights(states[start].model)
+        return MethodResult(network, context.train(network, start=start), scores)
+
+    def shared(self) -> Self:
+        """Return the method with its options at their defaults: no dense training depends on them."""
+        return type(self)()
+
+    def _dense_states(self, context: RunContext, steps: set[int]) -> Mapping[int, State]:
+        """Return the dense training at some of its steps.
+
+        Raises:
+            SupermaskError: the training is shorter, or a step is negative.
+
+        """
+        if wrong := [step for step in steps if not 0 <= step <= context.steps]:
+            raise SupermaskError(
+                f"{self.name}: step {wrong[0]} is not one of the training's; give prune_step and state_step from 0 to"
+                f" {context.steps}."
+            )
+        stage = f"dense-{'-'.join(map(str, sorted(steps)))}"
+        return context.train(context.sparse(), stage=stage, keep=steps).kept
 
     def ticket(
         self,
@@ -105,13 +144,18 @@ class AtInitialisation(Method):
             dense: weights that are never pruned; they do not count as prunable.
 
         Raises:
-            SupermaskError: the density is out of range, examples are needed and were not given, or no loss is
-                certain, e.g. for float targets.
+            SupermaskError: the density is out of range, examples are needed and were not given, no loss is certain,
+                e.g. for float targets, or pruning is to come later.
 
         """
         checked_density(density)
+        if self.prune_step or self.state_step:
+            raise SupermaskError(
+                f"{self.name}: prune_step={self.prune_step}, state_step={self.state_step} need a training; `ticket`"
+                " prunes at initialisation."
+            )
         own = copy_of(unwrapped(model))
         network = Sparse(own, whole_ticket(own, seed=seed, weights=weights, include=include, dense=dense))
         masks, _ = self.choose(network, Given(seed, examples, Objective(loss)), density)
         network.set_masks(masks)
-        return network.ticket(algorithm=self.name, options=asdict(self), trained=False)
+        return network.ticket(algorithm=self.name, options=self.recorded_options(), trained=False)

@@ -22,6 +22,9 @@ class ExampleSource(Protocol):
     def batch(self, size: int) -> Batch:
         """Return that many inputs, as the network takes them, and their targets."""
 
+    def up_to(self, size: int) -> Batch:
+        """Return that many examples, or all of them where there are fewer."""
+
     def per_class(self, count: int) -> Batch:
         """Return that many examples of each class."""
 
@@ -51,6 +54,10 @@ class Given:
         if self.examples is None:
             raise SupermaskError("This method looks at training examples; give it some as examples=(images, labels).")
         return batch_of(self.examples)
+
+    def up_to(self, size: int) -> Batch:
+        """Return the examples, as `batch` does."""
+        return self.batch(size)
 
     def per_class(self, count: int) -> Batch:
         """Return the examples, as `batch` does."""

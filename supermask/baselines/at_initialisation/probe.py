@@ -24,6 +24,20 @@ def loss(
 ) -> Tensor:
     """Return the mean loss of a batch as a function of the prunable weights.
 
+    Args:
+        network: as in `outputs`.
+        weights: by name.
+        batch: inputs and targets.
+        objective: how outputs become a loss.
+        temperature: that the logits of a cross entropy are divided by.
+
+    """
+    return objective.cost(outputs(network, weights, batch, objective), batch.targets, temperature=temperature)
+
+
+def outputs(network: Sparse, weights: Mapping[str, Tensor], batch: Batch, objective: Objective) -> Any:
+    """Return what the network returns for a batch as a function of the prunable weights.
+
     Normalisation layers take the statistics of the batch, as at the first step of a training, and their running
     statistics are left alone. All else is in evaluation mode, so that dropout draws nothing.
 
@@ -31,8 +45,7 @@ def loss(
         network: whose other parameters and buffers are taken as they are.
         weights: by name.
         batch: inputs and targets.
-        objective: how outputs become a loss.
-        temperature: that the logits of a cross entropy are divided by.
+        objective: how the network is called.
 
     """
     model = network.model
@@ -43,7 +56,7 @@ def loss(
         return functional_call(model, {**fixed, **buffers, **weights}, args, keywords)
 
     with evaluating(model, but=_NormBase):
-        return objective.cost(objective.call(forward, model, batch), batch.targets, temperature=temperature)
+        return objective.call(forward, model, batch)
 
 
 def gradients(of: Tensor, by: Mapping[str, Tensor], *, again: bool = False) -> dict[str, Tensor]:

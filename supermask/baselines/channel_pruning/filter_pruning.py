@@ -1,6 +1,6 @@
 """Filter pruning: the filters of a trained network with the smallest weights are removed, and the rest is retrained."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -103,6 +103,9 @@ class FilterPruning(Method):
     rate: float = 0.01
     name: ClassVar[str] = Narrow.name
     details_kind: ClassVar[type] = FilterDetails
+    kind: ClassVar[type[Narrow]] = Narrow
+    order: ClassVar[int] = 1
+    """Of the norm that filters are ranked by."""
 
     def __post_init__(self) -> None:
         if self.retrain < 0.0 or self.rate <= 0.0:
@@ -115,12 +118,12 @@ class FilterPruning(Method):
         example = context.sample.batch(2)[0].cpu()
         removable = removable_channels(context.build(), example)
         layers = prunable_layers(removable, context.whole.masks)
-        dense = Dense(context.build(), seed=context.seed, weights=context.weights)
+        dense = self.dense(context, layers)
         trained = context.train(dense, stage="dense")
         before = cost_of(dense.model, example)
-        kept = largest_filters(dense.model, layers, context.density)
+        kept = largest_filters(dense.model, layers, context.density, order=self.order)
         masks = cut_masks(removable.cuts(kept), context.whole.masks)
-        small = Narrow(remove_channels(dense.model, kept, removable), replace(context.whole, masks=masks))
+        small = self.kind(remove_channels(dense.model, kept, removable), replace(context.whole, masks=masks))
         outcome = context.train(small, recipe=self.retraining(context.recipe, context.steps))
         details = FilterDetails(
             filters={name: (int(mask.sum()), len(mask)) for name, mask in kept.items()},
@@ -129,6 +132,10 @@ class FilterPruning(Method):
             after=cost_of(small.model, example),
         )
         return MethodResult(small, outcome, details=details)
+
+    def dense(self, context: RunContext, layers: Sequence[str]) -> Dense:
+        """Return the network that is trained first, given the names of the layers that will lose filters."""
+        return Dense(context.build(), seed=context.seed, weights=context.weights)
 
     def retraining(self, recipe: Recipe, steps: int) -> Recipe:
         """Return the recipe of the retraining: the other one's, but shorter and at a small constant rate."""
@@ -167,17 +174,18 @@ def prunable_layers(removable: RemovableChannels, prunable: Iterable[str]) -> li
     return layers
 
 
-def largest_filters(model: nn.Module, layers: Iterable[str], density: float) -> dict[str, Tensor]:
-    """Return which filters of each layer have the largest L1 norms, bool (filters,); ties go to the lowest index.
+def largest_filters(model: nn.Module, layers: Iterable[str], density: float, *, order: int = 1) -> dict[str, Tensor]:
+    """Return which filters of each layer have the largest norms, bool (filters,); ties go to the lowest index.
 
     Args:
         model: trained.
         layers: names of layers with weights.
         density: fraction of each layer's filters that is kept, rounded half to even, but at least one filter.
+        order: of the norm; 1 is the sum of magnitudes.
 
     """
     norms: Mapping[str, Tensor] = {
-        name: model.get_submodule(name).get_parameter("weight").detach().double().abs().flatten(1).sum(1)
+        name: model.get_submodule(name).get_parameter("weight").detach().double().flatten(1).norm(p=order, dim=1)
         for name in layers
     }
     pools = [Pool((name,), max(1, round(density * len(norm)))) for name, norm in norms.items()]

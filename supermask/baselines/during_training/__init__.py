@@ -2,7 +2,9 @@
 
 from supermask.baselines.during_training.admm import ADMM
 from supermask.baselines.during_training.gradual import Gradual
+from supermask.baselines.during_training.hard_concrete import L0
 from supermask.baselines.during_training.rigl import RigL
 from supermask.baselines.during_training.set import SET
+from supermask.baselines.during_training.variational_dropout import VariationalDropout
 
-__all__ = ["ADMM", "SET", "Gradual", "RigL"]
+__all__ = ["ADMM", "L0", "SET", "Gradual", "RigL", "VariationalDropout"]

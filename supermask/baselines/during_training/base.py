@@ -11,6 +11,24 @@ from supermask.masking.budget import Shapes
 
 
 @dataclass(frozen=True)
+class CutDetails:
+    """What a method adds to a result whose own rule leaves the density open.
+
+    Attributes:
+        found: fraction of the prunable weights that the method would have kept by itself, before the density that was
+            asked for was cut out.
+
+    """
+
+    found: float | None
+
+    @property
+    def cost(self) -> float:
+        """Optimizer steps as a multiple of one whole dense training: the one training has them all."""
+        return 1.0
+
+
+@dataclass(frozen=True)
 class DuringTraining(Method):
     """A method that trains one network, which prunes itself as it is trained.
 

@@ -8,7 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -216,18 +216,30 @@ class Rounds(Method):
         """Return what the weights are ranked by: their magnitudes."""
         return {name: weight.abs() for name, weight in weights.items()}
 
+    def saliencies(self, context: RunContext, state: Tensors, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the weights of a trained network are ranked by, by parameter name; the smallest are pruned.
+
+        Args:
+            context: the run.
+            state: the state dictionary that the round ended with.
+            masks: of the weights that are left.
+
+        """
+        return self.scores({name: state[name] for name in masks})
+
     def run(self, context: RunContext) -> MethodResult:
         """Go down the ladder."""
         self._refuse_without_validation(context)
         shapes = {name: weight.shape for name, weight in context.whole.weights.items() if name in context.whole.masks}
         rounds = self.ladder.rounds_to(shapes, context.density)
         last = min(math.ceil(rounds), 1) if self.one_shot else math.ceil(rounds)
-        now, states = self._train_dense(context, shapes, whole=not last)
+        now, states = self._train_dense(context, whole=not last)
         step, scan = self.rewinding(context, states)
         dense, records, found = TrainedNetwork(states[step].model, now.final, step), [now.record], now
         for place in range(1, last + 1):
-            scores, down = self.scores(_of(now.final, shapes)), rounds if place == last else place
-            masks = prune(scores, self.ladder.pools(shapes, down), now.network.masks())
+            left, down = now.network.masks(), rounds if place == last else place
+            scores = now.scores if place == 1 else self.saliencies(context, now.final, left)
+            masks = prune(scores, self.ladder.pools(shapes, down), left)
             now = self._train_pruned(context, masks, scores, dense, now.final, (place, down), whole=place == last)
             records.append(now.record)
             if self._dropped(records):
@@ -243,9 +255,7 @@ class Rounds(Method):
             return False
         return 100 * (records[0].validation_accuracy - records[-1].validation_accuracy) > self.stop_drop
 
-    def _train_dense(
-        self, context: RunContext, shapes: Mapping[str, Any], *, whole: bool
-    ) -> tuple[_Trained, Mapping[int, State]]:
+    def _train_dense(self, context: RunContext, *, whole: bool) -> tuple[_Trained, Mapping[int, State]]:
         recipe, kept = self._recipe(context.recipe, whole), self.keeps(context)
         steps = recipe.steps(len(context.data.train))
         if max(kept) > steps:
@@ -254,7 +264,7 @@ class Rounds(Method):
         outcome = context.train(network, stage=self._stage(0, whole), recipe=recipe, keep=kept)
         final = self._final(network, outcome)
         record = self._record(0, network, outcome, 0)
-        return _Trained(network, outcome, final, self.scores(_of(final, shapes)), record), outcome.kept
+        return _Trained(network, outcome, final, self.saliencies(context, final, network.masks()), record), outcome.kept
 
     def _train_pruned(
         self,
@@ -332,7 +342,3 @@ class GlobalRounds(Rounds):
     def ladder(self) -> Ladder:
         """How many weights each round leaves."""
         return Ladder(self.rate, whole=True)
-
-
-def _of(state: Tensors, names: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {name: state[name] for name in names}

@@ -53,7 +53,7 @@ class FineTune(GlobalRounds):
 
     def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from where the weights are, at a small constant learning rate."""
-        return Again(ticket, final, _slowed(context.recipe, self.slower))
+        return Again(ticket, final, slowed(context.recipe, self.slower))
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,12 @@ class Han(Rounds):
 
     def again(self, context: RunContext, ticket: Ticket, dense: TrainedNetwork, final: Tensors) -> Again:
         """Start from where the weights are, at a smaller learning rate and with less dropout."""
-        slowed = _slowed(context.recipe, self.slower)
-        return Again(ticket, final, replace(slowed, dropout=slowed.dropout * math.sqrt(ticket.density)))
+        recipe = slowed(context.recipe, self.slower)
+        return Again(ticket, final, replace(recipe, dropout=recipe.dropout * math.sqrt(ticket.density)))
 
 
-def _slowed(recipe: Recipe, factor: float) -> Recipe:
+def slowed(recipe: Recipe, factor: float) -> Recipe:
+    """Return the recipe at a fraction of its peak learning rate, constant from the first step on."""
     return replace(recipe, learning_rate=recipe.peak * factor, decay="constant", warm_up=0)
 
 
