@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from experiments import (
+    certificate_bytes,
     characters,
     cifar10_density,
     cifar10_searches,
@@ -21,6 +22,7 @@ from experiments import (
     mask_coding,
     mnist_density,
     modules,
+    near_data,
     no_backward,
     one_weight,
     pensia_edge_popup,
@@ -65,6 +67,8 @@ _ALL = (
     pensia_fc2.EXPERIMENT,
     pensia_lenet5.EXPERIMENT,
     trained_targets.EXPERIMENT,
+    near_data.EXPERIMENT,
+    certificate_bytes.EXPERIMENT,
     lottery_tickets.EXPERIMENT,
     strong_and_weak.EXPERIMENT,
     instability.EXPERIMENT,
