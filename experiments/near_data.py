@@ -203,9 +203,9 @@ EXPERIMENT = Experiment(
         "Our own. Each target is built in one random network with epsilon = 0.01 over a ball about zero (grouped,"
         " widths from epsilon), and the same network is certified once more over balls around given inputs, by hidden"
         " tensors and the states of ReLUs that are known there. LeNet-300-100 with biases, trained on the digits"
-        " (40 epochs, SGD 0.1) and all 360 test images; the LeNet-5 of Pensia et al. 2020 and 1,000 test images of MNIST; random"
-        f" networks of {WIDTH} units in each layer (He initialisation, no biases) over the unit ball, and {POINTS}"
-        " points of its sphere. One target and one random network per seed."
+        " (40 epochs, SGD 0.1) and all 360 test images; the LeNet-5 of Pensia et al. 2020 and 1,000 test images of"
+        f" MNIST; random networks of {WIDTH} units in each layer (He initialisation, no biases) over the unit ball, and"
+        f" {POINTS} points of its sphere. One target and one random network per seed."
     ),
     groups=(
         *(Group(_label(depth), tuple(NearPoints(depth, seed) for seed in range(3))) for depth in DEPTHS),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from experiments import (
+    attention_width,
+    built_characters,
     certificate_bytes,
     characters,
     cifar10_density,
@@ -69,6 +71,8 @@ _ALL = (
     trained_targets.EXPERIMENT,
     near_data.EXPERIMENT,
     certificate_bytes.EXPERIMENT,
+    attention_width.EXPERIMENT,
+    built_characters.EXPERIMENT,
     lottery_tickets.EXPERIMENT,
     strong_and_weak.EXPERIMENT,
     instability.EXPERIMENT,
