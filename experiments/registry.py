@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 
 from experiments import (
+    attention_width,
+    built_characters,
+    certificate_bytes,
     characters,
     cifar10_density,
     cifar10_searches,
@@ -24,6 +27,7 @@ from experiments import (
     mnist_density,
     modules,
     natale_subsets,
+    near_data,
     no_backward,
     one_weight,
     pensia_edge_popup,
@@ -72,6 +76,10 @@ _ALL = (
     pensia_lenet5.EXPERIMENT,
     trained_targets.EXPERIMENT,
     exact_tickets.EXPERIMENT,
+    near_data.EXPERIMENT,
+    certificate_bytes.EXPERIMENT,
+    attention_width.EXPERIMENT,
+    built_characters.EXPERIMENT,
     lottery_tickets.EXPERIMENT,
     strong_and_weak.EXPERIMENT,
     instability.EXPERIMENT,

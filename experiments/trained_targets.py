@@ -23,15 +23,17 @@ class TrainedTarget:
 
     model: str
     learning_rate: float
+    data: str = "mnist"
+    epochs: int = 8
 
     def job(self, seed: int) -> Job:
         """Return its training."""
         return Job(
             method="dense",
             model=self.model,
-            data="mnist",
+            data=self.data,
             seed=seed,
-            recipe=Recipe(epochs=8, learning_rate=self.learning_rate),
+            recipe=Recipe(epochs=self.epochs, learning_rate=self.learning_rate),
         )
 
     def config(self) -> dict[str, Any]:
