@@ -8,7 +8,7 @@ import torch
 
 from supermask.errors import SupermaskError
 from theory.norms import exponent_of
-from theory.target import Matrix, Target, TargetLayer
+from theory.target import FixedStep, Matrix, Node, Target, TargetLayer
 
 MOST = 100
 """Layers whose largest weights lie between 2^-100 and 2^100 are left as they are: float32 has 26 powers more."""
@@ -33,10 +33,17 @@ def balanced(target: Target, dtype: torch.dtype) -> Target:
         return target
     if dtype is not torch.float64:
         raise SupermaskError(f"The target has weights that {dtype} may not hold; give dtype=torch.float64.")
+    if any(step.joins for step in target.steps):  # its branches would have to move together
+        return target
     shifts = _shifts([size if layer.kernel.any() else None for size, layer in zip(sizes, target.layers, strict=True)])
     layers = [_shifted(*each) for each in zip(target.layers, shifts, accumulate(shifts), strict=True)]
-    exact = all(_exact(*pair) for pair in zip(target.layers, layers, strict=True))
-    return replace(target, layers=tuple(layers)) if exact else target
+    if not all(_exact(*pair) for pair in zip(target.layers, layers, strict=True)):
+        return target
+    moved = iter(layers)
+    nodes = (
+        node if isinstance(node.operation, FixedStep) else Node(next(moved), node.sources) for node in target.nodes
+    )
+    return replace(target, nodes=tuple(nodes))
 
 
 def _shifts(sizes: list[int | None]) -> list[int]:

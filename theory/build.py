@@ -18,7 +18,6 @@ from supermask.versions import versions
 from theory.balance import balanced
 from theory.calibration import Attempt, calibrated
 from theory.certificate import Certificate, certify, check_norm, proven
-from theory.chain.shape_check import Shape
 from theory.constructions import Construction, named_construction
 from theory.constructions.effective import Effective, effective
 from theory.constructions.prune import Pruned, prune_pair, weights_to_meet
@@ -26,6 +25,7 @@ from theory.constructions.random_pair import RandomPair, Widths, check_blocks, d
 from theory.counts import LayerCounts, count
 from theory.domains import Ball, Domain
 from theory.error_budget import per_weight
+from theory.graph.shape_check import Shape
 from theory.norms import Norm
 from theory.precision import precision_of
 from theory.reading import check_reading
@@ -115,7 +115,7 @@ def construct(
 
     Args:
         target: a chain of Linear and Conv2d layers with ReLUs, pooling, flattening and batch norm (which is folded into
-            the layer before it), as an `nn.Sequential` or a module of another kind (`theory.chain` says what it reads).
+            the layer before it), as an `nn.Sequential` or a module of another kind (`theory.graph` says what it reads).
         epsilon: largest difference wanted, in the norm of the outputs, over the domain of inputs.
         construction: "relu_diamond"; "convolution", the same for targets with convolutions; "linear_diamond", for
             targets without ReLUs; "malach" and "malach_products", one path per weight, for small targets.

@@ -7,7 +7,9 @@ hidden tensor and e_i one of the difference there,
 
     r_i = s_i (nu_i r_(i-1) + |b_i|),    e_i = s_i (nu_i e_(i-1) + d_i (r_(i-1) + e_(i-1)) + |c_i - b_i| + rounding),
 
-because |(x+, x-)| = |x| and a step moves outputs no further apart than s_i times. This is the recursion in the proof of
+because |(x+, x-)| = |x| and a step moves outputs no further apart than s_i times. Where a sum joins two branches of
+the target, their bounds add up; where tensors stand side by side, they are put together as a norm is
+(`theory.norms.joined`). This is the recursion in the proof of
 theorem 1 of Pensia et al. 2020 with measured operators in place of their worst case. From below: `theory.ascent`.
 
 Both networks are taken as they run, in the dtype of the certificate: `rounding` is what their sums and stored numbers
@@ -17,7 +19,7 @@ mean and the bias that it subtracts, which may cancel.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,10 +31,10 @@ from theory.ascent import search_from_below
 from theory.constructions.effective import Effective
 from theory.domains import Around, Domain
 from theory.local import bound_around
-from theory.norms import SLACK, Norm, both_halves, constant_norm, operator_norm, step_norm, step_rounding
+from theory.norms import SLACK, Norm, both_halves, constant_norm, joined, operator_norm, step_norm, step_rounding
 from theory.precision import FLOAT64, Precision, precision_of
 from theory.rounding import layer_rounding
-from theory.target import FixedStep, Target, TargetLayer
+from theory.target import FixedStep, Node, Target, TargetLayer
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,11 @@ def proven(
     target: Target, found: Sequence[Effective], domain: Domain, norm: Norm, precision: Precision = FLOAT64
 ) -> tuple[float, list[LayerBound]]:
     """Return a bound of the difference over a domain, and the recursion over a ball that holds it."""
-    bounds = upper_bounds(target, found, domain.size(target.input_shape, norm), norm, precision)
-    upper = bounds[-1].difference
+    recursion = upper_bounds(target, found, domain.size(target.input_shape, norm), norm, precision)
+    upper = recursion.upper
     if isinstance(domain, Around):
         upper = min(upper, bound_around(target, found, domain, norm, precision))
-    return upper, bounds
+    return upper, recursion.layers
 
 
 def check_norm(norm: str) -> None:
@@ -125,47 +127,89 @@ def check_norm(norm: str) -> None:
         raise SupermaskError(f"Unknown norm {quoted(norm)}; known are l2, linf.")
 
 
+@dataclass(frozen=True)
+class Recursion:
+    """What the recursion came to: a bound of the difference of the outputs, and the terms of each layer."""
+
+    upper: float
+    layers: list[LayerBound]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Bounds r and e of a value of the target.
+
+    Attributes:
+        size: r, of the target's tensor.
+        difference: e, of the difference of the two networks; 0 where they are still the same.
+        of: the layer that only steps follow up to here, counted from 1; 0 behind a join.
+
+    """
+
+    size: float
+    difference: float
+    of: int = 0
+
+
 def upper_bounds(
     target: Target, found: Sequence[Effective], size: float, norm: Norm, precision: Precision = FLOAT64
-) -> list[LayerBound]:
-    """Return the recursion, layer by layer, for inputs of a norm of at most `size`."""
-    difference, bounds = 0.0, []
-    for step in target.before:  # both networks take the same steps here
-        size *= step_norm(step, norm) * (1.0 + step_rounding(step, precision))
-    for layer, pair in zip(target.layers, found, strict=True):
-        error, weight = _error_norm(layer, pair, norm), operator_norm(layer, layer.kernel, norm)
-        offset = constant_norm(layer, pair.offset - layer.offset, norm)
-        reach = size + difference
-        rounding = layer_rounding(layer, pair, reach, norm, precision)
-        difference = (weight * difference + error * reach + offset + rounding) * SLACK
-        size = weight * size + constant_norm(layer, layer.offset, norm)
-        size = max(size * SLACK, size + 2.0 * rounding)  # that of the target is less
-        size, difference = _behind(layer.after, size, difference, norm, precision)
-        difference = math.inf if math.isnan(difference) else difference  # infinity times zero
-        bounds.append(LayerBound(error, weight, offset, difference, size))
-    return bounds
+) -> Recursion:
+    """Return the recursion, node by node, for inputs of a norm of at most `size`."""
+    bounds: list[LayerBound] = []
+    pairs = iter(found)
+
+    def through(node: Node, *before: Reach) -> Reach:
+        operation = node.operation
+        if isinstance(operation, FixedStep):
+            behind = _behind(operation, before, norm, precision)
+        else:
+            bounds.append(_layer_bound(operation, next(pairs), *before, norm, precision))
+            behind = Reach(bounds[-1].size, bounds[-1].difference, len(bounds))
+        if behind.of:  # the bounds of a layer are those behind the steps that follow it
+            bounds[behind.of - 1] = replace(bounds[behind.of - 1], difference=behind.difference, size=behind.size)
+        return behind
+
+    return Recursion(target.follow(Reach(size, 0.0), through)[-1].difference, bounds)
+
+
+def _layer_bound(layer: TargetLayer, pair: Effective, before: Reach, norm: Norm, precision: Precision) -> LayerBound:
+    """Return the bounds behind a layer."""
+    error, weight = _error_norm(layer, pair, norm), operator_norm(layer, layer.kernel, norm)
+    offset = constant_norm(layer, pair.offset - layer.offset, norm)
+    reach = before.size + before.difference
+    rounding = layer_rounding(layer, pair, reach, norm, precision)
+    difference = (weight * before.difference + error * reach + offset + rounding) * SLACK
+    size = weight * before.size + constant_norm(layer, layer.offset, norm)
+    size = max(size * SLACK, size + 2.0 * rounding)  # that of the target is less
+    return LayerBound(error, weight, offset, _number(difference), size)
+
+
+def _behind(step: FixedStep, before: Sequence[Reach], norm: Norm, precision: Precision) -> Reach:
+    """Return the bounds behind a step."""
+    size, difference = (
+        joined(step, [getattr(each, bound) for each in before], norm) for bound in ("size", "difference")
+    )
+    factor, rounding = step_norm(step, norm), step_rounding(step, precision)
+    if not any(each.difference for each in before):  # both networks compute the same so far
+        return Reach(size * factor * (1.0 + rounding), 0.0)
+    difference = (difference + 2.0 * rounding * (size + difference)) * factor * SLACK
+    size *= factor * max(SLACK, 1.0 + 2.0 * rounding)
+    return Reach(size, _number(difference), 0 if step.joins else before[0].of)
+
+
+def _number(difference: float) -> float:
+    return math.inf if math.isnan(difference) else difference  # infinity times zero
 
 
 def own_rounding(target: Target, size: float, norm: Norm, precision: Precision = FLOAT64) -> float:
     """Return a bound of the difference of two ways to run a target itself, with or without batch norm folded."""
-    return upper_bounds(target, [itself(layer) for layer in target.layers], size, norm, precision)[-1].difference
+    return upper_bounds(target, [itself(layer) for layer in target.layers], size, norm, precision).upper
 
 
 def itself(layer: TargetLayer) -> Effective:
     """Return a layer as if a pair had met it exactly, with no more rounding than its own."""
     negative, mass = layer.kernel if layer.signed else None, np.abs(layer.kernel)
     return Effective(layer.kernel, negative, layer.offset, mass, layer.offset_mass, layer.terms, float(mass.sum()))
-
-
-def _behind(
-    steps: Sequence[FixedStep], size: float, difference: float, norm: Norm, precision: Precision
-) -> tuple[float, float]:
-    """Return the bounds of size and difference behind some steps."""
-    for step in steps:
-        factor, rounding = step_norm(step, norm), step_rounding(step, precision)
-        difference = (difference + 2.0 * rounding * (size + difference)) * factor * SLACK
-        size *= factor * max(SLACK, 1.0 + 2.0 * rounding)
-    return size, difference
 
 
 def _error_norm(layer: TargetLayer, found: Effective, norm: Norm) -> float:

@@ -61,7 +61,7 @@ def _count(pair: RandomPair, found: Pruned, layers: int, epsilon: float, size: f
         constant=pair.width / (2.0 * logarithm),
         prunable=sum(weight.count for weight in pair.weights().values()),
         kept=int(np.count_nonzero(found.hop)) + int(np.count_nonzero(found.second)),
-        packing=packing_parameters(min(layer.inputs, layer.outputs), _over(epsilon, size)),
+        packing=packing_parameters(min(layer.reads, layer.outputs // layer.groups), _over(epsilon, size)),
     )
 
 

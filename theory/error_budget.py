@@ -1,10 +1,9 @@
 """How large the error of each weight may be for a network to be within epsilon, before anything is drawn."""
 
 import math
-from collections.abc import Sequence
 
-from theory.norms import Norm, constant_norm, operator_norm, step_norm
-from theory.target import FixedStep, Target, TargetLayer
+from theory.norms import Norm, constant_norm, joined, operator_norm, step_norm
+from theory.target import FixedStep, Node, Target, TargetLayer
 
 LEAST = 1e-200
 """The smallest error that a weight is given: far below what float64 resolves, and not 0, which has no logarithm."""
@@ -26,22 +25,44 @@ def per_weight(target: Target, epsilon: float, size: float, norm: Norm, *, by_we
             this takes the fewest for the same sum.
 
     """
-    weights = [operator_norm(layer, layer.kernel, norm) for layer in target.layers]
-    steps = [_steps_norm(layer.after, norm) for layer in target.layers]
-    total = sum(layer.kernel.size for layer in target.layers)
-    parts = [total / layer.kernel.size if by_weights else len(weights) for layer in target.layers]
-    size, found = size * _steps_norm(target.before, norm), []
-    for i, layer in enumerate(target.layers):
-        moved = _growth(layer, norm) * size + _spread(layer, norm)
-        behind = math.prod(steps[i:]) * math.prod(weights[i + 1 :])
+    sizes, behind = _sizes(target, size, norm), _behind(target, norm)
+    total, found = sum(layer.kernel.size for layer in target.layers), []
+    for number, node in enumerate(target.nodes, start=1):
+        if isinstance(layer := node.operation, FixedStep):
+            continue
+        part = total / layer.kernel.size if by_weights else len(target.layers)
+        moved = _growth(layer, norm) * sizes[node.sources[0]] + _spread(layer, norm)
         # half of epsilon: `_growth` is what is expected of random errors, and not a bound; 1e-300: a layer of zeros
-        found.append(max(epsilon / (2 * parts[i]) / max(moved * behind, 1e-300), LEAST))
-        size = steps[i] * (weights[i] * size + constant_norm(layer, layer.offset, norm))
+        found.append(max(epsilon / (2 * part) / max(moved * behind[number], 1e-300), LEAST))
     return found
 
 
-def _steps_norm(steps: Sequence[FixedStep], norm: Norm) -> float:
-    return math.prod(step_norm(step, norm) for step in steps)
+def _sizes(target: Target, size: float, norm: Norm) -> list[float]:
+    """Return a bound of the norm of the input and of what each node gives."""
+
+    def through(node: Node, *before: float) -> float:
+        operation = node.operation
+        if isinstance(operation, FixedStep):
+            return joined(operation, before, norm) * step_norm(operation, norm)
+        return operator_norm(operation, operation.kernel, norm) * before[0] + constant_norm(
+            operation, operation.offset, norm
+        )
+
+    return target.follow(size, through)
+
+
+def _behind(target: Target, norm: Norm) -> list[float]:
+    """Return how much a change of the input and of what each node gives grows at most on its way to the output."""
+    found = [0.0] * len(target.nodes) + [1.0]
+    for number, node in reversed(list(enumerate(target.nodes, start=1))):
+        operation = node.operation
+        if isinstance(operation, FixedStep):
+            factor = step_norm(operation, norm)
+        else:
+            factor = operator_norm(operation, operation.kernel, norm)
+        for source in node.sources:
+            found[source] += factor * found[number]
+    return found
 
 
 def _growth(layer: TargetLayer, norm: Norm) -> float:
@@ -50,7 +71,7 @@ def _growth(layer: TargetLayer, norm: Norm) -> float:
     Errors of independent subset sums have random signs, so their l2 norm is near that of a random matrix, the sum of
     the roots of its two sides, where the worst case is the root of their product; two halves count as one matrix.
     """
-    row, column = layer.inputs * layer.taps, layer.outputs * layer.taps
+    row, column = layer.reads * layer.taps, layer.outputs // layer.groups * layer.taps
     if norm == "linf":
         return float(row)
     row *= 1 + layer.signed

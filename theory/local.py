@@ -11,27 +11,31 @@ where both have one sign over the whole ball, and else between. Then the differe
     sum over i of D_l W_l ... D_(i+1) W_(i+1) D_i a_i.
 
 So it is at most the norm of that sum at the point, with every slope in the middle of what it can be, plus what slopes
-(their products are intervals, a middle and a radius) and tensors (by their spread) can change of it. Up to the last
-pooling by the largest value, products of norms bound the difference.
+(their products are intervals, a middle and a radius) and tensors (by their spread) can change of it. In a graph, what
+stands before D_i is the sum over all ways from there to the output. Up to a pooling by the largest value, products of
+norms bound the difference.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from supermask.models.wired import Add, Concatenate
 from theory.ascent import norms
-from theory.constructions.effective import Effective
+from theory.constructions.effective import Effective, both_signs
 from theory.domains import Around
-from theory.norms import SLACK, Norm, both_halves, operator_norm, row_norms, step_norm, step_rounding
+from theory.norms import SLACK, Norm, both_halves, joined, operator_norm, row_norms, step_norm, step_rounding
 from theory.precision import FLOAT64, Precision
 from theory.rounding import layer_rounding
-from theory.tails import Tail
-from theory.target import FixedStep, Target, TargetLayer
+from theory.tails import Tail, Total
+from theory.target import FixedStep, Node, Target, TargetLayer
 
+RECTIFIERS = (nn.ReLU, nn.LeakyReLU)
 MOST = 2**24
 """Numbers of a matrix from hidden units to outputs, for all points at a time: 128 MiB, in a few arrays."""
 
@@ -46,6 +50,8 @@ class Near:
         target_spread: (points,), a bound of how far the target's tensor is from it.
         network_spread: the same of the network.
         difference: (points,), a bound of how far the two networks' tensors are apart.
+        target_margin: bounds of how far each entry of the target's tensor is from it, to be broadcast.
+        network_margin: the same of the network.
 
     """
 
@@ -54,6 +60,8 @@ class Near:
     target_spread: Tensor
     network_spread: Tensor
     difference: Tensor
+    target_margin: Tensor
+    network_margin: Tensor
 
     def reach(self, norm: Norm) -> Tensor:
         """Return a bound of the norm of both tensors, (points,)."""
@@ -65,31 +73,27 @@ class Near:
         apart = (norms(self.network - self.target, norm) + self.target_spread + self.network_spread) * SLACK
         return replace(self, difference=torch.fmin(self.difference, apart))
 
-    def signs(self, target_margin: Tensor, network_margin: Tensor) -> Tensor:
+    def signs(self) -> Tensor:
         """Return where both are positive (1), both negative (0) and where that is not known (1/2)."""
-        low = torch.minimum(self.target - target_margin, self.network - network_margin)
-        high = torch.maximum(self.target + target_margin, self.network + network_margin)
+        low = torch.minimum(self.target - self.target_margin, self.network - self.network_margin)
+        high = torch.maximum(self.target + self.target_margin, self.network + self.network_margin)
         return torch.where(low > 0.0, 1.0, torch.where(high < 0.0, 0.0, 0.5)).double()
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """What one layer adds near some points: in the words above, a_i and what it meets in the steps behind it.
+    """What one node does near some points: in the words above, the a_i of a layer, or the slopes of a ReLU.
 
     Attributes:
-        layer: of the target.
-        added: a_i at the points.
-        added_spread: (points,), how far it may be from that.
-        slopes: for each step, the middles of a ReLU's slopes, 0, 1/2 or 1; None for other steps.
-        rounded: for each step, (points,), what its rounding adds behind it.
+        added: a_i at the points, of a layer.
+        spread: (points,), how far it may be from that; of a step, what its rounding adds behind it.
+        slopes: of a ReLU, where its inputs are positive, negative, or of unknown sign: 1, 0, 1/2.
 
     """
 
-    layer: TargetLayer
-    added: Tensor
-    added_spread: Tensor
-    slopes: list[Tensor | None] = field(default_factory=list)
-    rounded: list[Tensor] = field(default_factory=list)
+    spread: Tensor
+    added: Tensor | None = None
+    slopes: Tensor | None = None
 
 
 @torch.no_grad()
@@ -112,89 +116,109 @@ def bound_around(
 
 
 class Walk:
-    """Both networks, followed layer by layer near points."""
+    """Both networks, followed node by node near points."""
 
     def __init__(self, target: Target, found: Sequence[Effective], norm: Norm, precision: Precision) -> None:
-        self.target, self.found, self.norm, self.precision = target, found, norm, precision
+        self.target, self.norm, self.precision = target, norm, precision
         self.known = [_Operators(layer, pair, norm) for layer, pair in zip(target.layers, found, strict=True)]
 
     def points_at_a_time(self) -> int:
         """Return how many points are followed at a time."""
-        outputs = math.prod(self.target.layers[-1].output_shape)
-        largest = max(max(math.prod(layer.output_shape), layer.inputs * math.prod(layer.size))
-                      for layer in self.target.layers)  # fmt: skip
+        outputs = math.prod(self.target.output_shape)
+        largest = max(max(map(math.prod, (layer.output_shape, layer.input_shape))) for layer in self.target.layers)
         return max(1, MOST // (outputs * largest))
 
     def bounds(self, points: Tensor, radius: float) -> Tensor:
         """Return a bound for the ball around each point, (points,)."""
-        zero = torch.zeros(len(points), dtype=torch.float64)
-        near = Near(points, points, zero + radius, zero + radius, zero)
-        for step in self.target.before:  # both networks take the same steps here, and round alike
-            near = self._behind(near, step)
-            near = replace(near, difference=zero)
-        passages: list[Passage] = []
-        differences = [zero]
-        for known in self.known:
-            near, passage = self._through(near, known)
-            passages.append(passage)
-            differences.append(near.difference)
-        first = _first_of_tail(self.target.layers)
-        by_slopes = self._by_slopes(passages[first:], differences[first])
-        return torch.fmin(near.difference, by_slopes) if first < len(passages) else near.difference
+        nears, passages = self._forward(points, radius)
+        total = self._backward(nears, passages)
+        return torch.fmin(nears[-1].difference, total.bound())
 
-    def _through(self, near: Near, known: "_Operators") -> tuple[Near, Passage]:
-        """Return the two networks behind a layer and its steps, and what the layer added."""
+    def _forward(self, points: Tensor, radius: float) -> tuple[list[Near], list[Passage]]:
+        """Return the two networks near points, at the input and behind each node, and what each node does."""
+        zero = torch.zeros(len(points), dtype=torch.float64)
+        spread, known = zero + radius, iter(self.known)
+        passages: list[Passage] = []
+
+        def through(node: Node, *before: Near) -> Near:
+            if isinstance(node.operation, FixedStep):
+                behind, passage = self._through_step(node.operation, before)
+            else:
+                behind, passage = self._through_layer(next(known), *before)
+            passages.append(passage)
+            return behind
+
+        margin = _column(spread, points)
+        start = Near(points, points, spread, spread, zero, margin, margin)
+        return self.target.follow(start, through), passages
+
+    def _backward(self, nears: Sequence[Near], passages: Sequence[Passage]) -> Total:
+        """Return the sum above, over all nodes back to the input or to a pooling by the largest value."""
+        nodes, points = self.target.nodes, len(nears[0].target)
+        tails: list[Tail | None] = [None] * len(nears)
+        tails[-1] = Tail.of_outputs(points, self.target.output_shape)
+        total = Total.of_nothing(points, math.prod(self.target.output_shape), self.norm)
+        for number, (node, passage) in reversed(list(enumerate(zip(nodes, passages, strict=True), start=1))):
+            tail, tails[number] = tails[number], None
+            if tail is None:  # nothing of it comes to the output but through a pooling
+                continue
+            self._add(total, tail, node, passage, nears[number])
+            if not _picks(node):
+                for source, before in zip(node.sources, _tails_before(tail, node, passage, nears), strict=True):
+                    if bool(nears[source].difference.any()):  # before the first layer there is none
+                        there = tails[source]
+                        tails[source] = before if there is None else there + before
+        return total
+
+    def _add(self, total: Total, tail: Tail, node: Node, passage: Passage, behind: Near) -> None:
+        """Add what a node adds to the difference."""
+        if passage.added is not None:
+            total.add(tail, passage.added, passage.spread)
+        else:
+            total.add_norm(tail, behind.difference if _picks(node) else passage.spread)
+
+    def _through_layer(self, known: "_Operators", near: Near) -> tuple[Near, Passage]:
+        """Return the two networks behind a layer, and what the layer added."""
         layer, pair, norm = known.layer, known.pair, self.norm
         rounding = layer_rounding(layer, pair, near.reach(norm), norm, self.precision)
         added = known.added(near.network)
         # three times: as both networks round it, as it was computed here, and as the layer's own tensor was
         spread = (known.error * near.network_spread + 3.0 * rounding) * SLACK
-        margins = [
+        margins = (
             (_rows(rows, layer) * _column(moved, added) + _column(2.0 * rounding, added)) * SLACK
             for rows, moved in ((known.rows, near.target_spread), (known.network_rows, near.network_spread))
-        ]
+        )
         behind = Near(
-            layer.affine(near.target, layer.kernel, layer.offset),
+            layer(near.target),
             pair(layer, near.network),
             (known.weight * near.target_spread + 2.0 * rounding) * SLACK,
             (known.network * near.network_spread + 2.0 * rounding) * SLACK,
             (known.weight * near.difference + norms(added, norm) + spread) * SLACK,
+            *margins,
         ).measured(norm)
-        passage = Passage(layer, added, spread)
-        for number, step in enumerate(layer.after):
-            if number:  # entries of what is behind a step move by no more than the whole
-                margins = [_column(behind.target_spread, behind.target), _column(behind.network_spread, behind.target)]
-            passage.slopes.append(behind.signs(*margins) if isinstance(step.module, nn.ReLU) else None)
-            passage.rounded.append(self._rounded(behind, step) * step_norm(step, norm) * SLACK)
-            behind = self._behind(behind, step)
-        return behind, passage
+        return behind, Passage(spread, added)
 
-    def _rounded(self, near: Near, step: FixedStep) -> Tensor:
-        return 2.0 * step_rounding(step, self.precision) * near.reach(self.norm)
-
-    def _behind(self, near: Near, step: FixedStep) -> Near:
-        """Return the two networks behind a step."""
-        factor, rounded = step_norm(step, self.norm) * SLACK, self._rounded(near, step)
-        target, network = step.module(near.target), step.module(near.network)
-        moved = [(size + rounded) * factor for size in (near.target_spread, near.network_spread, near.difference)]
-        return Near(target, network, *moved).measured(self.norm)
-
-    def _by_slopes(self, passages: Sequence[Passage], incoming: Tensor) -> Tensor:
-        """Return a bound by the sum above over some last layers, for a difference that comes into the first."""
-        if not passages:
-            return incoming
-        tail = Tail.of_outputs(len(incoming), passages[-1].layer, self.norm)
-        for number, passage in reversed(list(enumerate(passages))):
-            steps = list(zip(passage.layer.after, passage.slopes, passage.rounded, strict=True))
-            for step, slopes, rounded in reversed(steps):
-                tail.add_norm(rounded)
-                tail.through_slopes(slopes) if slopes is not None else tail.through_step(step)
-            tail.add(passage.added, passage.added_spread)
-            if number or bool(incoming.any()):
-                tail.through_layer(passage.layer)
-        if bool(incoming.any()):
-            tail.add_norm(incoming)
-        return tail.bound()
+    def _through_step(self, step: FixedStep, nears: Sequence[Near]) -> tuple[Near, Passage]:
+        """Return the two networks behind a step, and what it does to their difference."""
+        norm, factor = self.norm, step_norm(step, self.norm) * SLACK
+        spreads = [
+            joined(step, [getattr(near, name) for near in nears], norm)
+            for name in ("target_spread", "network_spread", "difference")
+        ]
+        target, network = (step.module(*(getattr(near, name) for near in nears)) for name in ("target", "network"))
+        reach = joined(step, [near.reach(norm) for near in nears], norm)
+        rounded = 2.0 * step_rounding(step, self.precision) * reach
+        of_target, of_network, difference = ((spread + rounded) * factor for spread in spreads)
+        same = not any(bool(near.difference.any()) for near in nears)  # so far, and both round alike
+        margins = (
+            _margin(step, nears, name, rounded, _column(spread, target))
+            for name, spread in (("target", of_target), ("network", of_network))
+        )
+        if same:
+            difference = torch.zeros_like(difference)
+        behind = Near(target, network, of_target, of_network, difference, *margins)
+        slopes = nears[0].signs() if isinstance(step.module, RECTIFIERS) else None
+        return behind if same else behind.measured(norm), Passage(rounded * factor, slopes=slopes)
 
 
 class _Operators:
@@ -214,17 +238,46 @@ class _Operators:
     def added(self, x: Tensor) -> Tensor:
         """Return what the layer adds to the difference for tensors of the network."""
         if self.pair.negative is not None:
-            x = torch.cat([x.relu(), (-x).relu()], dim=1)
+            x = both_signs(x, self.layer.groups)
         return self.layer.affine(x, self.kernel, self.offset)
 
 
-def _first_of_tail(layers: Sequence[TargetLayer]) -> int:
-    """Return the number of the first layer behind the last pooling by the largest value."""
-    return max((number + 1 for number, layer in enumerate(layers) if any(_picks(layer.after))), default=0)
+def _tails_before(tail: Tail, node: Node, passage: Passage, nears: Sequence[Near]) -> list[Tail]:
+    """Return the tail at each tensor that a node reads."""
+    operation = node.operation
+    if isinstance(operation, TargetLayer):
+        return [tail.through_layer(operation)]
+    if passage.slopes is not None:
+        return [tail.through_slopes(*_slopes(operation.module, passage.slopes))]
+    if isinstance(operation.module, Add):
+        return [tail] * len(node.sources)
+    if isinstance(operation.module, Concatenate):
+        ends = list(accumulate((nears[source].target.shape[1] for source in node.sources), initial=0))
+        return [tail.channels(*pair) for pair in pairwise(ends)]
+    return [tail.through_step(operation)]
 
 
-def _picks(steps: Sequence[FixedStep]) -> Iterator[bool]:
-    return (isinstance(step.module, nn.MaxPool2d | nn.AdaptiveMaxPool2d) for step in steps)
+def _slopes(module: nn.Module, signs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the middles and the radii of the slopes of a ReLU, from 1, 0 and 1/2 for its inputs' signs."""
+    least = module.negative_slope if isinstance(module, nn.LeakyReLU) else 0.0
+    middles = least + (1.0 - least) * signs if least else signs
+    rounding = 2.0**-50 if least else 0.0  # 1, 1/2 and 0 are exact
+    return middles, torch.where(signs == 0.5, 0.5 * (1.0 - least), 0.0) + rounding
+
+
+def _margin(step: FixedStep, nears: Sequence[Near], name: str, rounded: Tensor, spread: Tensor) -> Tensor:
+    """Return bounds of how far each entry behind a step is from that at the point: no more than the whole tensor."""
+    own = [getattr(near, f"{name}_margin") for near in nears]
+    tensors = [getattr(near, name) for near in nears]
+    if isinstance(step.module, RECTIFIERS):  # it moves no entry further than it was moved
+        return (own[0] + _column(rounded, tensors[0])) * SLACK
+    if isinstance(step.module, Add):
+        return (sum(own[1:], start=own[0]) + _column(rounded, tensors[0])) * SLACK
+    return spread
+
+
+def _picks(node: Node) -> bool:
+    return isinstance(node.operation, FixedStep) and node.operation.picks
 
 
 def _rows(values: Tensor, layer: TargetLayer) -> Tensor:

@@ -2,18 +2,22 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from supermask.models.wired import Add
 from theory.precision import FLOAT64, Precision
 from theory.target import FixedStep, Matrix, TargetLayer
 
 Norm = Literal["l2", "linf"]
 Bound = TypeVar("Bound", float, Tensor)
 """A bound, or one for each of some points."""
+AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+REPEATS = (nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d)
 SLACK = 1.0 + 1e-9
 """Over computed norms, whose relative error (singular values, Fourier transforms) is of the order of size * 2^-53."""
 
@@ -27,7 +31,7 @@ def operator_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
     any block (Sedghi, Gupta & Long 2019 for step 1). For a fully connected layer there is one block, the matrix.
 
     Args:
-        layer: whose geometry counts.
+        layer: whose geometry counts. With groups it is one layer for each, and the largest norm is that of all.
         kernel: float64 (outputs, any number of inputs, height, width).
         norm: of inputs and outputs.
 
@@ -38,11 +42,13 @@ def operator_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
         return 0.0
     exponent, kernel = scaled(kernel)
     if layer.window == (1, 1):
-        return grown(float(np.linalg.norm(kernel[:, :, 0, 0], 2)), exponent) * SLACK
+        parts = kernel[:, :, 0, 0].reshape(layer.groups, -1, kernel.shape[1])
+        return grown(float(np.linalg.norm(parts, 2, axis=(1, 2)).max()), exponent) * SLACK
     phases = _phases(kernel, layer)
     torus = tuple(-(-side // step) for side, step in zip(layer.size, layer.stride, strict=True))
     blocks = np.moveaxis(np.fft.rfft2(phases, s=torus), (2, 3), (0, 1))
-    return grown(max(float(np.linalg.norm(row, 2, axis=(1, 2)).max()) for row in blocks), exponent) * SLACK
+    parts = blocks.reshape(*blocks.shape[:2], layer.groups, -1, blocks.shape[3])
+    return grown(max(float(np.linalg.norm(row, 2, axis=(2, 3)).max()) for row in parts), exponent) * SLACK
 
 
 def schur_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
@@ -55,7 +61,8 @@ def schur_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
     rows = float(kernel.sum(axis=(1, 2, 3)).max(initial=0.0))
     if norm == "linf":
         return grown(rows, exponent) * SLACK
-    return grown(math.sqrt(rows * float(kernel.sum(axis=(0, 2, 3)).max(initial=0.0))), exponent) * SLACK
+    parts = kernel.reshape(layer.groups, -1, *kernel.shape[1:])
+    return grown(math.sqrt(rows * float(parts.sum(axis=(1, 3, 4)).max(initial=0.0))), exponent) * SLACK
 
 
 def both_halves(positive: Matrix, negative: Matrix | None, norm: Norm) -> Matrix:
@@ -113,13 +120,16 @@ def grown(value: float, exponent: int) -> float:
 def step_norm(step: FixedStep, norm: Norm) -> float:
     """Return a Lipschitz constant of a step, which also bounds |step(x)| / |x|.
 
-    A ReLU, a padding and a flattening have 1. A largest value moves by at most the largest move in its window: 1 in the
-    largest entry, and in the Euclidean norm the root of the number of windows that an entry is in. Averages are linear
-    and fall under Schur's test.
+    A ReLU, a leaky ReLU, a padding with zeros and a flattening have 1, and so has a join, whose inputs `joined` puts
+    together. A padding that repeats entries has the root of how often it gives out one of them. A largest value moves
+    by at most the largest move in its window: 1 in the largest entry, and in the Euclidean norm the root of the number
+    of windows that an entry is in. Averages are linear and fall under Schur's test.
     """
     module = step.module
-    if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
+    if isinstance(module, AVERAGES):
         return _average_norm(step, norm)
+    if norm == "l2" and isinstance(module, REPEATS):
+        return math.sqrt(_most_copies(step))
     if norm == "l2" and isinstance(module, nn.MaxPool2d):
         return math.sqrt(math.prod(map(_windows, *map(_pair, (module.kernel_size, module.stride, module.dilation)))))
     if norm == "l2" and isinstance(module, nn.AdaptiveMaxPool2d):
@@ -130,8 +140,42 @@ def step_norm(step: FixedStep, norm: Norm) -> float:
 
 def step_rounding(step: FixedStep, precision: Precision = FLOAT64) -> float:
     """Return a bound of what rounding moves a step's output by, over the size of its input times `step_norm`."""
-    averages = isinstance(step.module, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
-    return precision.sums(math.prod(step.shape[1:]) + 4) + precision.stored(1) if averages else 0.0
+    module = step.module
+    if isinstance(module, AVERAGES):
+        return precision.sums(math.prod(step.shape[1:]) + 4) + precision.stored(1)
+    if isinstance(module, Add | nn.LeakyReLU):  # one operation; a sum of n has n - 1, of sizes that `joined` adds up
+        return precision.sums(2) + precision.stored(1)
+    return 0.0
+
+
+def joined(step: FixedStep, bounds: Sequence[Bound], norm: Norm) -> Bound:
+    """Return a bound of what a step reads, from one for each tensor that it reads.
+
+    Sums have the sum of the bounds. Tensors side by side have, in the Euclidean norm, the root of the sum of squares,
+    and in the largest entry the largest.
+    """
+    if len(bounds) == 1:
+        return bounds[0]
+    if isinstance(step.module, Add):
+        return sum(bounds[1:], start=bounds[0]) * SLACK
+    if isinstance(bounds[0], Tensor):
+        rows = torch.stack([torch.as_tensor(bound) for bound in bounds])
+        return rows.amax(dim=0) if norm == "linf" else norms_of_columns(rows)
+    return max(bounds) if norm == "linf" else math.hypot(*bounds) * SLACK
+
+
+def norms_of_columns(rows: Tensor) -> Tensor:
+    """Return the Euclidean norm of each column of (rows, columns), which neither overflows nor vanishes."""
+    largest = rows.amax(dim=0).clamp(min=1e-300)
+    return (rows / largest).norm(dim=0) * largest * SLACK
+
+
+def _most_copies(step: FixedStep) -> float:
+    """Return how often a padding gives out an entry at most."""
+    image = torch.zeros(1, 1, *step.shape[1:], dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        (copies,) = torch.autograd.grad(step.module(image).sum(), image)
+    return float(copies.max())
 
 
 def _phases(kernel: Matrix, layer: TargetLayer) -> Matrix:

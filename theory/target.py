@@ -1,9 +1,10 @@
-"""The target network: affine layers read from a trained module, in float64, and what stands between them."""
+"""The target network: a graph of affine layers read from a trained module, in float64, and what stands between them."""
 
 import math
-from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,33 +12,46 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from theory.chain import chain_of
-from theory.chain.shape_check import Shape, input_shape_of, shapes_along
-from theory.chain.weighted import folded_into
+from supermask.models.wired import Add, Concatenate, Sources, sources_of
+from theory.graph import graph_of
+from theory.graph.copies import plain_copy
+from theory.graph.shape_check import Shape, input_shape_of, shapes_along
+from theory.graph.weighted import folded_into
 
 Matrix = NDArray[np.float64]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
 class FixedStep:
-    """A ReLU, a pooling, a padding or a flattening: what has no weights.
+    """A ReLU, a pooling, a padding, a flattening, a sum or a concatenation: what has no weights.
 
     Attributes:
         module: without parameters.
-        shape: of one of its inputs, without the batch.
+        shape: of one of its inputs, without the batch; of a concatenation, of the first.
 
     """
 
     module: nn.Module
     shape: Shape
 
+    @property
+    def joins(self) -> bool:
+        """Whether it reads several tensors."""
+        return isinstance(self.module, Add | Concatenate)
+
+    @property
+    def picks(self) -> bool:
+        """Whether it gives out the largest of some values, which is not linear in them."""
+        return isinstance(self.module, nn.MaxPool2d | nn.AdaptiveMaxPool2d)
+
 
 @dataclass(frozen=True, eq=False)
 class TargetLayer:
-    """A fully connected or convolutional layer: x -> kernel * x + bias, and the steps up to the next one.
+    """A fully connected or convolutional layer: x -> kernel * x + bias.
 
     Attributes:
-        kernel: float64 (outputs, inputs, height, width); 1 by 1 in a fully connected layer.
+        kernel: float64 (outputs, inputs / groups, height, width); 1 by 1 in a fully connected layer.
         bias: float64 (outputs,), or None.
         mass: float64 (outputs,), sizes that add up to the bias: more than its own where batch norm was folded into it.
         norms: batch norms that were folded into it.
@@ -46,7 +60,7 @@ class TargetLayer:
         dilation: of a convolution.
         convolutional: whether it reads images (channels, height, width) or vectors (features,).
         signed: whether its inputs can be negative.
-        after: what follows it.
+        groups: parts of the inputs and of the outputs, in their order; each output reads the inputs of its part.
 
     """
 
@@ -57,7 +71,7 @@ class TargetLayer:
     dilation: tuple[int, int] = (1, 1)
     convolutional: bool = False
     signed: bool = True
-    after: tuple[FixedStep, ...] = ()
+    groups: int = 1
     mass: Matrix | None = None
     norms: int = 0
 
@@ -69,6 +83,11 @@ class TargetLayer:
     @property
     def inputs(self) -> int:
         """Number of input units or channels."""
+        return self.kernel.shape[1] * self.groups
+
+    @property
+    def reads(self) -> int:
+        """Number of input units or channels that one output reads."""
         return self.kernel.shape[1]
 
     @property
@@ -94,7 +113,7 @@ class TargetLayer:
     @property
     def terms(self) -> int:
         """Roundings on the way to one output: each product, the bias, and eight in each batch norm."""
-        return self.inputs * self.taps + 4 + 8 * self.norms
+        return self.reads * self.taps + 4 + 8 * self.norms
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -109,22 +128,14 @@ class TargetLayer:
         return math.prod(self.output_size)
 
     @property
-    def relu(self) -> bool:
-        """Whether a ReLU follows."""
-        return any(isinstance(step.module, nn.ReLU) for step in self.after)
-
-    @property
     def output_shape(self) -> Shape:
         """Shape of one output."""
         return (self.outputs, *self.output_size) if self.convolutional else (self.outputs,)
 
     @property
-    def after_shape(self) -> Shape:
-        """Shape of one output behind the steps."""
-        x = torch.zeros(1, *self.output_shape, dtype=torch.float64)
-        for step in self.after:
-            x = step.module(x)
-        return tuple(x.shape[1:])
+    def input_shape(self) -> Shape:
+        """Shape of one input."""
+        return (self.inputs, *self.size) if self.convolutional else (self.inputs,)
 
     def affine(self, x: Tensor, kernel: Matrix, offset: Matrix) -> Tensor:
         """Return what a layer of this geometry with this kernel and offset computes, before the steps.
@@ -133,42 +144,89 @@ class TargetLayer:
         """
         weight, bias = (torch.from_numpy(each).to(x.dtype) for each in (kernel, offset))
         if self.convolutional:
-            return nn.functional.conv2d(x, weight, bias, stride=self.stride, dilation=self.dilation)
+            return nn.functional.conv2d(x, weight, bias, stride=self.stride, dilation=self.dilation, groups=self.groups)
         return x @ weight[:, :, 0, 0].T + bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return kernel * x + bias, in the dtype of the inputs."""
+        return self.affine(x, self.kernel, self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation of a target.
+
+    Attributes:
+        operation: a layer that is built, or a step that the random network has too.
+        sources: what it reads: 0 is the input of the target, and n what its n-th node gives.
+
+    """
+
+    operation: TargetLayer | FixedStep
+    sources: Sources
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A chain of layers.
+    """A graph of layers and steps; the last node gives the output. A chain is one in which each reads the one before.
 
     Attributes:
-        before: steps before the first layer.
-        layers: in their order.
+        nodes: in an order in which each comes behind what it reads.
         input_shape: of one input, without the batch.
 
     """
 
-    before: tuple[FixedStep, ...]
-    layers: tuple[TargetLayer, ...]
+    nodes: tuple[Node, ...]
     input_shape: Shape
+
+    @property
+    def layers(self) -> tuple[TargetLayer, ...]:
+        """The layers, in the order of the nodes."""
+        return tuple(node.operation for node in self.nodes if isinstance(node.operation, TargetLayer))
+
+    @property
+    def steps(self) -> tuple[FixedStep, ...]:
+        """What has no weights, in the order of the nodes."""
+        return tuple(node.operation for node in self.nodes if isinstance(node.operation, FixedStep))
+
+    @cached_property
+    def output_shape(self) -> Shape:
+        """Shape of one output, without the batch."""
+        return tuple(self(torch.zeros(1, *self.input_shape, dtype=torch.float64)).shape[1:])
+
+    def follow(self, start: Value, through: Callable[..., Value]) -> list[Value]:
+        """Return what there is at the input and behind each node.
+
+        Args:
+            start: at the input.
+            through: of a node and what there is at each of its sources, what is behind it; called in the nodes' order.
+
+        """
+        values = [start]
+        for node in self.nodes:
+            values.append(through(node, *(values[source] for source in node.sources)))
+        return values
+
+    def run(self, x: Tensor, layers: Iterator[Callable[[Tensor], Tensor]]) -> Tensor:
+        """Return what the graph computes of inputs (batch, *input_shape) with other layers in place of its own."""
+
+        def through(node: Node, *tensors: Tensor) -> Tensor:
+            operation = node.operation
+            return operation.module(*tensors) if isinstance(operation, FixedStep) else next(layers)(*tensors)
+
+        return self.follow(x, through)[-1]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what the layers compute of inputs (batch, *input_shape), in their dtype."""
-        for step in self.before:
-            x = step.module(x)
-        for layer in self.layers:
-            x = layer.affine(x, layer.kernel, layer.offset)
-            for step in layer.after:
-                x = step.module(x)
-        return x
+        return self.run(x, iter(self.layers))
 
 
 def read_target(target: nn.Module, input_shape: Sequence[int] | None = None, *, signed: bool = True) -> Target:
     """Return the layers of a trained network.
 
     Args:
-        target: what `theory.chain.chain_of` reads: Linear and Conv2d layers in a chain, with ReLUs, pooling, flattening
-            and batch norm between them.
+        target: what `theory.graph.graph_of` reads: Linear and convolutional layers, with ReLUs, pooling, flattening,
+            batch norm, sums and concatenations between them.
         input_shape: of one input, without the batch; by default the number of inputs of a fully connected network, and
             else the smallest square image that the first Linear layer fits.
         signed: whether its inputs can be negative.
@@ -179,26 +237,25 @@ def read_target(target: nn.Module, input_shape: Sequence[int] | None = None, *, 
 
     """
     shape = None if input_shape is None else tuple(input_shape)
-    modules = list(chain_of(target, shape))
-    found = _assemble(modules, input_shape_of(modules) if shape is None else shape, signed=signed)
+    network = graph_of(target, shape)
+    found = _assemble(network, input_shape_of(network) if shape is None else shape, signed=signed)
     _check_reading(target, found)
     return found
 
 
-def _assemble(modules: Sequence[nn.Module], input_shape: Shape, *, signed: bool) -> Target:
-    before: list[FixedStep] = []
-    layers: list[TargetLayer] = []
-    after: list[list[FixedStep]] = []
-    for module, shape in zip(modules, shapes_along(modules, input_shape), strict=False):  # the last one is the output's
+def _assemble(network: nn.Sequential, input_shape: Shape, *, signed: bool) -> Target:
+    nodes: list[Node] = []
+    negative = [signed]  # whether each value can be
+    shapes = shapes_along(network, input_shape)
+    for module, sources in zip(network, sources_of(network), strict=True):
+        incoming, shape = any(negative[source] for source in sources), shapes[sources[0]]
         if isinstance(module, nn.Linear | nn.Conv2d):
-            layers.append(_layer(module, shape, signed))
-            after.append([])
-            signed = True
+            nodes.append(Node(_layer(module, shape, incoming), sources))
+            negative.append(True)
         else:
-            (after[-1] if layers else before).append(FixedStep(module, shape))
-            signed = signed and not isinstance(module, nn.ReLU)
-    complete = tuple(replace(layer, after=tuple(steps)) for layer, steps in zip(layers, after, strict=True))
-    return Target(tuple(before), complete, input_shape)
+            nodes.append(Node(FixedStep(module, shape), sources))
+            negative.append(incoming and not isinstance(module, nn.ReLU))
+    return Target(tuple(nodes), input_shape)
 
 
 def _layer(module: nn.Linear | nn.Conv2d, shape: Shape, signed: bool) -> TargetLayer:
@@ -212,14 +269,15 @@ def _layer(module: nn.Linear | nn.Conv2d, shape: Shape, signed: bool) -> TargetL
     down, across = (int(side) for side in module.dilation)
     size = (shape[1], shape[2])
     geometry = (size, (high, wide), (down, across))
-    return TargetLayer(weight, bias, *geometry, convolutional=True, signed=signed, mass=mass, norms=norms)
+    kind = {"convolutional": True, "signed": signed, "groups": module.groups}
+    return TargetLayer(weight, bias, *geometry, **kind, mass=mass, norms=norms)
 
 
 @torch.no_grad()
 def _check_reading(target: nn.Module, found: Target) -> None:
     """Refuse a target that computes something else than was read, by which the proof would be of another one."""
     inputs = torch.randn(16, *found.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    read, computed = found(inputs), deepcopy(target).cpu().double().eval()(inputs)
+    read, computed = found(inputs), plain_copy(target)(inputs)
     # relative to the largest output: where terms cancel, the two round differently
     same = read.shape == computed.shape and float((read - computed).abs().max()) <= 1e-9 * float(read.abs().max())
     if not same:  # NaN is not the same either

@@ -1,4 +1,4 @@
-"""A chain of plain modules as plain values, from which the same chain is built again."""
+"""Plain modules in a chain or a graph as plain values, from which the same network is built again."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from supermask.errors import SupermaskError, first_line
+from supermask.models.wired import Add, Concatenate, Sources, sources_of, wired
 from supermask.shown import quoted
 
 _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
@@ -17,6 +18,7 @@ ARGUMENTS: Mapping[type[nn.Module], Sequence[str]] = MappingProxyType(
         nn.Conv1d: _CONVOLUTION,
         nn.Conv2d: _CONVOLUTION,
         nn.ReLU: (),
+        nn.LeakyReLU: ("negative_slope",),
         nn.Flatten: ("start_dim", "end_dim"),
         nn.Unflatten: ("dim", "unflattened_size"),
         nn.MaxPool2d: (*_POOLING, "dilation", "return_indices"),
@@ -26,24 +28,41 @@ ARGUMENTS: Mapping[type[nn.Module], Sequence[str]] = MappingProxyType(
         nn.ZeroPad2d: ("padding",),
         nn.ConstantPad1d: ("padding", "value"),
         nn.ConstantPad3d: ("padding", "value"),
+        nn.ReflectionPad2d: ("padding",),
+        nn.ReplicationPad2d: ("padding",),
+        nn.CircularPad2d: ("padding",),
+        Add: (),
+        Concatenate: (),
     }
 )
 """The kinds of modules, and the arguments that each is made from again, which are its attributes too."""
 _KINDS = {kind.__name__: kind for kind in ARGUMENTS}
 
 
-def describe(chain: nn.Sequential) -> list[list[Any]]:
+def describe(network: nn.Sequential) -> list[list[Any]]:
     """Return the kind and the arguments of each module, as plain values that `from_description` reads.
+
+    Where a module reads something else than what the one before it gives, what it reads comes third: 0 is the input of
+    the network, and n what its n-th module gives.
+
+    Args:
+        network: a chain, or a `Wired` graph.
 
     Raises:
         SupermaskError: a module is of a kind that is not in `ARGUMENTS`.
 
     """
-    return [_describe(str(place), module) for place, module in enumerate(chain)]  # one module may stand in two places
+    parts = [
+        _describe(str(place), module) for place, module in enumerate(network)
+    ]  # one module may stand in two places
+    for place, reads in enumerate(sources_of(network)):
+        if reads != (place,):
+            parts[place].append(list(reads))
+    return parts
 
 
 def from_description(description: Sequence[Any]) -> nn.Sequential:
-    """Return the chain that `describe` described, freshly built, in float32.
+    """Return the network that `describe` described, freshly built, in float32.
 
     Raises:
         SupermaskError: the description is not one of `describe`.
@@ -51,7 +70,7 @@ def from_description(description: Sequence[Any]) -> nn.Sequential:
     """
     if not isinstance(description, Sequence):
         raise SupermaskError(f"{quoted(description)} does not describe a chain of modules; give a list of them.")
-    return nn.Sequential(*map(_build, description))
+    return wired(list(map(_build, description)), [_sources(place, part) for place, part in enumerate(description)])
 
 
 def _describe(name: str, module: nn.Module) -> list[Any]:
@@ -67,10 +86,19 @@ def _describe(name: str, module: nn.Module) -> list[Any]:
 
 def _build(part: Any) -> nn.Module:
     try:
-        kind, arguments = part
+        kind, arguments, *_ = part
         return _KINDS[kind](**{name: _tuple(value) for name, value in arguments.items()})
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise SupermaskError(f"{quoted(part)} does not describe a module ({first_line(error)}).") from None
+
+
+def _sources(place: int, part: Sequence[Any]) -> Sources:
+    match part[2:]:
+        case []:
+            return (place,)
+        case [[*sources]] if all(type(source) is int for source in sources):
+            return tuple(sources)
+    raise SupermaskError(f"{quoted(part)} does not describe a module and what it reads.")
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from supermask.models.sequence import ARGUMENTS, describe, from_description
+from supermask.models.wired import Add, Concatenate, Wired
 
 IMAGES, VECTORS, ROWS = (2, 4, 9, 11), (2, 12), (2, 4, 13)
 CASES = [
@@ -34,6 +35,12 @@ CASES = [
     (nn.ZeroPad2d((1, 2, 0, 3)), IMAGES),
     (nn.ConstantPad1d((0, 1), 1.0), VECTORS),
     (nn.ConstantPad3d((0, 0, 0, 0, 0, 1), 1.0), IMAGES),
+    (nn.LeakyReLU(0.2), VECTORS),
+    (nn.ReflectionPad2d((1, 2, 0, 3)), IMAGES),
+    (nn.ReplicationPad2d(1), IMAGES),
+    (nn.CircularPad2d((2, 0, 1, 1)), IMAGES),
+    (Add(), IMAGES),
+    (Concatenate(), IMAGES),
 ]
 
 
@@ -113,6 +120,24 @@ def test_what_comes_back_is_float32_and_owns_its_weights():
     assert torch.equal(chain[0].weight, before["0.weight"])
 
 
+def test_a_graph_comes_back_with_what_each_module_reads():
+    modules = [nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), Add(), Concatenate(), nn.Flatten()]
+    graph = Wired(modules, [(0,), (1,), (2, 1), (3, 0, 1), (4,)])
+    assert [len(part) for part in describe(graph)] == [2, 2, 3, 3, 2]
+    found, x = again(graph), torch.randn(2, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+    y = graph[0](x)
+    wanted = torch.cat([y.relu() + y, x, y], dim=1).flatten(1)
+    assert torch.equal(found(x), wanted)
+    assert torch.equal(graph(x), wanted)
+    assert list(found.state_dict()) == list(graph.state_dict())
+
+
+@pytest.mark.parametrize("sources", [[2], [-1], [], [0, 2]], ids=str)
+def test_a_module_that_reads_what_is_not_there_yet_is_refused(sources):
+    with pytest.raises(SupermaskError, match=r"^Module 2 reads .*; give numbers from 0 to 1\.$"):
+        from_description([["ReLU", {}], ["Add", {}, sources]])
+
+
 class Doubled(nn.Linear):
     """A Linear that is none."""
 
@@ -139,6 +164,10 @@ def test_other_kinds_are_refused_by_their_place(module):
         [["ReLU", {"slope": 1}]],
         [["ReLU", None]],
         [[["ReLU"], {}]],
+        [["Add", {}, "01"]],
+        [["Add", {}, [0, "1"]]],
+        [["Add", {}, [True]]],
+        [["Add", {}, [0], [0]]],
     ],
     ids=str,
 )

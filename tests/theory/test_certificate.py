@@ -245,7 +245,7 @@ def test_upper_bounds_are_the_recursion_written_out(norm, bias):
     e1, r1 = d1 * r0 + g1, n1 * r0 + b1
     e2, r2 = n2 * e1 + d2 * (r1 + e1) + g2, n2 * r1 + b2
     e3 = n3 * e2 + d3 * (r2 + e2) + g3
-    bounds = upper_bounds(target, found, 2.0, norm)
+    bounds = upper_bounds(target, found, 2.0, norm).layers
     assert [bound.difference for bound in bounds] == pytest.approx([e1, e2, e3], rel=1e-6)
     assert [bound.size for bound in bounds[:2]] == pytest.approx([r1, r2], rel=1e-6)
     assert [bound.operator_error for bound in bounds] == pytest.approx([d1, d2, d3], rel=1e-6)

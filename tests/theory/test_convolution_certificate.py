@@ -112,7 +112,7 @@ def test_on_a_box_a_positive_network_reaches_its_certificate():
         parameter.data += 0.125
     x = torch.full((1, 1, 10, 10), 3.0, dtype=torch.float64)
     reached = float((other(x) - target(x)).abs().max().detach())
-    assert reached <= upper_bounds(read, found, 3.0, "linf")[-1].difference <= reached * (1.0 + 1e-6)
+    assert reached <= upper_bounds(read, found, 3.0, "linf").upper <= reached * (1.0 + 1e-6)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -142,7 +142,7 @@ def test_upper_bounds_are_the_recursion_over_steps_written_out(norm):
     d2 = matrix_norm(two.positive - second.kernel)
     e2 = s2 * (matrix_norm(second.kernel) * e1 + d2 * (r1 + e1) + offset_norm(two.offset - second.offset, 4))
     r2 = s2 * (matrix_norm(second.kernel) * r1 + offset_norm(second.offset, 4))
-    bounds = upper_bounds(read, found, 0.5, norm)
+    bounds = upper_bounds(read, found, 0.5, norm).layers
     assert [bound.difference for bound in bounds] == pytest.approx([e1, e2], rel=1e-6)
     assert [bound.size for bound in bounds] == pytest.approx([r1, r2], rel=1e-6)
     assert [bound.operator_error for bound in bounds] == pytest.approx([d1, d2], rel=1e-6)
@@ -196,7 +196,7 @@ def test_the_rounding_of_averages_is_counted(norm):
         Effective(x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs, 1.0)
         for x in read.layers
     ]
-    upper = upper_bounds(read, found, radius, norm)[-1].difference
+    upper = upper_bounds(read, found, radius, norm).upper
     x = noise(50, 1, side, side)
     x *= radius / sizes_of(x, norm).reshape(-1, 1, 1, 1)
     with torch.no_grad():

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from torch import nn
+
 from supermask.errors import SupermaskError
 from supermask.shown import quoted
 from theory.constructions.malach import choose_closest_pair, choose_closest_product, pair_width, product_width
@@ -40,11 +42,12 @@ class Construction:
             SupermaskError: it has ReLUs, or convolutions.
 
         """
-        if not self.convolutions and any(layer.convolutional for layer in target.layers):
+        # a convolution over single pixels is what scales the units of a vector
+        if not self.convolutions and any(layer.places > 1 or layer.taps > 1 for layer in target.layers):
             raise SupermaskError(
                 f"{self.name} is for fully connected targets, and this one has convolutions; use convolution."
             )
-        if not self.relu and any(layer.relu for layer in target.layers):
+        if not self.relu and any(isinstance(step.module, nn.ReLU | nn.LeakyReLU) for step in target.steps):
             raise SupermaskError(f"{self.name} is for linear targets, and this one has ReLUs; use relu_diamond.")
 
     def halves(self, layer: TargetLayer, *, both: bool) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ class Effective:
     """What a pruned pair of layers computes.
 
     Attributes:
-        positive: P, float64 (outputs, inputs, height, width).
+        positive: P, float64 (outputs, inputs / groups, height, width).
         negative: N, likewise; None where inputs are never negative.
         offset: c, float64 (outputs,).
         mass: |second hop| |first hop| summed over paths, by which rounding is bounded; like `positive`.
@@ -40,7 +40,7 @@ class Effective:
         """Return P * x+ - N * x- + c for a layer of this geometry."""
         if self.negative is None:
             return layer.affine(x, self.positive, self.offset)
-        return layer.affine(torch.cat([x.relu(), (-x).relu()], dim=1), self._both, self.offset)
+        return layer.affine(both_signs(x, layer.groups), self._both, self.offset)
 
     def missed(self, layer: TargetLayer) -> tuple[Matrix, Matrix | None]:
         """Return by how much the layer's kernel is missed for x+ and for x-, [P - W, W - N]."""
@@ -51,6 +51,14 @@ class Effective:
         """P and -N side by side, made once: the certificate's search runs it hundreds of times."""
         assert self.negative is not None
         return np.concatenate([self.positive, -self.negative], axis=1)
+
+
+def both_signs(x: Tensor, groups: int = 1) -> Tensor:
+    """Return (batch, 2 * channels, ...): of each group of channels the positive parts, and then the negative ones."""
+    if groups == 1:
+        return torch.cat([x.relu(), (-x).relu()], dim=1)
+    parts = x.unflatten(1, (groups, -1))
+    return torch.cat([parts.relu(), (-parts).relu()], dim=2).flatten(1, 2)
 
 
 def effective(layer: TargetLayer, paths: Paths, *, relu: bool) -> Effective:
@@ -75,21 +83,18 @@ def effective(layer: TargetLayer, paths: Paths, *, relu: bool) -> Effective:
 
 def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tensor:
     """Return what a network of these effective layers computes of inputs, float64 (batch, *input_shape)."""
-    for step in target.before:
-        x = step.module(x)
-    for layer, pair in zip(target.layers, found, strict=True):
-        x = pair(layer, x)
-        for step in layer.after:
-            x = step.module(x)
-    return x
+    return target.run(x, map(partial, found, target.layers))
 
 
 def _sums(
     layer: TargetLayer, second: NDArray[np.floating], hop: Matrix, *, sizes: bool = False
 ) -> tuple[Matrix, Matrix]:
     """Return the kernel and the offset that paths of these strengths, or their sizes, add up to."""
-    sums = np.empty((layer.outputs, len(hop), layer.taps))
+    columns = second.shape[1]
+    sums, each = np.empty((layer.outputs, columns, layer.taps)), layer.outputs // layer.groups
     for output, hops in enumerate(second):  # one by one: sizes of all at once would double the memory
-        np.einsum("cwt,cw->ct", np.abs(hops) if sizes else hops, hop, out=sums[output])
-    kernel = sums[:, : layer.inputs].reshape(layer.outputs, layer.inputs, *layer.window)
-    return kernel, sums[:, layer.inputs :].sum(axis=(1, 2))
+        group = output // each
+        own = hop[group * columns : (group + 1) * columns]
+        np.einsum("cwt,cw->ct", np.abs(hops) if sizes else hops, own, out=sums[output])
+    kernel = sums[:, : layer.reads].reshape(layer.outputs, layer.reads, *layer.window)
+    return kernel, sums[:, layer.reads :].sum(axis=(1, 2))

@@ -49,8 +49,8 @@ class Pruned:
 
     Attributes:
         hop: bool (columns, width), a first hop stays with any of its paths.
-        second: bool (outputs, columns, width, taps).
-        errors: float64 (outputs, inputs * taps + 1 with a bias): the larger of the two halves' errors.
+        second: bool (outputs, columns / groups, width, taps).
+        errors: float64 (outputs, inputs / groups * taps + 1 with a bias): the larger of the two halves' errors.
 
     """
 
@@ -82,13 +82,17 @@ def prune_pair(
     """
     layer = pair.layer
     second = np.zeros(paths.second.shape, np.bool_)
-    errors = np.zeros((layer.outputs, pair.columns, layer.taps))
+    errors = np.zeros((layer.outputs, pair.each, layer.taps))
+    parts, outputs = layer.groups, layer.outputs // layer.groups
 
     def prune(column: int) -> int:
-        return sum(
-            _prune_half(pair, paths, choose, column, half, tolerance, second[:, column], errors[:, column])
-            for half in _halves(halves, of_bias=column == layer.inputs)
+        part, block = divmod(column, pair.each)
+        rows = slice(part * outputs, (part + 1) * outputs)
+        met = (
+            _prune_half(pair, paths, choose, Block(column, rows, block), half, tolerance, second, errors)
+            for half in _halves(halves, of_bias=block == layer.reads)
         )
+        return sum(met)
 
     pool = ThreadPoolExecutor(available_cores())  # each column has paths of its own, so that the order is nothing
     try:
@@ -96,8 +100,8 @@ def prune_pair(
             advance(met)
     finally:
         pool.shutdown(cancel_futures=True)
-    hop: Mask = np.logical_or.reduce(second, axis=(0, 3))
-    return Pruned(hop, second, _in_a_row(errors, layer.inputs))
+    hop: Mask = np.logical_or.reduce(second.reshape(parts, outputs, *second.shape[1:]), axis=(1, 4))
+    return Pruned(hop.reshape(pair.columns, pair.width), second, _in_a_row(errors, layer.reads))
 
 
 def weights_to_meet(pair: RandomPair, halves: Sequence[int]) -> int:
@@ -106,36 +110,54 @@ def weights_to_meet(pair: RandomPair, halves: Sequence[int]) -> int:
     return len(halves) * layer.kernel.size + (layer.outputs if layer.bias is not None else 0)
 
 
+@dataclass(frozen=True)
+class Block:
+    """One block of hidden units.
+
+    Attributes:
+        column: its number among all.
+        rows: the outputs that read it, those of its group.
+        place: its number in its group; the last is that of the bias, where there is one.
+
+    """
+
+    column: int
+    rows: slice
+    place: int
+
+
 def _prune_half(
     pair: RandomPair,
     paths: Paths,
     choose: PathChooser,
-    column: int,
+    block: Block,
     half: int,
     tolerance: float,
     second: Mask,
     errors: Matrix,
 ) -> int:
-    """Meet the weights of a column for inputs of one sign, and return how many there are.
+    """Meet the weights of a block for inputs of one sign, and return how many there are.
 
-    What stays goes into `second`, (outputs, width, taps), and the errors into `errors`, (outputs, taps).
+    What stays goes into `second`, (outputs, columns / groups, width, taps), and the errors into `errors`, (outputs,
+    columns / groups, taps).
     """
-    layer = pair.layer
-    units, strength = _serving(paths.hop[column], half)
-    # (outputs, units, taps), a column at a time: all in float64 would double the memory of the random network
-    hops = paths.second[:, column, units].astype(np.float64)
-    if column == layer.inputs:
-        problem = PathProblem(strength.repeat(layer.taps), _flat(hops), layer.offset, pair.scale)
+    layer, rows, place = pair.layer, block.rows, block.place
+    units, strength = _serving(paths.hop[block.column], half)
+    # (outputs, units, taps), a block at a time: all in float64 would double the memory of the random network
+    hops = paths.second[rows, place][:, units].astype(np.float64)
+    if place == layer.reads:
+        problem = PathProblem(strength.repeat(layer.taps), _flat(hops), layer.offset[rows], pair.scale)
         kept, missed = choose(problem, tolerance)
-        second[:, units] = kept.reshape(hops.shape)
-        errors[:, 0] = missed
+        second[rows, place, units] = kept.reshape(hops.shape)
+        errors[rows, place, 0] = missed
     else:
-        wanted = layer.kernel[:, column].reshape(-1) * (half or 1)
+        wanted = layer.kernel[rows, place].reshape(-1) * (half or 1)
         problem = PathProblem(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
         kept, missed = choose(problem, tolerance)
-        second[:, units] = kept.reshape(layer.outputs, layer.taps, -1).swapaxes(1, 2)
+        second[rows, place, units] = kept.reshape(len(hops), layer.taps, -1).swapaxes(1, 2)
         # the halves have units of their own, and a weight misses by the worse of the two
-        np.maximum(errors, missed.reshape(errors.shape), out=errors)
+        found = errors[rows, place]
+        np.maximum(found, missed.reshape(found.shape), out=found)
     return len(missed)
 
 
@@ -160,7 +182,7 @@ def _flat(hops: Matrix, rows: int | None = None) -> Matrix:
     return hops.reshape(len(hops) if rows is None else rows, -1)
 
 
-def _in_a_row(errors: Matrix, inputs: int) -> Matrix:
-    """Return (outputs, inputs * taps + 1 with a bias): one error per weight, one per bias."""
-    of_weights = errors[:, :inputs].reshape(len(errors), -1)
-    return np.concatenate([of_weights, errors[:, inputs:, 0]], axis=1)
+def _in_a_row(errors: Matrix, reads: int) -> Matrix:
+    """Return (outputs, reads * taps + 1 with a bias): one error per weight, one per bias."""
+    of_weights = errors[:, :reads].reshape(len(errors), -1)
+    return np.concatenate([of_weights, errors[:, reads:, 0]], axis=1)

@@ -6,7 +6,8 @@ units are channels, the first hop is 1 by 1 and the second has the target's wind
 
 A dense first hop is a full random matrix, and the mask keeps only its blocks; the bias's block stands on random
 biases. A grouped first hop has only the blocks, as a grouped convolution, for targets whose full matrices would not fit
-into memory; the bias's block stands on an input that is constant 1.
+into memory; the bias's block stands on an input that is constant 1. Where the target's convolution is grouped, both
+hops have its groups, each with blocks for its inputs and one for its biases, and the first hop is dense within them.
 """
 
 import math
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
+from supermask.models.wired import Sources, wired
 from supermask.random.distributions import Distribution, Fans, SignedConstant, Uniform, UniformInteger
 from supermask.random.weights import RandomWeight, grow_all
 from theory.target import Matrix, Target, TargetLayer
@@ -34,10 +36,10 @@ class Paths:
     """The paths through a pair of random layers: hidden units in blocks, one block per input and one for the bias.
 
     Attributes:
-        hop: what each unit makes of the one input that it reads, float64 (columns, width); the last column is that of
-            the bias, where there is one.
-        second: what each output reads of it, (outputs, columns, width, taps), float32 in a random network that is still
-            to be pruned and float64 in the masked one.
+        hop: what each unit makes of the one input that it reads, float64 (columns, width), group by group; the last
+            column of a group is that of the bias, where there is one.
+        second: what each output reads of its group, (outputs, columns / groups, width, taps), float32 in a random
+            network that is still to be pruned and float64 in the masked one.
 
     """
 
@@ -82,20 +84,31 @@ class RandomPair:
     constant: float = 1.0
 
     @property
+    def each(self) -> int:
+        """Blocks of one group: one per input and one for the bias."""
+        return self.layer.reads + (self.layer.bias is not None)
+
+    @property
     def columns(self) -> int:
-        """Blocks: one per input and one for the bias."""
-        return self.layer.inputs + (self.layer.bias is not None)
+        """Blocks of all groups."""
+        return self.layer.groups * self.each
 
     @property
     def hidden(self) -> int:
         """Hidden units."""
         return self.columns * self.width
 
+    @property
+    def only_blocks(self) -> bool:
+        """Whether the first hop has nothing but the blocks."""
+        return self.grouped and self.layer.groups == 1
+
     def weights(self) -> dict[str, RandomWeight]:
         """Return what the random tensors are made of, by parameter name."""
-        layer, ones = self.layer, (1, 1) if self.layer.convolutional else (1,) * self.grouped
-        reads = 1 if self.grouped else layer.inputs
-        into, out = Fans(reads, self.hidden), Fans(self.hidden * layer.taps, layer.outputs * layer.taps)
+        layer, ones = self.layer, (1, 1) if self.layer.convolutional else (1,) * self.only_blocks
+        reads = 1 if self.only_blocks else layer.reads
+        hidden, outputs = self.hidden // layer.groups, layer.outputs // layer.groups
+        into, out = Fans(reads, hidden), Fans(hidden * layer.taps, outputs * layer.taps)
         window = layer.window if layer.convolutional else ()
         first: Distribution = Uniform(1.0)
         second: Distribution = Uniform(1.0)
@@ -103,33 +116,33 @@ class RandomPair:
             # signs of size 1: the root of the fan-in over itself
             first, second = SignedConstant(math.sqrt(reads)), UniformInteger(self.integers)
         weights = {f"{self.first}.weight": RandomWeight((self.hidden, reads, *ones), first, into)}
-        if layer.bias is not None and not self.grouped:
+        if layer.bias is not None and not self.only_blocks:
             weights[f"{self.first}.bias"] = RandomWeight((self.hidden,), first, into, scale=self.constant)
-        shape = (layer.outputs, self.hidden, *window)
+        shape = (layer.outputs, hidden, *window)
         weights[f"{self.second}.weight"] = RandomWeight(shape, second, out, scale=self.scale)
         return weights
 
     def paths(self, tensors: Mapping[str, Tensor]) -> Paths:
         """Return the paths through the blocks, from the pair's random or masked tensors by name."""
         second = tensors[f"{self.second}.weight"].detach().numpy()
-        return Paths(self._hop(tensors), second.reshape(self.layer.outputs, self.columns, self.width, self.layer.taps))
+        return Paths(self._hop(tensors), second.reshape(self.layer.outputs, self.each, self.width, self.layer.taps))
 
     def masks(self, hop: Mask, second: Mask) -> dict[str, Tensor]:
         """Return masks by parameter name, from those of the paths: (columns, width) and (outputs, ..., taps)."""
         shapes = {name: weight.shape for name, weight in self.weights().items()}
         kept = torch.from_numpy(second).reshape(shapes[f"{self.second}.weight"])
-        if self.grouped:
+        if self.only_blocks:
             first = torch.from_numpy(hop).reshape(shapes[f"{self.first}.weight"])
             return {f"{self.first}.weight": first, f"{self.second}.weight": kept}
-        inputs = self.layer.inputs
-        first = torch.zeros(self.hidden, inputs, dtype=torch.bool)
-        units = torch.arange(inputs * self.width)
-        first[units, units // self.width] = torch.from_numpy(hop[:inputs].reshape(-1))
+        reads, blocks = self.layer.reads, torch.from_numpy(hop).reshape(self.layer.groups, self.each, self.width)
+        first = torch.zeros(self.layer.groups, self.each, self.width, reads, dtype=torch.bool)
+        for read in range(reads):
+            first[:, read, :, read] = blocks[:, read]
         masks = {f"{self.first}.weight": first.reshape(shapes[f"{self.first}.weight"])}
         if self.layer.bias is not None:
-            bias = torch.zeros(self.hidden, dtype=torch.bool)
-            bias[inputs * self.width :] = torch.from_numpy(hop[inputs])
-            masks[f"{self.first}.bias"] = bias
+            bias = torch.zeros_like(blocks)
+            bias[:, reads] = blocks[:, reads]
+            masks[f"{self.first}.bias"] = bias.reshape(-1)
         return {**masks, f"{self.second}.weight": kept}
 
     def modules(self, *, relu: bool) -> tuple[list[nn.Module], nn.Module, list[nn.Module], nn.Module]:
@@ -137,13 +150,12 @@ class RandomPair:
         layer, bias = self.layer, self.layer.bias is not None
         between: list[nn.Module] = [nn.ReLU()] if relu else []
         if layer.convolutional:
-            second: nn.Module = nn.Conv2d(
-                self.hidden, layer.outputs, layer.window, stride=layer.stride, dilation=layer.dilation, bias=False
-            )
-            if self.grouped:
+            geometry = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
+            second: nn.Module = nn.Conv2d(self.hidden, layer.outputs, layer.window, **geometry, bias=False)
+            if self.only_blocks:
                 one: list[nn.Module] = [nn.ConstantPad3d((0, 0, 0, 0, 0, 1), self.constant)] if bias else []
                 return one, _grouped(nn.Conv2d, self), between, second
-            return [], nn.Conv2d(layer.inputs, self.hidden, 1, bias=bias), between, second
+            return [], nn.Conv2d(layer.inputs, self.hidden, 1, groups=layer.groups, bias=bias), between, second
         second = nn.Linear(self.hidden, layer.outputs, bias=False)
         if self.grouped:
             one = [nn.ConstantPad1d((0, 1), self.constant)] if bias else []
@@ -154,17 +166,16 @@ class RandomPair:
     def _hop(self, tensors: Mapping[str, Tensor]) -> Matrix:
         """Return what each unit makes of its own block's input, (columns, width)."""
         weight = tensors[f"{self.first}.weight"].detach().numpy()
-        if self.grouped:
+        if self.only_blocks:
             hop = weight.reshape(self.columns, self.width).astype(np.float64)
             hop[self.layer.inputs :] *= self.constant
             return hop
-        inputs = np.arange(self.layer.inputs)
-        blocks = weight[: len(inputs) * self.width].reshape(len(inputs), self.width, len(inputs))
-        hop = blocks[inputs, :, inputs]
+        shape, reads = (self.layer.groups, self.each, self.width), np.arange(self.layer.reads)
+        hop = weight.reshape(*shape, len(reads))[:, reads, :, reads].swapaxes(0, 1)
         if self.layer.bias is not None:
-            bias = tensors[f"{self.first}.bias"].detach().numpy()
-            hop = np.concatenate([hop, bias[None, -self.width :]])
-        return hop.astype(np.float64)
+            bias = tensors[f"{self.first}.bias"].detach().numpy().reshape(shape)
+            hop = np.concatenate([hop, bias[:, len(reads) :]], axis=1)
+        return hop.reshape(self.columns, self.width).astype(np.float64)
 
 
 def check_blocks(pair: RandomPair, tensors: Mapping[str, Tensor]) -> None:
@@ -189,16 +200,33 @@ def empty_network(
         SupermaskError: it would have more than MOST_WEIGHTS weights.
 
     """
-    modules, pairs = [step.module for step in target.before], []
-    for layer, chosen in zip(target.layers, widths, strict=True):
-        pair = RandomPair(layer, grouped=grouped, **vars(chosen))
-        with torch.device("meta"):  # the ticket brings the weights, and memory may not suffice
-            before, first, between, second = pair.modules(relu=relu)
-        place = len(modules) + len(before)
-        modules += [*before, first, *between, second, *(step.module for step in layer.after)]
-        pairs.append(replace(pair, first=str(place), second=str(place + 1 + len(between))))
+    modules: list[nn.Module] = []
+    sources: list[Sources] = []
+    pairs: list[RandomPair] = []
+    outlets = [0]  # which module of the network gives what the input and each node of the target give
+    chosen = iter(widths)
+
+    def put(module: nn.Module, reads: Sources) -> Sources:
+        modules.append(module)
+        sources.append(reads)
+        return (len(modules),)
+
+    for node in target.nodes:
+        reads = tuple(outlets[source] for source in node.sources)
+        if isinstance(node.operation, TargetLayer):
+            width = next(chosen)
+            pair = RandomPair(node.operation, grouped=grouped, **vars(width))
+            with torch.device("meta"):  # the ticket brings the weights, and memory may not suffice
+                before, first, between, second = pair.modules(relu=relu)
+            for module in (*before, first, *between, second):
+                reads = put(module, reads)
+            place = len(modules) - 1
+            pairs.append(replace(pair, first=str(place - 1 - len(between)), second=str(place)))
+        else:
+            reads = put(node.operation.module, reads)
+        outlets.append(reads[0])
     _check_memory(pairs)
-    network = nn.Sequential(*modules).double()
+    network = wired(modules, sources).double()
     # not to_empty, for which torch imports sympy, a second of CPU time
     empty = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in network.state_dict().items()}
     network.load_state_dict(empty, assign=True)

@@ -64,7 +64,7 @@ def subset_width(layer: TargetLayer, error: float, halves: int) -> int:
     from scipy.stats import binom  # scipy.stats takes a third of a second to import
 
     items = min(math.ceil(math.log2(max(2.0, layer.kernel.size / error))) + 3, 2 * MOST_ITEMS)
-    blocks = layer.inputs * halves + 1
+    blocks = layer.inputs * halves + layer.groups
     width = items
     while binom.cdf(items - 1, width, 0.5) > 0.01 / blocks:
         width += 1

@@ -11,6 +11,7 @@ and a partial sum that passes 2^53 is rounded to 2^53 or above, and stays there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from supermask.errors import SupermaskError
 from theory.constructions.effective import Effective
 from theory.exact.quantise import Quantised
-from theory.target import Matrix, TargetLayer
+from theory.target import FixedStep, Matrix, Node, TargetLayer
 
 LIMIT = 2.0**53
 """Above it float64 does not hold every integer."""
@@ -62,25 +63,27 @@ def certify_exactly(quantised: Quantised, found: Sequence[Effective]) -> ExactCe
         SupermaskError: a partial sum may pass 2^53.
 
     """
-    target = quantised.target
-    sizes = torch.full((1, *target.input_shape), float(quantised.inputs.size), dtype=torch.float64)
-    for step in target.before:
-        sizes = step.module(sizes)
-    apart = torch.zeros_like(sizes)
-    missed, largest = 0, 0.0
-    for i, (layer, pair) in enumerate(zip(target.layers, found, strict=True), 1):
+    missed, largest, left = 0, 0.0, iter(enumerate(found, 1))
+
+    def through(node: Node, *behind: _Sizes) -> _Sizes:
+        (before,), layer = behind, node.operation
+        if isinstance(layer, FixedStep):
+            return _Sizes(layer.module(before.own), layer.module(before.apart))
+        nonlocal missed, largest
+        i, pair = next(left)
         kernel, offset = _differences(layer, pair)
         missed += int(np.count_nonzero(kernel)) + int(np.count_nonzero(offset))
-        own = pair.positive if pair.negative is None else np.maximum(np.abs(pair.positive), np.abs(pair.negative))
-        within = sizes + apart  # of the masked network's hidden numbers
-        sums = torch.stack([layer.affine(within, pair.mass, pair.offset_mass), _sizes_behind(layer, sizes)])
-        largest = max(largest, _checked(sums, i))
-        apart = _through(
-            layer, layer.affine(apart, np.abs(own), np.zeros(layer.outputs)) + layer.affine(sizes, kernel, offset)
-        )
-        sizes = _through(layer, _sizes_behind(layer, sizes))
-        _checked(sizes + apart, i)
-    return ExactCertificate(float(apart.max()), missed, largest)
+        either = pair.positive if pair.negative is None else np.maximum(np.abs(pair.positive), np.abs(pair.negative))
+        within = before.own + before.apart  # of the masked network's hidden numbers
+        own = _sizes_behind(layer, before.own)
+        largest = max(largest, _checked(torch.stack([layer.affine(within, pair.mass, pair.offset_mass), own]), i))
+        apart = layer.affine(before.apart, np.abs(either), np.zeros(layer.outputs))
+        apart += layer.affine(before.own, kernel, offset)
+        _checked(own + apart, i)
+        return _Sizes(own, apart)
+
+    end = quantised.target.follow(_first(quantised), through)[-1]
+    return ExactCertificate(float(end.apart.max()), missed, largest)
 
 
 def check_sums(quantised: Quantised) -> None:
@@ -90,14 +93,33 @@ def check_sums(quantised: Quantised) -> None:
         SupermaskError: they may.
 
     """
-    target = quantised.target
-    sizes = torch.full((1, *target.input_shape), float(quantised.inputs.size), dtype=torch.float64)
-    for step in target.before:
-        sizes = step.module(sizes)
-    for i, layer in enumerate(target.layers, 1):
-        sizes = _sizes_behind(layer, sizes)
-        _checked(sizes, i)
-        sizes = _through(layer, sizes)
+    numbers = count(1)
+
+    def through(node: Node, sizes: Tensor) -> Tensor:
+        layer = node.operation
+        if isinstance(layer, FixedStep):
+            return layer.module(sizes)
+        behind = _sizes_behind(layer, sizes)
+        _checked(behind, next(numbers))
+        return behind
+
+    quantised.target.follow(_first(quantised).own, through)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The largest sizes of a target's hidden numbers, and by how much the masked network's differ at most.
+
+    ReLUs, maxima, paddings and flattenings enlarge neither.
+    """
+
+    own: Tensor
+    apart: Tensor
+
+
+def _first(quantised: Quantised) -> _Sizes:
+    sizes = torch.full((1, *quantised.target.input_shape), float(quantised.inputs.size), dtype=torch.float64)
+    return _Sizes(sizes, torch.zeros_like(sizes))
 
 
 def _differences(layer: TargetLayer, pair: Effective) -> tuple[Matrix, Matrix]:
@@ -109,13 +131,6 @@ def _differences(layer: TargetLayer, pair: Effective) -> tuple[Matrix, Matrix]:
 
 def _sizes_behind(layer: TargetLayer, sizes: Tensor) -> Tensor:
     return layer.affine(sizes, np.abs(layer.kernel), np.abs(layer.offset))
-
-
-def _through(layer: TargetLayer, sizes: Tensor) -> Tensor:
-    """Return sizes behind a layer's steps: ReLU and maxima enlarge neither sizes nor differences."""
-    for step in layer.after:
-        sizes = step.module(sizes)
-    return sizes
 
 
 def _checked(sums: Tensor, layer: int) -> float:

@@ -7,12 +7,13 @@ and s u is the unit of the next layer's inputs. Nothing is rounded but the weigh
 
 import math
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from theory.target import Target
+from theory.target import FixedStep, Target
 
 LEAST_BITS, MOST_BITS = 2, 16
 LARGEST_INPUT = 2**24
@@ -94,21 +95,25 @@ def quantise(target: Target, bits: int, inputs: IntegerInputs) -> Quantised:
     _check_steps(target, inputs)
     largest = most(bits)
     unit = inputs.step
-    layers, constants = [], []
-    for i, layer in enumerate(target.layers):
+    nodes, constants = [], []
+    for node in target.nodes:
+        layer = node.operation
+        if isinstance(layer, FixedStep):
+            nodes.append(node)
+            continue
         scale = (float(np.abs(layer.kernel).max()) or 1.0) / largest
         kernel = np.rint(layer.kernel / scale)
         bias = layer.bias
-        if i == 0 and inputs.offset:  # with the rounded weights, as these are what the offset meets
+        if not constants and inputs.offset:  # with the rounded weights, as these are what the offset meets
             bias = layer.offset + inputs.offset * scale * kernel.sum(axis=(1, 2, 3))
         unit *= scale
         constant = 1.0
         if bias is not None:
             constant = _power_of_two(float(np.abs(bias).max()) / unit / largest)
             bias = np.rint(bias / unit / constant) * constant
-        layers.append(replace(layer, kernel=kernel, bias=bias, mass=None, norms=0))
+        nodes.append(replace(node, operation=replace(layer, kernel=kernel, bias=bias, mass=None, norms=0)))
         constants.append(constant)
-    return Quantised(replace(target, layers=tuple(layers)), inputs, unit, bits, tuple(constants))
+    return Quantised(replace(target, nodes=tuple(nodes)), inputs, unit, bits, tuple(constants))
 
 
 def _power_of_two(least: float) -> float:
@@ -117,11 +122,14 @@ def _power_of_two(least: float) -> float:
 
 
 def _check_steps(target: Target, inputs: IntegerInputs) -> None:
-    for step in [*target.before, *(step for layer in target.layers for step in layer.after)]:
+    for step in target.steps:
+        if step.joins:
+            raise SupermaskError("Tensors of two layers have two scales, and exact tickets join none; give a chain.")
         if not isinstance(step.module, KEEP_INTEGERS):
             names = ", ".join(kind.__name__ for kind in KEEP_INTEGERS)
             raise SupermaskError(f"A {type(step.module).__name__} makes fractions of integers; {names} do not.")
-    if inputs.offset and any(isinstance(step.module, nn.ZeroPad2d) for step in target.before):
+    before = takewhile(lambda operation: isinstance(operation, FixedStep), (node.operation for node in target.nodes))
+    if inputs.offset and any(isinstance(step.module, nn.ZeroPad2d) for step in before):
         raise SupermaskError(
             f"The target pads its inputs with zeros, which are no whole inputs with offset {inputs.offset}; give a"
             " target for inputs without an offset."

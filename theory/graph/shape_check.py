@@ -1,4 +1,4 @@
-"""The shapes along a chain: followed from module to module, as far as the shape of the input is known."""
+"""The shapes in a graph: followed from module to module, as far as the shape of the input is known."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from theory.chain.calls import FlattenTo
-from theory.chain.trace import TracedOp
+from supermask.models.wired import Add, Concatenate, sources_of
 
 Shape = tuple[int, ...]
 """The shape of one sample, without the batch: (units,) or (channels, height, width)."""
@@ -18,58 +17,74 @@ Shape = tuple[int, ...]
 Incoming: TypeAlias = tuple[int | None, ...] | None
 """The shape of a module's input, with None for a size that is not known; None alone may be of any shape."""
 
-KINDS = {1: "vectors", 3: "images"}
+KINDS = {1: "vectors", 2: "sequences", 3: "images"}
 """What the modules with weights take, by the number of its dimensions."""
-HINTS = {"vectors": "put an nn.Flatten before it", "images": "images have the shape (channels, height, width)"}
+HINTS = {
+    "vectors": "put an nn.Flatten before it",
+    "sequences": "sequences have the shape (channels, length)",
+    "images": "images have the shape (channels, height, width)",
+}
 
 LARGEST_SIDE = 512
 """Side of the largest square image that is tried where the shape of the input is not given: all sides up to it take a
 few seconds with eight convolutions."""
 
 
-def shape_after(module: nn.Module, incoming: Incoming, width: int | None = None) -> Incoming:
-    """Return the shape of the output of a plain module of a chain.
+def shape_after(module: nn.Module, incoming: Sequence[Incoming], width: int | None = None) -> Incoming:
+    """Return the shape of the output of a plain module.
 
     Args:
         module: without padding of its own where it is a Conv2d.
-        incoming: the shape of its input.
+        incoming: the shapes of what it reads; several of an Add or a Concatenate.
         width: number of values of a sample that a view names, where the module is a Flatten.
 
     Raises:
         SupermaskError: it does not take that shape; a bare fact, without a name and a period.
 
     """
-    if isinstance(module, nn.ReLU):
-        return incoming
+    if isinstance(module, Add):
+        return _added(incoming)
+    if isinstance(module, Concatenate):
+        return _side_by_side(incoming)
+    (shape,) = incoming
+    if isinstance(module, nn.ReLU | nn.LeakyReLU):
+        return shape
     if isinstance(module, nn.Flatten):
-        return _flattened(incoming, width)
+        return _flattened(module, shape, width)
+    if isinstance(module, nn.Unflatten):
+        return _unflattened(module, shape)
     if isinstance(module, nn.Linear):
-        _check_kind("vectors", incoming)
-        _check_count("{} inputs, but gets {}", module.in_features, incoming)
+        _check_kind("vectors", shape)
+        _check_count("{} inputs, but gets {}", module.in_features, shape)
         return (module.out_features,)
-    _check_kind("images", incoming)
-    channels = incoming[0] if incoming else None
+    _check_kind("images", shape)
+    channels = shape[0] if shape else None
     if isinstance(module, nn.Conv2d):
-        _check_count("images of {} channels, but gets images of {}", module.in_channels, incoming)
+        _check_count("images of {} channels, but gets images of {}", module.in_channels, shape)
         channels = module.out_channels
-    return (channels, *_sides(module, incoming))
+    return (channels, *_sides(module, shape))
 
 
-def shapes_along(modules: Iterable[nn.Module], shape: Shape) -> list[Shape]:
-    """Return the shape before each module, and that of the output, for inputs of a shape.
+def shapes_along(network: nn.Sequential, shape: Shape, most: int | None = None) -> list[Shape]:
+    """Return the shape of the input and of what each module gives, for inputs of a shape.
+
+    Args:
+        network: a chain or a `Wired` graph of plain modules.
+        shape: of the input.
+        most: how many of the modules are followed; None is all.
 
     Raises:
-        SupermaskError: some module does not take what the one before it gives; a bare fact.
+        SupermaskError: some module does not take what comes to it; a bare fact.
 
     """
     found: list[Incoming] = [shape]
-    for module in modules:
-        found.append(shape_after(module, found[-1]))
+    for module, sources in list(zip(network, sources_of(network), strict=True))[:most]:
+        found.append(shape_after(module, [found[source] for source in sources]))
     return cast(list[Shape], found)  # where the first is known, so are all
 
 
-def input_shape_of(modules: Sequence[nn.Module]) -> Shape:
-    """Return the shape of the input as the modules of a chain imply it.
+def input_shape_of(network: nn.Sequential) -> Shape:
+    """Return the shape of the input as the modules of a network imply it.
 
     That is the number of inputs of a fully connected network, and otherwise the smallest square image that the first
     Linear layer fits.
@@ -78,17 +93,23 @@ def input_shape_of(modules: Sequence[nn.Module]) -> Shape:
         SupermaskError: images of any size fit, or none does.
 
     """
+    modules = list(network)
     first = next(module for module in modules if isinstance(module, nn.Linear | nn.Conv2d))
     before = modules[: modules.index(first)]
     if isinstance(first, nn.Linear) and all(isinstance(module, nn.Flatten | nn.ReLU) for module in before):
         return (first.in_features,)
+    if before and isinstance(before[0], nn.Unflatten):
+        channels, *sides = before[0].unflattened_size
+        if len(sides) == 2:  # a vector's units as the channels of an image of one pixel
+            return (int(channels),)
+        raise SupermaskError("The target takes sequences of any length; give input_shape as (channels, length).")
     adaptive = any(isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) for module in modules)
     linear = next((place for place, module in enumerate(modules) if isinstance(module, nn.Linear)), None)
     if adaptive or isinstance(first, nn.Linear) or linear is None:
         raise SupermaskError("The target takes images of any size; give input_shape as (channels, height, width).")
     for side in range(1, LARGEST_SIDE + 1):
         shape = (first.in_channels, side, side)
-        if _fits(modules[: linear + 1], shape):
+        if _fits(network, shape, linear + 1):
             return shape
     raise SupermaskError(
         f"No square image of up to {LARGEST_SIDE} pixels fits the target's first Linear layer;"
@@ -96,38 +117,54 @@ def input_shape_of(modules: Sequence[nn.Module]) -> Shape:
     )
 
 
-def check_last_width(ops: Sequence[TracedOp]) -> None:
-    """Refuse a view(-1, width) that no Linear follows: where an image has more pixels, it cuts it into several.
-
-    Raises:
-        SupermaskError: there is one.
-
-    """
-    for op in reversed(ops):
-        if isinstance(op.module, nn.Linear):
-            return
-        if isinstance(op.module, FlattenTo) and op.module.width:
-            raise SupermaskError(
-                f"The target's {op.name} is followed by no Linear that takes its {op.module.width} outputs; "
-                "flatten with x.flatten(1)."
-            )
-
-
-def _fits(modules: Iterable[nn.Module], shape: Shape) -> bool:
+def _fits(network: nn.Sequential, shape: Shape, most: int) -> bool:
     try:
-        shapes_along(modules, shape)
+        shapes_along(network, shape, most)
     except SupermaskError:
         return False
     return True
 
 
-def _flattened(incoming: Incoming, width: int | None) -> Incoming:
+def _flattened(module: nn.Flatten, incoming: Incoming, width: int | None) -> Incoming:
+    if (module.start_dim, module.end_dim) == (2, 3):  # the height of one of a sequence
+        return None if incoming is None else (incoming[0], incoming[2])
     if incoming is None or None in incoming:
         return (width,)
     size = math.prod(cast(Shape, incoming))
     if width is not None:
         _check_count("{} inputs, but gets {}", width, (size,))
     return (size,)
+
+
+def _unflattened(module: nn.Unflatten, incoming: Incoming) -> Incoming:
+    channels, *ones = (int(size) for size in module.unflattened_size)
+    vectors = len(ones) == 2
+    _check_kind("vectors" if vectors else "sequences", incoming)
+    _check_count("{} channels, but gets {}", channels, incoming)
+    return (channels, *ones, *(() if vectors else (None,) if incoming is None else incoming[1:]))
+
+
+def _added(incoming: Sequence[Incoming]) -> Incoming:
+    known = [shape for shape in incoming if shape is not None]
+    if not known:
+        return None
+    for other in known[1:]:
+        same = len(other) == len(known[0]) and all(
+            None in pair or pair[0] == pair[1] for pair in zip(known[0], other, strict=True)
+        )
+        if not same:
+            raise SupermaskError(f"adds tensors of {_text(known[0])} and {_text(other)}; give them one shape")
+    return tuple(next((size for size in sizes if size is not None), None) for sizes in zip(*known, strict=True))
+
+
+def _side_by_side(incoming: Sequence[Incoming]) -> Incoming:
+    if any(shape is None for shape in incoming):
+        return None
+    shapes = cast(Sequence[tuple[int | None, ...]], incoming)
+    rest = _added([(1, *shape[1:]) for shape in shapes])
+    channels = [shape[0] for shape in shapes]
+    total = None if None in channels else sum(cast(Sequence[int], channels))
+    return (total, *cast(tuple[int | None, ...], rest)[1:])
 
 
 def _check_kind(takes: str, incoming: Incoming) -> None:

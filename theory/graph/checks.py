@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from supermask.errors import SupermaskError
+from theory.graph.copies import prunings
 
-ONLY = "only Linear and ReLU, Conv2d, batch norm behind them, pooling and flattening can be built"
+ONLY = "only Linear and ReLU, Conv2d, batch norm, pooling, flattening, sums and concatenations can be built"
 
-CHAIN_HINT = "only a single chain, in which each operation uses the result of the one before, can be built"
+JOIN_HINT = "only sums and concatenations of several tensors can be built"
 
 LEAVE_OFF = "leave it off, the largest output stays the largest"
 HINTS = dict.fromkeys(("Softmax", "LogSoftmax", "Softmax2d", "softmax", "log_softmax"), LEAVE_OFF)
@@ -44,7 +45,7 @@ def check_whole(target: nn.Module) -> None:
     for name, module in target.named_modules():
         if "forward" in vars(module) or type(module).__call__ is not nn.Module.__call__:
             _refuse_behaviour(f"{name or 'it'} is called in a way of its own", "modules with forward methods")
-        if module._forward_hooks or module._forward_pre_hooks:
+        if module._forward_hooks or len(module._forward_pre_hooks) > len(prunings(module)):
             _refuse_behaviour(f"{name or 'it'} has a forward hook", "plain modules without hooks")
 
 
