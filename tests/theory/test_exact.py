@@ -167,7 +167,7 @@ def test_weights_and_biases_are_whole_and_of_few_bits():
 def test_the_outputs_are_the_targets_but_for_rounding():
     target = dense(4, 12, 10, 5).double()
     given = whole(NORMALISED, 60, 12)
-    wanted = target(given.double() * NORMALISED.step + NORMALISED.offset)
+    wanted = target(given.double() * NORMALISED.step + NORMALISED.offset).detach()
     errors = []
     for bits in (6, 10, 14):
         quantised = quantise(read_target(target), bits, NORMALISED)
