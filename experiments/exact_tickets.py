@@ -91,11 +91,16 @@ class Exactly:
 
     def _measure(self, folder: Path, data_folder: Path | None) -> ExactResult:
         network, data_set = self.source.read(folder, data_folder, self.seed)
-        inputs = whole_pixels(data_set)
         began = monotonic()
-        shape = data_set.input_shape
-        options = {"bits": self.bits, "inputs": inputs, "grouped": True, "input_shape": shape}
-        built = construct_exact(network, seed=self.seed, **options, progress=False)
+        built = construct_exact(
+            network,
+            bits=self.bits,
+            inputs=whole_pixels(data_set),
+            seed=self.seed,
+            grouped=True,
+            input_shape=data_set.input_shape,
+            progress=False,
+        )
         seconds = monotonic() - began
         built.ticket.save(folder / "network.ticket")
         test = data_set.test()
@@ -208,7 +213,7 @@ EXPERIMENT = Experiment(
     ),
     groups=tuple(
         Group(f"{bits} bits", tuple(Exactly(_TARGET, bits, seed) for seed in seeds), _THEORY)
-        for bits, seeds in ((8, (0, 1)), (6, (0,)), (4, (0,)))
+        for bits, seeds in ((8, (0,)), (6, (0,)), (4, (0,)))
     ),
     table=Table(
         header=(

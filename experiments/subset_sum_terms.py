@@ -74,8 +74,9 @@ class Rates:
     def _timed(self, n: int) -> tuple[int, float, int, float]:
         count = max(3, self.work >> (n // 2))
         coefficients, targets = random_problems(count, n, self.seed)
-        options = {"threads": 1} if self.solver == "meet_in_the_middle" else {}
-        options |= {"objective": self._of(n)}
+        options: dict[str, Any] = {"objective": self._of(n)}
+        if self.solver == "meet_in_the_middle":
+            options["threads"] = 1
         solve(coefficients[:1], targets[:1], solver=self.solver, **options)  # compiles
         seconds = []
         for _ in range(self.repeats):

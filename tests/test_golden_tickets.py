@@ -29,7 +29,7 @@ from supermask.search import (
     StructuredPopup,
     TrichromaticSupermask,
 )
-from theory import construct
+from theory import construct, construct_exact
 from theory.constructions import CONSTRUCTIONS
 
 GOLDEN = Path(__file__).with_name("golden_tickets.json")
@@ -85,7 +85,7 @@ def searched(kind, options):
 
 
 def constructed(name):
-    """Return the ticket of a small target whose weights are multiples of 1/64."""
+    """Return the ticket of a small target whose weights are multiples of 1/64; "exact" of integers."""
     layers = [nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)]
     if name == "linear_diamond":
         del layers[1]
@@ -95,12 +95,14 @@ def constructed(name):
     draw = np.random.Generator(np.random.Philox(key=[7, 0]))
     for parameter in target.parameters():
         parameter.data.copy_(torch.from_numpy(draw.integers(-32, 33, tuple(parameter.shape)) / 64))
+    if name == "exact":
+        return construct_exact(target, bits=7, seed=3, width=40, progress=False).ticket
     shape = (1, 4, 4) if name == "convolution" else None
     return construct(target, 0.05, construction=name, seed=3, width=40, input_shape=shape, progress=False).ticket
 
 
 CASES = {name: lambda line=line: searched(*line) for name, line in LINES.items()}
-CASES |= {name: lambda name=name: constructed(name) for name in CONSTRUCTIONS}
+CASES |= {name: lambda name=name: constructed(name) for name in (*CONSTRUCTIONS, "exact")}
 
 
 def written(ticket, folder):

@@ -224,8 +224,9 @@ def test_an_unknown_name_is_answered_with_the_known():
 @pytest.mark.parametrize(
     ("kind", "field"),
     [
-        *[(kind, "gain") for kind in KNOWN.values() if kind not in (Uniform, SignOf)],
+        *[(kind, "gain") for kind in KNOWN.values() if kind not in (Uniform, UniformInteger, SignOf)],
         (Uniform, "bound"),
+        (UniformInteger, "bound"),
         (TruncatedNormal, "cut"),
     ],
     ids=lambda value: getattr(value, "name", value),

@@ -13,8 +13,8 @@ from theory.cli.compare import BATCH
 from theory.cli.targets import TargetNetwork
 from theory.exact import BuiltExactly, IntegerInputs
 
-PIXELS = 255.0
-"""The scale of a data set whose images are stored as bytes."""
+PIXELS = 255
+"""The largest pixel that is stored as a byte."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,12 @@ def whole_inputs(pixels: str, data_set: DataSet | None) -> IntegerInputs:
         return IntegerInputs()
     if data_set.train.images.dtype is not torch.uint8:
         raise SupermaskError(f"The images of {data_set.name} are not whole numbers, which --exact needs.")
-    largest = int(data_set.train.images.max()) if data_set.scale != PIXELS else int(PIXELS)
     if pixels == "raw":
-        return IntegerInputs(0, largest, 1.0 / data_set.scale)
+        return IntegerInputs(0, PIXELS, 1.0 / data_set.scale)
     if len(set(zip(data_set.mean, data_set.std, strict=True))) != 1:
         raise SupermaskError(f"The channels of {data_set.name} are normalised in several ways; give --pixels raw.")
     mean, std = data_set.mean[0], data_set.std[0]
-    return IntegerInputs(0, largest, 1.0 / (data_set.scale * std), -mean / std)
+    return IntegerInputs(0, PIXELS, 1.0 / (data_set.scale * std), -mean / std)
 
 
 @torch.no_grad()
