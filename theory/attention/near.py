@@ -140,7 +140,7 @@ def _embedded(one: Embed, other: Embed, near: Near) -> Near:
         sides.append(Side(embedded(part, ids), (side.spread + 2.0 * sums * mass.norm(dim=-1)) * SLACK))
     apart = (sides[1].tokens - sides[0].tokens).norm(dim=-1)
     rounding = sides[0].spread + sides[1].spread - near.target.spread - near.network.spread
-    return Near(*sides, (apart + rounding.clamp(min=0.0)) * SLACK + 4.0 * FLOAT64.adds * near.target.spread)
+    return Near(sides[0], sides[1], (apart + rounding.clamp(min=0.0)) * SLACK + 4.0 * FLOAT64.adds * near.target.spread)
 
 
 def _normalised(part: Normalise, near: Near) -> Near:
@@ -161,7 +161,7 @@ def _normalised(part: Normalise, near: Near) -> Near:
         sides.append(Side(tokens, (spread + 2.0 * rounding) * SLACK))
         roundings.append(rounding)
     difference = normalised_slope(part, least_of_all) * near.difference + 2.0 * (roundings[0] + roundings[1])
-    return Near(*sides, difference * SLACK)
+    return Near(sides[0], sides[1], difference * SLACK)
 
 
 def _affine(one: LinearMap, other: LinearMap, near: Near) -> Near:
@@ -173,7 +173,7 @@ def _affine(one: LinearMap, other: LinearMap, near: Near) -> Near:
     ]
     added = missed(near.network.tokens).norm(dim=-1) + missed.norm * near.network.spread
     difference = one.norm * near.difference + added + 3.0 * (roundings[0] + roundings[1])
-    return Near(*sides, difference * SLACK)
+    return Near(sides[0], sides[1], difference * SLACK)
 
 
 def _rounding(each: LinearMap, side: Side) -> Tensor:
@@ -186,7 +186,7 @@ def _attended(one: Attend, other: Attend, near: Near) -> Near:
         found: Attended = attended(part, side.tokens, side.spread)
         known.append(found)
         sides.append(Side(found.tokens, found.spread))
-    return Near(*sides, attended_apart(one, other, near.difference, *known))
+    return Near(sides[0], sides[1], attended_apart(one, other, near.difference, *known))
 
 
 def _activated(part: Activate, near: Near) -> Near:
@@ -194,7 +194,7 @@ def _activated(part: Activate, near: Near) -> Near:
     roundings = [activation_rounding(part, side.reach) for side in (near.target, near.network)]
     for side, rounding in zip((near.target, near.network), roundings, strict=True):
         sides.append(Side(activated(part, side.tokens), (slope(part) * side.spread + 2.0 * rounding) * SLACK))
-    return Near(*sides, (slope(part) * near.difference + 2.0 * (roundings[0] + roundings[1])) * SLACK)
+    return Near(sides[0], sides[1], (slope(part) * near.difference + 2.0 * (roundings[0] + roundings[1])) * SLACK)
 
 
 def _summed(near: Near, inner: Near) -> Near:
@@ -203,4 +203,4 @@ def _summed(near: Near, inner: Near) -> Near:
         lost = 2.0 * FLOAT64.adds * (side.reach + more.reach)
         sides.append(Side(side.tokens + more.tokens, (side.spread + more.spread + 2.0 * lost) * SLACK))
         rounding = rounding + lost
-    return Near(*sides, (near.difference + inner.difference + rounding) * SLACK)
+    return Near(sides[0], sides[1], (near.difference + inner.difference + rounding) * SLACK)
