@@ -209,8 +209,8 @@ EXPERIMENT = Experiment(
             f"Loss: nats per character on the first {TESTED} windows of the test text, of target and ticket."
             " Disagree: characters for which they predict another next one. Measured: the largest difference of a"
             f" logit; certified: its bound on the {CERTIFIED} windows, where tokens are those of the embedding or"
-            " within so far (l2) of them. All sequences: the bound of the l2 difference over every sequence of characters;"
-            " it is finite because normalisations are, and says nothing more. Kept: per parameter of the target."
+            " within so far (l2) of them. All sequences: the bound of the l2 difference over every sequence of ids; it"
+            " is finite because normalisations are, and says nothing more. Kept: per parameter of the target."
         ),
     ),
     plot=_plot,

@@ -132,7 +132,7 @@ def _behind(one: Part, other: Part, near: Near) -> Near:
 
 
 def _embedded(one: Embed, other: Embed, near: Near) -> Near:
-    sides = []
+    sides: list[Side] = []
     for part, side in ((one, near.target), (other, near.network)):
         ids, places = side.tokens, torch.arange(side.tokens.shape[1])
         sums = FLOAT64.sums(part.tokens.terms + part.places.terms + 8)
@@ -146,7 +146,9 @@ def _embedded(one: Embed, other: Embed, near: Near) -> Near:
 def _normalised(part: Normalise, near: Near) -> Near:
     centred = [each.tokens - each.tokens.mean(dim=-1, keepdim=True) for each in (near.target, near.network)]
     sizes, apart = [each.norm(dim=-1) for each in centred], (centred[1] - centred[0]).norm(dim=-1)
-    sides, roundings, least_of_all = [], [], torch.zeros_like(apart)
+    sides: list[Side] = []
+    roundings: list[Tensor] = []
+    least_of_all = torch.zeros_like(apart)
     spreads = (near.target.spread, near.network.spread)
     off = 3.0 * FLOAT64.sums(part.units + 16) * torch.maximum(near.target.reach, near.network.reach)  # computed here
     for side, size, other_spread in zip((near.target, near.network), sizes, reversed(spreads), strict=True):
@@ -181,16 +183,17 @@ def _rounding(each: LinearMap, side: Side) -> Tensor:
 
 
 def _attended(one: Attend, other: Attend, near: Near) -> Near:
-    sides, known = [], []
+    sides: list[Side] = []
+    known: list[Attended] = []
     for part, side in ((one, near.target), (other, near.network)):
-        found: Attended = attended(part, side.tokens, side.spread)
+        found = attended(part, side.tokens, side.spread)
         known.append(found)
         sides.append(Side(found.tokens, found.spread))
     return Near(sides[0], sides[1], attended_apart(one, other, near.difference, *known))
 
 
 def _activated(part: Activate, near: Near) -> Near:
-    sides = []
+    sides: list[Side] = []
     roundings = [activation_rounding(part, side.reach) for side in (near.target, near.network)]
     for side, rounding in zip((near.target, near.network), roundings, strict=True):
         sides.append(Side(activated(part, side.tokens), (slope(part) * side.spread + 2.0 * rounding) * SLACK))
@@ -198,7 +201,8 @@ def _activated(part: Activate, near: Near) -> Near:
 
 
 def _summed(near: Near, inner: Near) -> Near:
-    sides, rounding = [], torch.zeros_like(near.difference)
+    sides: list[Side] = []
+    rounding = torch.zeros_like(near.difference)
     for side, more in ((near.target, inner.target), (near.network, inner.network)):
         lost = 2.0 * FLOAT64.adds * (side.reach + more.reach)
         sides.append(Side(side.tokens + more.tokens, (side.spread + more.spread + 2.0 * lost) * SLACK))
