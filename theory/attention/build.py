@@ -26,6 +26,8 @@ from theory.target import Matrix
 TRIAL = 1e-6
 """Errors, over the scale of a map, with which the target is tried before anything is drawn: small, so that what they do
 is proportional to them, and far above the rounding of float64."""
+LEAST = 2.0**-40
+"""The least error, over the scale of a map, that is asked for: what float64 resolves of a subset sum, nearly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,4 +227,4 @@ def _tolerance(parts: Sequence[Part], maps: Sequence[LinearMap], epsilon: float,
     reached = proven_tokens(parts, with_maps(parts, map(tried, maps)), domain)
     if not 0.0 < reached < math.inf:
         return TRIAL
-    return min(0.25, max(TRIAL * epsilon / (2.0 * reached), 2.0**-50))
+    return min(0.25, max(TRIAL * epsilon / (2.0 * reached), LEAST))

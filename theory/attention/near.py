@@ -132,7 +132,7 @@ def _behind(one: Part, other: Part, near: Near) -> Near:
 
 
 def _embedded(one: Embed, other: Embed, near: Near) -> Near:
-    sides = []
+    sides: list[Side] = []
     for part, side in ((one, near.target), (other, near.network)):
         ids, places = side.tokens, torch.arange(side.tokens.shape[1])
         sums = FLOAT64.sums(part.tokens.terms + part.places.terms + 8)
@@ -140,13 +140,15 @@ def _embedded(one: Embed, other: Embed, near: Near) -> Near:
         sides.append(Side(embedded(part, ids), (side.spread + 2.0 * sums * mass.norm(dim=-1)) * SLACK))
     apart = (sides[1].tokens - sides[0].tokens).norm(dim=-1)
     rounding = sides[0].spread + sides[1].spread - near.target.spread - near.network.spread
-    return Near(*sides, (apart + rounding.clamp(min=0.0)) * SLACK + 4.0 * FLOAT64.adds * near.target.spread)
+    return Near(sides[0], sides[1], (apart + rounding.clamp(min=0.0)) * SLACK + 4.0 * FLOAT64.adds * near.target.spread)
 
 
 def _normalised(part: Normalise, near: Near) -> Near:
     centred = [each.tokens - each.tokens.mean(dim=-1, keepdim=True) for each in (near.target, near.network)]
     sizes, apart = [each.norm(dim=-1) for each in centred], (centred[1] - centred[0]).norm(dim=-1)
-    sides, roundings, least_of_all = [], [], torch.zeros_like(apart)
+    sides: list[Side] = []
+    roundings: list[Tensor] = []
+    least_of_all = torch.zeros_like(apart)
     spreads = (near.target.spread, near.network.spread)
     off = 3.0 * FLOAT64.sums(part.units + 16) * torch.maximum(near.target.reach, near.network.reach)  # computed here
     for side, size, other_spread in zip((near.target, near.network), sizes, reversed(spreads), strict=True):
@@ -161,7 +163,7 @@ def _normalised(part: Normalise, near: Near) -> Near:
         sides.append(Side(tokens, (spread + 2.0 * rounding) * SLACK))
         roundings.append(rounding)
     difference = normalised_slope(part, least_of_all) * near.difference + 2.0 * (roundings[0] + roundings[1])
-    return Near(*sides, difference * SLACK)
+    return Near(sides[0], sides[1], difference * SLACK)
 
 
 def _affine(one: LinearMap, other: LinearMap, near: Near) -> Near:
@@ -173,7 +175,7 @@ def _affine(one: LinearMap, other: LinearMap, near: Near) -> Near:
     ]
     added = missed(near.network.tokens).norm(dim=-1) + missed.norm * near.network.spread
     difference = one.norm * near.difference + added + 3.0 * (roundings[0] + roundings[1])
-    return Near(*sides, difference * SLACK)
+    return Near(sides[0], sides[1], difference * SLACK)
 
 
 def _rounding(each: LinearMap, side: Side) -> Tensor:
@@ -181,26 +183,28 @@ def _rounding(each: LinearMap, side: Side) -> Tensor:
 
 
 def _attended(one: Attend, other: Attend, near: Near) -> Near:
-    sides, known = [], []
+    sides: list[Side] = []
+    known: list[Attended] = []
     for part, side in ((one, near.target), (other, near.network)):
-        found: Attended = attended(part, side.tokens, side.spread)
+        found = attended(part, side.tokens, side.spread)
         known.append(found)
         sides.append(Side(found.tokens, found.spread))
-    return Near(*sides, attended_apart(one, other, near.difference, *known))
+    return Near(sides[0], sides[1], attended_apart(one, other, near.difference, *known))
 
 
 def _activated(part: Activate, near: Near) -> Near:
-    sides = []
+    sides: list[Side] = []
     roundings = [activation_rounding(part, side.reach) for side in (near.target, near.network)]
     for side, rounding in zip((near.target, near.network), roundings, strict=True):
         sides.append(Side(activated(part, side.tokens), (slope(part) * side.spread + 2.0 * rounding) * SLACK))
-    return Near(*sides, (slope(part) * near.difference + 2.0 * (roundings[0] + roundings[1])) * SLACK)
+    return Near(sides[0], sides[1], (slope(part) * near.difference + 2.0 * (roundings[0] + roundings[1])) * SLACK)
 
 
 def _summed(near: Near, inner: Near) -> Near:
-    sides, rounding = [], torch.zeros_like(near.difference)
+    sides: list[Side] = []
+    rounding = torch.zeros_like(near.difference)
     for side, more in ((near.target, inner.target), (near.network, inner.network)):
         lost = 2.0 * FLOAT64.adds * (side.reach + more.reach)
         sides.append(Side(side.tokens + more.tokens, (side.spread + more.spread + 2.0 * lost) * SLACK))
         rounding = rounding + lost
-    return Near(*sides, (near.difference + inner.difference + rounding) * SLACK)
+    return Near(sides[0], sides[1], (near.difference + inner.difference + rounding) * SLACK)

@@ -30,7 +30,7 @@ def read_transformer(target: nn.Module, *, causal: bool = False) -> Parts:
         causal: whether a token reads those up to its own alone. A CharGPT always does.
 
     Raises:
-        SupermaskError: it is something else, or does not compute what its modules say, or has a weight that is not finite.
+        SupermaskError: it is something else, does not compute what its modules say, or has a weight that is not finite.
 
     """
     if type(target) not in _READERS:
