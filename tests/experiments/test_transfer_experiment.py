@@ -43,6 +43,7 @@ def test_grey_is_the_mean_of_the_colours():
         mean=(0.1, 0.2, 0.3),
         std=(0.5, 0.5, 0.5),
         train=replace(colours.train, images=torch.cat([images, 0 * images, images], 1)),
+        validation=replace(colours.validation, images=colours.validation.images.repeat(1, 3, 1, 1)),
     )
     grey = transfer._grey(three)
     assert grey.input_shape == (1, 8, 8)
