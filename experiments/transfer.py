@@ -16,7 +16,8 @@ from supermask.baselines.rounds import IMPRewind
 from supermask.baselines.sparse import Sparse
 from supermask.data import DataSet
 from supermask.data.corruptions import half
-from supermask.data.tasks import with_images
+from supermask.data.data_set import Examples
+from supermask.data.split import pixel_statistics
 from supermask.files import make_folder
 from supermask.judge.controls import CONTROLS
 from supermask.judge.transfer import carried
@@ -38,15 +39,25 @@ RATE = 1 - DENSITY ** (1 / 3)
 
 
 def _grey(data: DataSet) -> DataSet:
-    """Return the set with the mean of the colours, in one channel."""
-    _, height, width = data.input_shape
-    grey = with_images(
+    """Return the set with the mean of the colours, in one channel; the statistics are those of its training images."""
+
+    def changed(examples: Examples) -> Examples:
+        images = examples.images.float().mean(1, keepdim=True).round()
+        return Examples(images.to(examples.images.dtype), examples.labels)
+
+    train = changed(data.train)
+    mean, std = pixel_statistics(train.images, data.scale)
+    return replace(
         data,
-        f"{data.name}, grey",
-        lambda images: images.float().mean(1, keepdim=True).round().to(images.dtype),
-        input_shape=(1, height, width),
+        name=f"{data.name}, grey",
+        input_shape=(1, *data.input_shape[1:]),
+        mean=mean,
+        std=std,
+        train=train,
+        validation=changed(data.validation),
+        # read_test and not test, which would count one read twice: both sets share their counter
+        read_test=lambda: changed(data.read_test()),
     )
-    return replace(grey, mean=(fmean(data.mean),), std=(fmean(data.std),))
 
 
 def _short(small: Small, data: str) -> Small:
