@@ -48,7 +48,7 @@ def curvatures(network: Sparse, batch: Batch, objective: Objective) -> dict[str,
         held = max(1, _NUMBERS // max(1, len(outputs) * sum(weight.numel() for weight in weights.values())))
 
         def squares(example: Tensor, target: Tensor) -> dict[str, Tensor]:
-            found, back = vjp(lambda own: forward(own, example), weights)
+            found, back = vjp(lambda own: forward(own, example), weights)[:2]
             # backwards twice: forward derivatives would compile torch's own decompositions first
             curved = jacrev(jacrev(lambda row: objective.cost(row[None], target[None])))(found)
             (slopes,) = vmap(back)(_root(curved))

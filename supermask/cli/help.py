@@ -96,7 +96,8 @@ def _index(kind: type, groups: Sequence[str], methods: Mapping[str, Any]) -> str
     parts = [" ".join((kind.__doc__ or "").split("\n\n")[0].split())]
     parts += [f"--help {group} explains {' '.join(_flags(types[group]))}" for group in groups]
     if methods:
-        parts.append(f"--help METHOD explains the options of a method: {', '.join(methods)}")
+        # not all of them: the options of the command name them, and two lists would not fit the screen
+        parts.append(f"--help METHOD explains the options of a method, e.g. --help {next(iter(methods))}")
     return "\n\n".join(parts) + "; --help all explains everything."
 
 

@@ -4,14 +4,17 @@ from supermask.graph.channels import ChannelGraph, Follower, Layer
 from supermask.graph.cost import Cost, cost_of, largest_activation
 from supermask.graph.liveness import live_units
 from supermask.graph.reader import channel_graph
+from supermask.graph.sparsity import Savings, savings_of
 
 __all__ = [
     "ChannelGraph",
     "Cost",
     "Follower",
     "Layer",
+    "Savings",
     "channel_graph",
     "cost_of",
     "largest_activation",
     "live_units",
+    "savings_of",
 ]

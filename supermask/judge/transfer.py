@@ -1,0 +1,100 @@
+"""Transfer: the ticket of one data set, optimizer or initialisation on another network of the same body."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from supermask.errors import TicketError
+from supermask.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A ticket that was carried to another network.
+
+    Attributes:
+        ticket: the weights of the other network with the masks of the first.
+        taken: the layers that have the masks of the first.
+        left: the layers that have none, and are whole: those of another shape, such as a head for other classes, and
+            those that the first does not know.
+        same_weights: whether the layers that were taken have the same random weights in both networks.
+
+    """
+
+    ticket: Ticket
+    taken: tuple[str, ...]
+    left: tuple[str, ...]
+    same_weights: bool
+
+    @property
+    def density(self) -> float:
+        """The fraction of the weights of the layers taken that is kept."""
+        masks = [self.ticket.masks[name] for name in self.taken]
+        return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+
+
+def carried(ticket: Ticket, whole: Ticket) -> Carried:
+    """Carry the masks of a ticket to another network, where layers have the same names and shapes.
+
+    Morcos, Yu, Paganini & Tian 2019, section 3: a winning ticket of one data set is trained on another; its head, which
+    may have other classes, is drawn again and not pruned. With the seed and the distribution of the first network, the
+    other one has the same weights where the shapes are the same, as there; with another seed, the masks alone are
+    carried ("reinitialised").
+
+    Args:
+        ticket: whose masks are carried; left as it is.
+        whole: of the other network, e.g. `supermask.baselines.sparse.whole_ticket(model, seed=ticket.seed)`.
+
+    Raises:
+        TicketError: no layer has the same name and shape; or the ticket does more to its weights than prune them.
+
+    """
+    if ticket.treatments:
+        raise TicketError(
+            "The ticket changes weights besides pruning them, which cannot be carried to others; take one of a search"
+            " or a baseline that only prunes."
+        )
+    taken = {
+        name: ticket.masks[name]
+        for name, mask in whole.masks.items()
+        if name in ticket.masks and ticket.masks[name].shape == mask.shape
+    }
+    if not taken:
+        theirs = ", ".join(f"{name} {tuple(mask.shape)}" for name, mask in list(ticket.masks.items())[:3])
+        ours = ", ".join(f"{name} {tuple(mask.shape)}" for name, mask in list(whole.masks.items())[:3])
+        raise TicketError(
+            f"The ticket's layers begin with {theirs}, the network's with {ours}: none has the same name and shape;"
+            " take a network that differs in its head alone."
+        )
+    masks = {name: taken.get(name, mask).clone() for name, mask in whole.masks.items()}
+    left = tuple(name for name in whole.masks if name not in taken)
+    same = ticket.seed == whole.seed and all(
+        ticket.weights.get(name) == whole.weights.get(name) for name in taken if name in whole.weights
+    )
+    return Carried(replace(whole, masks=masks), tuple(taken), left, same)
+
+
+@torch.no_grad()
+def with_signs(signs: Mapping[str, Tensor], magnitudes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with the signs of one network and the magnitudes of another, by name.
+
+    A mask is carried to another initialisation by signs where that has these weights (Zhou et al. 2019; Frankle, Schwab
+    & Morcos 2020). A sign of zero counts as positive, so that the magnitudes stay.
+
+    Args:
+        signs: weights of the first network.
+        magnitudes: weights of the other, of the same names and shapes.
+
+    Raises:
+        TicketError: names or shapes differ.
+
+    """
+    wrong = [name for name in magnitudes if name not in signs or signs[name].shape != magnitudes[name].shape]
+    if wrong:
+        raise TicketError(f"There are no signs of the shape of {', '.join(wrong[:3])}; take those layers apart.")
+    return {
+        name: torch.where(signs[name].to(weight.device) < 0, -weight.abs(), weight.abs())
+        for name, weight in magnitudes.items()
+    }
