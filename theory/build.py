@@ -150,7 +150,7 @@ def construct(
     how.check(read)
     size = domain.size(read.input_shape, norm)
     halves = [how.halves(layer, both=both_halves) for layer in read.layers]
-    tolerances = tuple(per_weight(read, epsilon, size, norm, by_weights=calibrate))
+    tolerances = tuple(per_weight(read, epsilon, domain, norm, by_weights=calibrate))
     widths = [
         _widths(how, *each, width) for each in zip(read.layers, tolerances, map(len, halves), strict=True)
     ]  # fmt: skip

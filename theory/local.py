@@ -131,7 +131,7 @@ class Walk:
     def bounds(self, points: Tensor, radius: float) -> Tensor:
         """Return a bound for the ball around each point, (points,)."""
         nears, passages = self._forward(points, radius)
-        total = self._backward(nears, passages)
+        total, _ = self._backward(nears, passages)
         return torch.fmin(nears[-1].difference, total.bound())
 
     def _forward(self, points: Tensor, radius: float) -> tuple[list[Near], list[Passage]]:
@@ -152,9 +152,13 @@ class Walk:
         start = Near(points, points, spread, spread, zero, margin, margin)
         return self.target.follow(start, through), passages
 
-    def _backward(self, nears: Sequence[Near], passages: Sequence[Passage]) -> Total:
-        """Return the sum above, over all nodes back to the input or to a pooling by the largest value."""
+    def _backward(self, nears: Sequence[Near], passages: Sequence[Passage]) -> tuple[Total, dict[int, float]]:
+        """Return the sum above, over all nodes back to the input or to a pooling by the largest value.
+
+        With it comes, for each of these nodes, how much a change behind it grows at most on its way to the output.
+        """
         nodes, points = self.target.nodes, len(nears[0].target)
+        grown: dict[int, float] = {}
         tails: list[Tail | None] = [None] * len(nears)
         tails[-1] = Tail.of_outputs(points, self.target.output_shape)
         total = Total.of_nothing(points, math.prod(self.target.output_shape), self.norm)
@@ -162,13 +166,27 @@ class Walk:
             tail, tails[number] = tails[number], None
             if tail is None:  # nothing of it comes to the output but through a pooling
                 continue
+            grown[number] = float(tail.norms(self.norm).max())
             self._add(total, tail, node, passage, nears[number])
             if not _picks(node):
                 for source, before in zip(node.sources, _tails_before(tail, node, passage, nears), strict=True):
                     if bool(nears[source].difference.any()):  # before the first layer there is none
                         there = tails[source]
                         tails[source] = before if there is None else there + before
-        return total
+        return total, grown
+
+    def sensitivities(self, points: Tensor, radius: float) -> list[tuple[float, float]]:
+        """Return for each layer a bound of the norm of what it reads, and of how much a change behind it grows.
+
+        The second is infinite in front of a pooling by the largest value.
+        """
+        nears, passages = self._forward(points, radius)
+        _, grown = self._backward(nears, passages)
+        return [
+            (float(nears[node.sources[0]].reach(self.norm).max()), grown.get(number, math.inf))
+            for number, node in enumerate(self.target.nodes, start=1)
+            if isinstance(node.operation, TargetLayer)
+        ]
 
     def _add(self, total: Total, tail: Tail, node: Node, passage: Passage, behind: Near) -> None:
         """Add what a node adds to the difference."""
