@@ -33,7 +33,8 @@ def per_weight(target: Target, epsilon: float, domain: Domain, norm: Norm, *, by
     """
     reaches = _over_all(target, domain.size(target.input_shape, norm), norm)
     if isinstance(domain, Around):
-        reaches = [tuple(map(min, *each)) for each in zip(reaches, _near(target, domain, norm), strict=True)]
+        near = _near(target, domain, norm)
+        reaches = [(min(a, c), min(b, d)) for (a, b), (c, d) in zip(reaches, near, strict=True)]
     total, found = sum(layer.kernel.size for layer in target.layers), []
     for layer, (size, behind) in zip(target.layers, reaches, strict=True):
         part = total / layer.kernel.size if by_weights else len(target.layers)
