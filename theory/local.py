@@ -35,6 +35,10 @@ from theory.rounding import layer_rounding
 from theory.tails import Tail, Total
 from theory.target import FixedStep, Node, Target, TargetLayer
 
+WORTH = 1.1
+"""How much unknown slopes must add to a bound for their products to be followed as intervals too, at twice the cost."""
+SENSIBLE = 100.0
+"""How much more a bound by intervals may be than what the middles of the slopes give, for a plan to follow it."""
 RECTIFIERS = (nn.ReLU, nn.LeakyReLU)
 MOST = 2**24
 """Numbers of a matrix from hidden units to outputs, for all points at a time: 128 MiB, in a few arrays."""
@@ -72,6 +76,11 @@ class Near:
         """Return the same, where the difference is no more than that at the point and both spreads."""
         apart = (norms(self.network - self.target, norm) + self.target_spread + self.network_spread) * SLACK
         return replace(self, difference=torch.fmin(self.difference, apart))
+
+    def apart(self) -> Tensor:
+        """Return bounds of how far entries of the two networks' tensors are apart."""
+        of_entries = (self.network - self.target).abs() + self.target_margin + self.network_margin
+        return torch.fmin(of_entries, _column(self.difference, self.target)) * SLACK
 
     def signs(self) -> Tensor:
         """Return where both are positive (1), both negative (0) and where that is not known (1/2)."""
@@ -121,6 +130,8 @@ class Walk:
     def __init__(self, target: Target, found: Sequence[Effective], norm: Norm, precision: Precision) -> None:
         self.target, self.norm, self.precision = target, norm, precision
         self.known = [_Operators(layer, pair, norm) for layer, pair in zip(target.layers, found, strict=True)]
+        places = (n for n, node in enumerate(target.nodes, start=1) if isinstance(node.operation, TargetLayer))
+        self.factors = {number: known.weight for number, known in zip(places, self.known, strict=True)}
 
     def points_at_a_time(self) -> int:
         """Return how many points are followed at a time."""
@@ -131,8 +142,12 @@ class Walk:
     def bounds(self, points: Tensor, radius: float) -> Tensor:
         """Return a bound for the ball around each point, (points,)."""
         nears, passages = self._forward(points, radius)
-        total, _ = self._backward(nears, passages)
-        return torch.fmin(nears[-1].difference, total.bound())
+        total, _ = self._backward(nears, passages, intervals=False)
+        bounds = torch.fmin(nears[-1].difference, total.bound())
+        if bool((bounds > WORTH * total.known()).any()):
+            total, _ = self._backward(nears, passages, intervals=True)
+            bounds = torch.fmin(bounds, total.bound())
+        return bounds
 
     def _forward(self, points: Tensor, radius: float) -> tuple[list[Near], list[Passage]]:
         """Return the two networks near points, at the input and behind each node, and what each node does."""
@@ -152,36 +167,47 @@ class Walk:
         start = Near(points, points, spread, spread, zero, margin, margin)
         return self.target.follow(start, through), passages
 
-    def _backward(self, nears: Sequence[Near], passages: Sequence[Passage]) -> tuple[Total, dict[int, float]]:
+    def _backward(
+        self, nears: Sequence[Near], passages: Sequence[Passage], *, intervals: bool
+    ) -> tuple[Total, dict[int, float]]:
         """Return the sum above, over all nodes back to the input or to a pooling by the largest value.
 
+        What slopes may be off their middles is in the intervals of the products before them, or is added where it is.
         With it comes, for each of these nodes, how much a change behind it grows at most on its way to the output.
         """
         nodes, points = self.target.nodes, len(nears[0].target)
         grown: dict[int, float] = {}
         tails: list[Tail | None] = [None] * len(nears)
-        tails[-1] = Tail.of_outputs(points, self.target.output_shape)
+        tails[-1] = Tail.of_outputs(points, self.target.output_shape, self.norm, intervals=intervals)
         total = Total.of_nothing(points, math.prod(self.target.output_shape), self.norm)
         for number, (node, passage) in reversed(list(enumerate(zip(nodes, passages, strict=True), start=1))):
             tail, tails[number] = tails[number], None
             if tail is None:  # nothing of it comes to the output but through a pooling
                 continue
-            grown[number] = float(tail.norms(self.norm).max())
+            grown[number] = float(tail.norms().max())
             self._add(total, tail, node, passage, nears[number])
+            if passage.slopes is not None and not intervals:
+                assert isinstance(node.operation, FixedStep)
+                _, radii = _slopes(node.operation.module, passage.slopes)
+                total.add_within(tail, radii * nears[node.sources[0]].apart())
             if not _picks(node):
-                for source, before in zip(node.sources, _tails_before(tail, node, passage, nears), strict=True):
+                for source, before in zip(node.sources, self._tails_before(tail, number, passage, nears), strict=True):
                     if bool(nears[source].difference.any()):  # before the first layer there is none
                         there = tails[source]
                         tails[source] = before if there is None else there + before
         return total, grown
 
     def sensitivities(self, points: Tensor, radius: float) -> list[tuple[float, float]]:
-        """Return for each layer a bound of the norm of what it reads, and of how much a change behind it grows.
+        """Return for each layer a bound of the norm of what it reads, and about how much a change behind it grows.
 
-        The second is infinite in front of a pooling by the largest value.
+        The second is infinite in front of a pooling by the largest value. It is a bound, but where intervals grow so
+        much that they say nothing: there all slopes are taken in their middles.
         """
         nears, passages = self._forward(points, radius)
-        _, grown = self._backward(nears, passages)
+        (_, middles), (_, grown) = (self._backward(nears, passages, intervals=each) for each in (False, True))
+        grown = {
+            number: most if most <= SENSIBLE * middles[number] else middles[number] for number, most in grown.items()
+        }
         return [
             (float(nears[node.sources[0]].reach(self.norm).max()), grown.get(number, math.inf))
             for number, node in enumerate(self.target.nodes, start=1)
@@ -194,6 +220,21 @@ class Walk:
             total.add(tail, passage.added, passage.spread)
         else:
             total.add_norm(tail, behind.difference if _picks(node) else passage.spread)
+
+    def _tails_before(self, tail: Tail, number: int, passage: Passage, nears: Sequence[Near]) -> list[Tail]:
+        """Return the tail at each tensor that a node reads."""
+        node = self.target.nodes[number - 1]
+        operation = node.operation
+        if isinstance(operation, TargetLayer):
+            return [tail.through_layer(operation, self.factors[number])]
+        if passage.slopes is not None:
+            return [tail.through_slopes(*_slopes(operation.module, passage.slopes))]
+        if isinstance(operation.module, Add):
+            return [tail] * len(node.sources)
+        if isinstance(operation.module, Concatenate):
+            ends = list(accumulate((nears[source].target.shape[1] for source in node.sources), initial=0))
+            return [tail.channels(*pair) for pair in pairwise(ends)]
+        return [tail.through_step(operation)]
 
     def _through_layer(self, known: "_Operators", near: Near) -> tuple[Near, Passage]:
         """Return the two networks behind a layer, and what the layer added."""
@@ -258,21 +299,6 @@ class _Operators:
         if self.pair.negative is not None:
             x = both_signs(x, self.layer.groups)
         return self.layer.affine(x, self.kernel, self.offset)
-
-
-def _tails_before(tail: Tail, node: Node, passage: Passage, nears: Sequence[Near]) -> list[Tail]:
-    """Return the tail at each tensor that a node reads."""
-    operation = node.operation
-    if isinstance(operation, TargetLayer):
-        return [tail.through_layer(operation)]
-    if passage.slopes is not None:
-        return [tail.through_slopes(*_slopes(operation.module, passage.slopes))]
-    if isinstance(operation.module, Add):
-        return [tail] * len(node.sources)
-    if isinstance(operation.module, Concatenate):
-        ends = list(accumulate((nears[source].target.shape[1] for source in node.sources), initial=0))
-        return [tail.channels(*pair) for pair in pairwise(ends)]
-    return [tail.through_step(operation)]
 
 
 def _slopes(module: nn.Module, signs: Tensor) -> tuple[Tensor, Tensor]:
