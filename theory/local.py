@@ -29,9 +29,19 @@ from supermask.models.wired import Add, Concatenate
 from theory.ascent import norms
 from theory.constructions.effective import Effective, both_signs
 from theory.domains import Around
-from theory.norms import SLACK, Norm, both_halves, joined, operator_norm, row_norms, step_norm, step_rounding
+from theory.norms import (
+    SLACK,
+    Norm,
+    both_halves,
+    joined,
+    operator_norm,
+    row_norms,
+    schur_norm,
+    step_norm,
+    step_rounding,
+)
 from theory.precision import FLOAT64, Precision
-from theory.rounding import layer_rounding
+from theory.rounding import rounding_of_sums
 from theory.tails import Tail, Total
 from theory.target import FixedStep, Node, Target, TargetLayer
 
@@ -189,12 +199,15 @@ class Walk:
             if passage.slopes is not None and not intervals:
                 assert isinstance(node.operation, FixedStep)
                 _, radii = _slopes(node.operation.module, passage.slopes)
-                total.add_within(tail, radii * nears[node.sources[0]].apart())
+                before = nears[node.sources[0]]
+                total.add_slopes(tail, radii, before.apart(), before.difference)
             if not _picks(node):
-                for source, before in zip(node.sources, self._tails_before(tail, number, passage, nears), strict=True):
+                for source, incoming in zip(
+                    node.sources, self._tails_before(tail, number, passage, nears), strict=True
+                ):
                     if bool(nears[source].difference.any()):  # before the first layer there is none
                         there = tails[source]
-                        tails[source] = before if there is None else there + before
+                        tails[source] = incoming if there is None else there + incoming
         return total, grown
 
     def sensitivities(self, points: Tensor, radius: float) -> list[tuple[float, float]]:
@@ -239,19 +252,22 @@ class Walk:
     def _through_layer(self, known: "_Operators", near: Near) -> tuple[Near, Passage]:
         """Return the two networks behind a layer, and what the layer added."""
         layer, pair, norm = known.layer, known.pair, self.norm
-        rounding = layer_rounding(layer, pair, near.reach(norm), norm, self.precision)
+        of_target, of_network = known.rounding(near, norm, self.precision)
         added = known.added(near.network)
         # three times: as both networks round it, as it was computed here, and as the layer's own tensor was
-        spread = (known.error * near.network_spread + 3.0 * rounding) * SLACK
+        spread = (known.error * near.network_spread + 3.0 * (of_target + of_network)) * SLACK
         margins = (
             (_rows(rows, layer) * _column(moved, added) + _column(2.0 * rounding, added)) * SLACK
-            for rows, moved in ((known.rows, near.target_spread), (known.network_rows, near.network_spread))
+            for rows, moved, rounding in (
+                (known.rows, near.target_spread, of_target),
+                (known.network_rows, near.network_spread, of_network),
+            )
         )
         behind = Near(
             layer(near.target),
             pair(layer, near.network),
-            (known.weight * near.target_spread + 2.0 * rounding) * SLACK,
-            (known.network * near.network_spread + 2.0 * rounding) * SLACK,
+            (known.weight * near.target_spread + 2.0 * of_target) * SLACK,
+            (known.network * near.network_spread + 2.0 * of_network) * SLACK,
             (known.weight * near.difference + norms(added, norm) + spread) * SLACK,
             *margins,
         ).measured(norm)
@@ -292,7 +308,24 @@ class _Operators:
         self.weight = operator_norm(layer, layer.kernel, norm)
         self.network = operator_norm(layer, network, norm)
         self.error = operator_norm(layer, both_halves(positive, negative, norm), norm)
+        self.mass, self.sizes = (schur_norm(layer, each, norm) for each in (pair.mass, np.abs(layer.kernel)))
         self.rows, self.network_rows = (torch.from_numpy(row_norms(each, norm)) for each in (layer.kernel, network))
+
+    def rounding(self, near: Near, norm: Norm, precision: Precision) -> tuple[Tensor, Tensor]:
+        """Return bounds of what rounding moves an output of the target and of the network by.
+
+        They come from the sizes that are added up at the points.
+        """
+        layer, pair = self.layer, self.pair
+        of_network = norms(layer.affine(near.network.abs(), pair.mass, pair.offset_mass), norm)
+        of_target = norms(layer.affine(near.target.abs(), np.abs(layer.kernel), layer.offset_mass), norm)
+        of_network = (of_network + self.mass * near.network_spread) * SLACK
+        of_target = (of_target + self.sizes * near.target_spread) * SLACK
+        none, reach = torch.zeros_like(of_target), near.reach(norm)
+        return (
+            rounding_of_sums(layer, pair, none, of_target, reach, norm, precision),
+            rounding_of_sums(layer, pair, of_network, none, reach, norm, precision),
+        )
 
     def added(self, x: Tensor) -> Tensor:
         """Return what the layer adds to the difference for tensors of the network."""

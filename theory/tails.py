@@ -116,7 +116,7 @@ class Total:
         norm: of tensors.
         sum: (points, outputs), what the middles make of it.
         doubt: of the same shape, by how much each output may differ from that for other matrices.
-        unknown: of the same shape, how much of what was added is known by the sizes of its entries alone.
+        unknown: (points,), a bound of the norm of what is there because slopes are not known.
         beyond: (points,), a bound of the norm of what else there is.
 
     """
@@ -131,7 +131,7 @@ class Total:
     def of_nothing(cls, points: int, outputs: int, norm: Norm) -> "Total":
         """Return the total before anything is added."""
         nothing = torch.zeros(points, outputs, dtype=torch.float64)
-        return cls(norm, nothing, nothing, nothing, nothing[:, 0])
+        return cls(norm, nothing, nothing, nothing[:, 0], nothing[:, 0])
 
     def add(self, tail: Tail, tensors: Tensor, spread: Tensor) -> None:
         """Add what is within a spread (points,) of tensors (points, *shape)."""
@@ -144,11 +144,21 @@ class Total:
         self.beyond = self.beyond + tail.off * norms(tensors, self.norm) * SLACK
         self.add_norm(tail, spread)
 
-    def add_within(self, tail: Tail, bounds: Tensor) -> None:
-        """Add tensors of which each entry is at most as large as in bounds (points, *shape)."""
-        column = bounds.flatten(1)[:, :, None]
-        self.unknown = self.unknown + (tail.middle.flatten(2).abs() @ column)[:, :, 0] * SLACK
-        self.beyond = self.beyond + tail.off * norms(bounds, self.norm) * SLACK
+    def add_slopes(self, tail: Tail, radii: Tensor, entries: Tensor, difference: Tensor) -> None:
+        """Add what a ReLU may make of a difference beyond the middles of its slopes.
+
+        Args:
+            tail: behind the ReLU.
+            radii: of the slopes, (points, *shape).
+            entries: bounds of the entries of the difference before it, of the same shape.
+            difference: a bound of its norm, (points,).
+
+        """
+        column = (radii * entries).flatten(1)[:, :, None]
+        by_entries = norms((tail.middle.flatten(2).abs() @ column)[:, :, 0], self.norm)
+        by_norm = _matrix_norms((tail.middle * radii[:, None]).flatten(2), self.norm) * difference
+        beyond = tail.off * radii.flatten(1).amax(dim=1) * difference
+        self.unknown = self.unknown + (torch.fmin(by_entries, by_norm) + beyond) * SLACK
 
     def add_norm(self, tail: Tail, sizes: Tensor) -> None:
         """Add tensors that are known only by a bound of their norms, (points,)."""
@@ -157,10 +167,10 @@ class Total:
 
     def bound(self) -> Tensor:
         """Return a bound of the norm of what the matrices make of all that was added, (points,)."""
-        return (norms(self.sum.abs() + self.doubt + self.unknown, self.norm) + self.beyond) * SLACK
+        return (self.known() + self.unknown) * SLACK
 
     def known(self) -> Tensor:
-        """Return the same without what is known by sizes alone."""
+        """Return the same without what is there because slopes are not known."""
         return (norms(self.sum.abs() + self.doubt, self.norm) + self.beyond) * SLACK
 
 
