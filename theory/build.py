@@ -114,8 +114,8 @@ def construct(
     second hop of a layer is uniform on [-scale, scale], and the scale is part of the ticket.
 
     Args:
-        target: a chain of Linear and Conv2d layers with ReLUs, pooling, flattening and batch norm (which is folded into
-            the layer before it), as an `nn.Sequential` or a module of another kind (`theory.graph` says what it reads).
+        target: a network of linear and convolutional layers with ReLUs, pooling, flattening, batch norm, sums and
+            concatenations, as an `nn.Sequential` or a module of another kind (`theory.graph` says what it reads).
         epsilon: largest difference wanted, in the norm of the outputs, over the domain of inputs.
         construction: "relu_diamond"; "convolution", the same for targets with convolutions; "linear_diamond", for
             targets without ReLUs; "malach" and "malach_products", one path per weight, for small targets.
@@ -150,7 +150,7 @@ def construct(
     how.check(read)
     size = domain.size(read.input_shape, norm)
     halves = [how.halves(layer, both=both_halves) for layer in read.layers]
-    tolerances = tuple(per_weight(read, epsilon, size, norm, by_weights=calibrate))
+    tolerances = tuple(per_weight(read, epsilon, domain, norm, by_weights=calibrate))
     widths = [
         _widths(how, *each, width) for each in zip(read.layers, tolerances, map(len, halves), strict=True)
     ]  # fmt: skip

@@ -163,7 +163,8 @@ def upper_bounds(
         if isinstance(operation, FixedStep):
             behind = _behind(operation, before, norm, precision)
         else:
-            bounds.append(_layer_bound(operation, next(pairs), *before, norm, precision))
+            (incoming,) = before
+            bounds.append(_layer_bound(operation, next(pairs), incoming, norm, precision))
             behind = Reach(bounds[-1].size, bounds[-1].difference, len(bounds))
         if behind.of:  # the bounds of a layer are those behind the steps that follow it
             bounds[behind.of - 1] = replace(bounds[behind.of - 1], difference=behind.difference, size=behind.size)

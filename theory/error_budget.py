@@ -2,14 +2,20 @@
 
 import math
 
+from theory.certificate import itself
+from theory.domains import Around, Domain
+from theory.local import Walk
 from theory.norms import Norm, constant_norm, joined, operator_norm, step_norm
+from theory.precision import FLOAT64
 from theory.target import FixedStep, Node, Target, TargetLayer
 
+PLANNED = 16
+"""Points that are looked at to plan a network around points; its certificate is for all of them."""
 LEAST = 1e-200
 """The smallest error that a weight is given: far below what float64 resolves, and not 0, which has no logarithm."""
 
 
-def per_weight(target: Target, epsilon: float, size: float, norm: Norm, *, by_weights: bool = False) -> list[float]:
+def per_weight(target: Target, epsilon: float, domain: Domain, norm: Norm, *, by_weights: bool = False) -> list[float]:
     """Return the error that each weight of a layer may have, so that the network's stays below epsilon / 2.
 
     Layer i of l may add epsilon / 2l, or its part of epsilon / 2 by its number of weights. What it adds is its error
@@ -19,22 +25,41 @@ def per_weight(target: Target, epsilon: float, size: float, norm: Norm, *, by_we
     Args:
         target: whose layers are met.
         epsilon: the largest difference wanted.
-        size: of the inputs, in the norm.
+        domain: of the inputs; around points, hidden tensors and what is behind them are taken as they are near some.
         norm: of inputs and outputs.
         by_weights: whether layers of more weights may add more. A bit less for each of n weights is n bits less, so
             this takes the fewest for the same sum.
 
     """
-    sizes, behind = _sizes(target, size, norm), _behind(target, norm)
+    reaches = _over_all(target, domain.size(target.input_shape, norm), norm)
+    if isinstance(domain, Around):
+        near = _near(target, domain, norm)
+        reaches = [(min(a, c), min(b, d)) for (a, b), (c, d) in zip(reaches, near, strict=True)]
     total, found = sum(layer.kernel.size for layer in target.layers), []
-    for number, node in enumerate(target.nodes, start=1):
-        if isinstance(layer := node.operation, FixedStep):
-            continue
+    for layer, (size, behind) in zip(target.layers, reaches, strict=True):
         part = total / layer.kernel.size if by_weights else len(target.layers)
-        moved = _growth(layer, norm) * sizes[node.sources[0]] + _spread(layer, norm)
+        moved = _growth(layer, norm) * size + _spread(layer, norm)
         # half of epsilon: `_growth` is what is expected of random errors, and not a bound; 1e-300: a layer of zeros
-        found.append(max(epsilon / (2 * part) / max(moved * behind[number], 1e-300), LEAST))
+        found.append(max(epsilon / (2 * part) / max(moved * behind, 1e-300), LEAST))
     return found
+
+
+def _over_all(target: Target, size: float, norm: Norm) -> list[tuple[float, float]]:
+    """Return for each layer the norm of what it reads, and how much a change behind it grows, at most by norms."""
+    sizes, behind = _sizes(target, size, norm), _behind(target, norm)
+    return [
+        (sizes[node.sources[0]], behind[number])
+        for number, node in enumerate(target.nodes, start=1)
+        if isinstance(node.operation, TargetLayer)
+    ]
+
+
+def _near(target: Target, domain: Around, norm: Norm) -> list[tuple[float, float]]:
+    """Return the same near some of the points."""
+    points = domain.points[:: -(-len(domain.points) // PLANNED)]
+    walk = Walk(target, [itself(layer) for layer in target.layers], norm, FLOAT64)
+    chunks = [walk.sensitivities(part, domain.radius) for part in points.split(walk.points_at_a_time())]
+    return [(max(size for size, _ in layer), max(grown for _, grown in layer)) for layer in zip(*chunks, strict=True)]
 
 
 def _sizes(target: Target, size: float, norm: Norm) -> list[float]:

@@ -29,12 +29,26 @@ from supermask.models.wired import Add, Concatenate
 from theory.ascent import norms
 from theory.constructions.effective import Effective, both_signs
 from theory.domains import Around
-from theory.norms import SLACK, Norm, both_halves, joined, operator_norm, row_norms, step_norm, step_rounding
+from theory.norms import (
+    SLACK,
+    Norm,
+    both_halves,
+    joined,
+    operator_norm,
+    row_norms,
+    schur_norm,
+    step_norm,
+    step_rounding,
+)
 from theory.precision import FLOAT64, Precision
-from theory.rounding import layer_rounding
+from theory.rounding import rounding_of_sums
 from theory.tails import Tail, Total
 from theory.target import FixedStep, Node, Target, TargetLayer
 
+WORTH = 1.1
+"""How much unknown slopes must add to a bound for their products to be followed as intervals too, at twice the cost."""
+SENSIBLE = 100.0
+"""How much more a bound by intervals may be than what the middles of the slopes give, for a plan to follow it."""
 RECTIFIERS = (nn.ReLU, nn.LeakyReLU)
 MOST = 2**24
 """Numbers of a matrix from hidden units to outputs, for all points at a time: 128 MiB, in a few arrays."""
@@ -72,6 +86,11 @@ class Near:
         """Return the same, where the difference is no more than that at the point and both spreads."""
         apart = (norms(self.network - self.target, norm) + self.target_spread + self.network_spread) * SLACK
         return replace(self, difference=torch.fmin(self.difference, apart))
+
+    def apart(self) -> Tensor:
+        """Return bounds of how far entries of the two networks' tensors are apart."""
+        of_entries = (self.network - self.target).abs() + self.target_margin + self.network_margin
+        return torch.fmin(of_entries, _column(self.difference, self.target)) * SLACK
 
     def signs(self) -> Tensor:
         """Return where both are positive (1), both negative (0) and where that is not known (1/2)."""
@@ -121,6 +140,8 @@ class Walk:
     def __init__(self, target: Target, found: Sequence[Effective], norm: Norm, precision: Precision) -> None:
         self.target, self.norm, self.precision = target, norm, precision
         self.known = [_Operators(layer, pair, norm) for layer, pair in zip(target.layers, found, strict=True)]
+        places = (n for n, node in enumerate(target.nodes, start=1) if isinstance(node.operation, TargetLayer))
+        self.factors = {number: known.weight for number, known in zip(places, self.known, strict=True)}
 
     def points_at_a_time(self) -> int:
         """Return how many points are followed at a time."""
@@ -131,8 +152,12 @@ class Walk:
     def bounds(self, points: Tensor, radius: float) -> Tensor:
         """Return a bound for the ball around each point, (points,)."""
         nears, passages = self._forward(points, radius)
-        total = self._backward(nears, passages)
-        return torch.fmin(nears[-1].difference, total.bound())
+        total, _ = self._backward(nears, passages, intervals=False)
+        bounds = torch.fmin(nears[-1].difference, total.bound())
+        if bool((bounds > WORTH * total.known()).any()):
+            total, _ = self._backward(nears, passages, intervals=True)
+            bounds = torch.fmin(bounds, total.bound())
+        return bounds
 
     def _forward(self, points: Tensor, radius: float) -> tuple[list[Near], list[Passage]]:
         """Return the two networks near points, at the input and behind each node, and what each node does."""
@@ -152,23 +177,55 @@ class Walk:
         start = Near(points, points, spread, spread, zero, margin, margin)
         return self.target.follow(start, through), passages
 
-    def _backward(self, nears: Sequence[Near], passages: Sequence[Passage]) -> Total:
-        """Return the sum above, over all nodes back to the input or to a pooling by the largest value."""
+    def _backward(
+        self, nears: Sequence[Near], passages: Sequence[Passage], *, intervals: bool
+    ) -> tuple[Total, dict[int, float]]:
+        """Return the sum above, over all nodes back to the input or to a pooling by the largest value.
+
+        What slopes may be off their middles is in the intervals of the products before them, or is added where it is.
+        With it comes, for each of these nodes, how much a change behind it grows at most on its way to the output.
+        """
         nodes, points = self.target.nodes, len(nears[0].target)
+        grown: dict[int, float] = {}
         tails: list[Tail | None] = [None] * len(nears)
-        tails[-1] = Tail.of_outputs(points, self.target.output_shape)
+        tails[-1] = Tail.of_outputs(points, self.target.output_shape, self.norm, intervals=intervals)
         total = Total.of_nothing(points, math.prod(self.target.output_shape), self.norm)
         for number, (node, passage) in reversed(list(enumerate(zip(nodes, passages, strict=True), start=1))):
             tail, tails[number] = tails[number], None
             if tail is None:  # nothing of it comes to the output but through a pooling
                 continue
+            grown[number] = float(tail.norms().max())
             self._add(total, tail, node, passage, nears[number])
+            if passage.slopes is not None and not intervals:
+                assert isinstance(node.operation, FixedStep)
+                _, radii = _slopes(node.operation.module, passage.slopes)
+                before = nears[node.sources[0]]
+                total.add_slopes(tail, radii, before.apart(), before.difference)
             if not _picks(node):
-                for source, before in zip(node.sources, _tails_before(tail, node, passage, nears), strict=True):
+                for source, incoming in zip(
+                    node.sources, self._tails_before(tail, number, passage, nears), strict=True
+                ):
                     if bool(nears[source].difference.any()):  # before the first layer there is none
                         there = tails[source]
-                        tails[source] = before if there is None else there + before
-        return total
+                        tails[source] = incoming if there is None else there + incoming
+        return total, grown
+
+    def sensitivities(self, points: Tensor, radius: float) -> list[tuple[float, float]]:
+        """Return for each layer a bound of the norm of what it reads, and about how much a change behind it grows.
+
+        The second is infinite in front of a pooling by the largest value. It is a bound, but where intervals grow so
+        much that they say nothing: there all slopes are taken in their middles.
+        """
+        nears, passages = self._forward(points, radius)
+        (_, middles), (_, grown) = (self._backward(nears, passages, intervals=each) for each in (False, True))
+        grown = {
+            number: most if most <= SENSIBLE * middles[number] else middles[number] for number, most in grown.items()
+        }
+        return [
+            (float(nears[node.sources[0]].reach(self.norm).max()), grown.get(number, math.inf))
+            for number, node in enumerate(self.target.nodes, start=1)
+            if isinstance(node.operation, TargetLayer)
+        ]
 
     def _add(self, total: Total, tail: Tail, node: Node, passage: Passage, behind: Near) -> None:
         """Add what a node adds to the difference."""
@@ -177,22 +234,40 @@ class Walk:
         else:
             total.add_norm(tail, behind.difference if _picks(node) else passage.spread)
 
+    def _tails_before(self, tail: Tail, number: int, passage: Passage, nears: Sequence[Near]) -> list[Tail]:
+        """Return the tail at each tensor that a node reads."""
+        node = self.target.nodes[number - 1]
+        operation = node.operation
+        if isinstance(operation, TargetLayer):
+            return [tail.through_layer(operation, self.factors[number])]
+        if passage.slopes is not None:
+            return [tail.through_slopes(*_slopes(operation.module, passage.slopes))]
+        if isinstance(operation.module, Add):
+            return [tail] * len(node.sources)
+        if isinstance(operation.module, Concatenate):
+            ends = list(accumulate((nears[source].target.shape[1] for source in node.sources), initial=0))
+            return [tail.channels(*pair) for pair in pairwise(ends)]
+        return [tail.through_step(operation)]
+
     def _through_layer(self, known: "_Operators", near: Near) -> tuple[Near, Passage]:
         """Return the two networks behind a layer, and what the layer added."""
         layer, pair, norm = known.layer, known.pair, self.norm
-        rounding = layer_rounding(layer, pair, near.reach(norm), norm, self.precision)
+        of_target, of_network = known.rounding(near, norm, self.precision)
         added = known.added(near.network)
         # three times: as both networks round it, as it was computed here, and as the layer's own tensor was
-        spread = (known.error * near.network_spread + 3.0 * rounding) * SLACK
+        spread = (known.error * near.network_spread + 3.0 * (of_target + of_network)) * SLACK
         margins = (
             (_rows(rows, layer) * _column(moved, added) + _column(2.0 * rounding, added)) * SLACK
-            for rows, moved in ((known.rows, near.target_spread), (known.network_rows, near.network_spread))
+            for rows, moved, rounding in (
+                (known.rows, near.target_spread, of_target),
+                (known.network_rows, near.network_spread, of_network),
+            )
         )
         behind = Near(
             layer(near.target),
             pair(layer, near.network),
-            (known.weight * near.target_spread + 2.0 * rounding) * SLACK,
-            (known.network * near.network_spread + 2.0 * rounding) * SLACK,
+            (known.weight * near.target_spread + 2.0 * of_target) * SLACK,
+            (known.network * near.network_spread + 2.0 * of_network) * SLACK,
             (known.weight * near.difference + norms(added, norm) + spread) * SLACK,
             *margins,
         ).measured(norm)
@@ -233,28 +308,30 @@ class _Operators:
         self.weight = operator_norm(layer, layer.kernel, norm)
         self.network = operator_norm(layer, network, norm)
         self.error = operator_norm(layer, both_halves(positive, negative, norm), norm)
+        self.mass, self.sizes = (schur_norm(layer, each, norm) for each in (pair.mass, np.abs(layer.kernel)))
         self.rows, self.network_rows = (torch.from_numpy(row_norms(each, norm)) for each in (layer.kernel, network))
+
+    def rounding(self, near: Near, norm: Norm, precision: Precision) -> tuple[Tensor, Tensor]:
+        """Return bounds of what rounding moves an output of the target and of the network by.
+
+        They come from the sizes that are added up at the points.
+        """
+        layer, pair = self.layer, self.pair
+        of_network = norms(layer.affine(near.network.abs(), pair.mass, pair.offset_mass), norm)
+        of_target = norms(layer.affine(near.target.abs(), np.abs(layer.kernel), layer.offset_mass), norm)
+        of_network = (of_network + self.mass * near.network_spread) * SLACK
+        of_target = (of_target + self.sizes * near.target_spread) * SLACK
+        none, reach = torch.zeros_like(of_target), near.reach(norm)
+        return (
+            rounding_of_sums(layer, pair, none, of_target, reach, norm, precision),
+            rounding_of_sums(layer, pair, of_network, none, reach, norm, precision),
+        )
 
     def added(self, x: Tensor) -> Tensor:
         """Return what the layer adds to the difference for tensors of the network."""
         if self.pair.negative is not None:
             x = both_signs(x, self.layer.groups)
         return self.layer.affine(x, self.kernel, self.offset)
-
-
-def _tails_before(tail: Tail, node: Node, passage: Passage, nears: Sequence[Near]) -> list[Tail]:
-    """Return the tail at each tensor that a node reads."""
-    operation = node.operation
-    if isinstance(operation, TargetLayer):
-        return [tail.through_layer(operation)]
-    if passage.slopes is not None:
-        return [tail.through_slopes(*_slopes(operation.module, passage.slopes))]
-    if isinstance(operation.module, Add):
-        return [tail] * len(node.sources)
-    if isinstance(operation.module, Concatenate):
-        ends = list(accumulate((nears[source].target.shape[1] for source in node.sources), initial=0))
-        return [tail.channels(*pair) for pair in pairwise(ends)]
-    return [tail.through_step(operation)]
 
 
 def _slopes(module: nn.Module, signs: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,8 +42,8 @@ def operator_norm(layer: TargetLayer, kernel: Matrix, norm: Norm) -> float:
         return 0.0
     exponent, kernel = scaled(kernel)
     if layer.window == (1, 1):
-        parts = kernel[:, :, 0, 0].reshape(layer.groups, -1, kernel.shape[1])
-        return grown(float(np.linalg.norm(parts, 2, axis=(1, 2)).max()), exponent) * SLACK
+        matrices = kernel[:, :, 0, 0].reshape(layer.groups, -1, kernel.shape[1])
+        return grown(float(np.linalg.norm(matrices, 2, axis=(1, 2)).max()), exponent) * SLACK
     phases = _phases(kernel, layer)
     torus = tuple(-(-side // step) for side, step in zip(layer.size, layer.stride, strict=True))
     blocks = np.moveaxis(np.fft.rfft2(phases, s=torus), (2, 3), (0, 1))

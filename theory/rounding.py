@@ -21,6 +21,19 @@ def layer_rounding(layer: TargetLayer, found: Effective, reach: Bound, norm: Nor
     """
     of_network = _sums(layer, found.mass, found.offset_mass, reach, norm)
     of_target = _sums(layer, np.abs(layer.kernel), layer.offset_mass, reach, norm)
+    return rounding_of_sums(layer, found, of_network, of_target, reach, norm, precision)
+
+
+def rounding_of_sums(
+    layer: TargetLayer,
+    found: Effective,
+    of_network: Bound,
+    of_target: Bound,
+    reach: Bound,
+    norm: Norm,
+    precision: Precision,
+) -> Bound:
+    """Return the same, where bounds of the norm of the sums of sizes behind the outputs are known of both networks."""
     # twice: the first hop, the bias and the weights as they are stored in the one, and the recomputation of P, N and c
     sums = 2.0 * (of_network * precision.sums(found.terms + 4) + of_target * precision.sums(layer.terms))
     # weights, hidden tensors and outputs of two hops; of the target, and what each batch norm stores

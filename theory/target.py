@@ -269,8 +269,9 @@ def _layer(module: nn.Linear | nn.Conv2d, shape: Shape, signed: bool) -> TargetL
     down, across = (int(side) for side in module.dilation)
     size = (shape[1], shape[2])
     geometry = (size, (high, wide), (down, across))
-    kind = {"convolutional": True, "signed": signed, "groups": module.groups}
-    return TargetLayer(weight, bias, *geometry, **kind, mass=mass, norms=norms)
+    return TargetLayer(
+        weight, bias, *geometry, convolutional=True, signed=signed, groups=module.groups, mass=mass, norms=norms
+    )
 
 
 @torch.no_grad()

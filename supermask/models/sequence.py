@@ -36,6 +36,8 @@ ARGUMENTS: Mapping[type[nn.Module], Sequence[str]] = MappingProxyType(
     }
 )
 """The kinds of modules, and the arguments that each is made from again, which are its attributes too."""
+MOST_COPIES = 1_000
+"""Times that the channels of one module stand side by side before another module with weights reads them."""
 _KINDS = {kind.__name__: kind for kind in ARGUMENTS}
 
 
@@ -70,7 +72,22 @@ def from_description(description: Sequence[Any]) -> nn.Sequential:
     """
     if not isinstance(description, Sequence):
         raise SupermaskError(f"{quoted(description)} does not describe a chain of modules; give a list of them.")
-    return wired(list(map(_build, description)), [_sources(place, part) for place, part in enumerate(description)])
+    modules = list(map(_build, description))
+    sources = [_sources(place, part) for place, part in enumerate(description)]
+    network = wired(modules, sources)
+    _check_growth(modules, sources)
+    return network
+
+
+def _check_growth(modules: Sequence[nn.Module], sources: Sequence[Sources]) -> None:
+    """Refuse concatenations of concatenations that make far more channels than the modules between them can have."""
+    copies = [1]
+    for module, reads in zip(modules, sources, strict=True):
+        parts = [copies[source] for source in reads]
+        has_weights = next(module.parameters(), None) is not None
+        copies.append(1 if has_weights else sum(parts) if isinstance(module, Concatenate) else max(parts))
+    if max(copies) > MOST_COPIES:
+        raise SupermaskError(f"It concatenates tensors to {max(copies):,} times their channels; give less.")
 
 
 def _describe(name: str, module: nn.Module) -> list[Any]:

@@ -138,6 +138,11 @@ def test_a_module_that_reads_what_is_not_there_yet_is_refused(sources):
         from_description([["ReLU", {}], ["Add", {}, sources]])
 
 
+def test_a_description_that_doubles_its_channels_again_and_again_is_refused():
+    with pytest.raises(SupermaskError, match=r"^It concatenates tensors to 1,099,511,627,776 times their channels"):
+        from_description([["Concatenate", {}, [place, place]] for place in range(40)])
+
+
 class Doubled(nn.Linear):
     """A Linear that is none."""
 

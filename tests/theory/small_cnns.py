@@ -102,15 +102,27 @@ def names_of_pairs(built):
     return list(zip(names[::2], names[1::2], strict=True))
 
 
-def hops(built, first, second, *, inputs):
+def written_out(weight, groups):
+    """Return (outputs, inputs / groups, ...) as (outputs, inputs, ...), zero between the groups."""
+    rows, columns = weight.shape[0] // groups, weight.shape[1]
+    full = weight.new_zeros(weight.shape[0], columns * groups, *weight.shape[2:])
+    for group in range(groups):
+        own = slice(group * rows, (group + 1) * rows)
+        full[own, group * columns : (group + 1) * columns] = weight[own]
+    return full
+
+
+def hops(built, first, second, *, inputs, groups=1):
     """Return a pair's first hop (hidden, inputs), the constant of its hidden units, and its second hop.
 
-    From the ticket alone: its random weights times its masks. A first hop of blocks is written out with zeros.
+    From the ticket alone: its random weights times its masks. Blocks and groups are written out with zeros.
     """
     grown = built.ticket.random_weights()
     kept = {name: grown[name].double() * mask for name, mask in built.ticket.masks.items()}
     into, out = kept[f"{first}.weight"].flatten(1), kept[f"{second}.weight"]
     constant = kept.get(f"{first}.bias", torch.zeros(len(into), dtype=torch.float64))
+    if groups > 1:
+        return written_out(into, groups), constant, written_out(out, groups)
     if f"{first}.bias" in kept or into.shape[1] > 1:
         return into, constant, out
     width = built.widths[names_of_pairs(built).index((first, second))]
@@ -129,7 +141,7 @@ def effective_weights(built, target):
     layers = [module for module in target if isinstance(module, nn.Linear | nn.Conv2d)]
     found = []
     for layer, names in zip(layers, names_of_pairs(built), strict=True):
-        into, constant, out = hops(built, *names, inputs=inputs_of(layer))
+        into, constant, out = hops(built, *names, inputs=inputs_of(layer), groups=getattr(layer, "groups", 1))
         up, down = (torch.einsum("oh...,hi->oi...", out, half) for half in (into.relu(), (-into).relu()))
         per_unit = out if out.dim() == 2 else out.sum(dim=(2, 3))  # a unit of constant value is seen by every tap
         found.append((up, down, per_unit @ constant.relu()))

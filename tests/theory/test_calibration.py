@@ -10,7 +10,7 @@ from torch import nn
 from theory import ascent, calibration
 from theory.calibration import calibrated
 from theory.constructions import random_pair
-from theory.domains import Nonnegative
+from theory.domains import Ball, Nonnegative
 from theory.error_budget import per_weight
 from theory.target import read_target
 
@@ -100,7 +100,7 @@ def test_of_no_attempt_within_the_nearest_is_returned():
 
 def test_layers_of_more_weights_may_add_more():
     read = read_target(network())
-    even, shared = (per_weight(read, 0.1, 1.0, "l2", by_weights=by) for by in (False, True))
+    even, shared = (per_weight(read, 0.1, Ball(), "l2", by_weights=by) for by in (False, True))
     sizes = [layer.kernel.size for layer in read.layers]
     ratios = [of / plain for of, plain in zip(shared, even, strict=True)]
     assert ratios == pytest.approx([len(sizes) * size / sum(sizes) for size in sizes])

@@ -27,11 +27,15 @@ class Algebra(nn.Module):
         self.target, self.found = target, found
 
     def forward(self, x):
-        for layer, pair in zip(self.target.layers, self.found, strict=True):
+        found = iter(self.found)
+        for node in self.target.nodes:
+            if not isinstance(node.operation, TargetLayer):
+                x = node.operation.module(x)
+                continue
+            pair = next(found)
             negative = pair.positive if pair.negative is None else pair.negative
             up, down = (torch.from_numpy(flat(kernel)) for kernel in (pair.positive, negative))
-            y = x.relu() @ up.T - (-x).relu() @ down.T + torch.from_numpy(pair.offset)
-            x = y.relu() if layer.relu else y
+            x = x.relu() @ up.T - (-x).relu() @ down.T + torch.from_numpy(pair.offset)
         return x
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_cnns import CNNS, algebra, cnn, effective_weights, filled, names_of_pairs, noise
+from small_cnns import CNNS, algebra, cnn, effective_weights, filled, names_of_pairs, noise, written_out
 from torch import nn
 
 from supermask import Ticket
@@ -17,6 +17,7 @@ from supermask.models.sequence import from_description
 from supermask.random.weights import RandomWeight
 from theory import ascent
 from theory.constructions import random_pair
+from theory.domains import Ball
 from theory.error_budget import per_weight
 from theory.norms import operator_norm
 from theory.target import read_target
@@ -89,12 +90,14 @@ def test_random_weights_are_untouched_masks_binary_and_each_channel_reads_one_in
         assert torch.equal(found[mask], untouched[mask])
         assert not found[~mask].any()
         assert untouched.count_nonzero() == untouched.numel()
-    for first, second in names_of_pairs(built):
+    layers = [module for module in target if isinstance(module, nn.Linear | nn.Conv2d)]
+    for layer, (first, second) in zip(layers, names_of_pairs(built), strict=True):
         reads = parameters[f"{first}.weight"].flatten(1).count_nonzero(dim=1)
         if f"{first}.bias" in parameters:
             reads = reads + parameters[f"{first}.bias"].bool()
         assert int(reads.max()) <= 1
-        read = parameters[f"{second}.weight"].transpose(0, 1).flatten(1).any(dim=1)
+        second_hop = written_out(parameters[f"{second}.weight"], getattr(layer, "groups", 1))
+        read = second_hop.transpose(0, 1).flatten(1).any(dim=1)
         assert torch.equal(reads.bool(), read)  # a path is kept on both hops or on none
 
 
@@ -213,7 +216,7 @@ def test_a_weight_may_miss_by_what_all_of_its_window_together_may():
     """Errors of that size, all one way on the box and of random signs on the ball, move outputs by half of epsilon."""
     target, generator = filled(nn.Conv2d(2, 3, (3, 2), bias=False)), np.random.default_rng(0)
     read, epsilon, radius = read_target(target, (2, 6, 6)), 0.4, 5.0
-    (on_box,), (on_ball,) = (per_weight(read, epsilon, radius, norm) for norm in ("linf", "l2"))
+    (on_box,), (on_ball,) = (per_weight(read, epsilon, Ball(radius), norm) for norm in ("linf", "l2"))
     assert on_box == pytest.approx(epsilon / 2 / radius / 12, rel=1e-6)
     for _ in range(5):
         halves = on_ball * generator.choice([-1.0, 1.0], (3, 4, 3, 2))

@@ -55,8 +55,8 @@ def test_layers_hold_the_weights_exactly_in_float64():
     assert first.kernel.dtype == "float64"
     assert (first.kernel[:, :, 0, 0] == module[0].weight.detach().double().numpy()).all()
     assert (first.offset == module[0].bias.detach().double().numpy()).all()
-    assert (first.inputs, first.outputs, first.relu, first.signed) == (4, 3, True, True)
-    assert (last.inputs, last.outputs, last.relu, last.signed) == (3, 2, False, False)
+    assert (first.inputs, first.outputs, first.signed) == (4, 3, True)
+    assert (last.inputs, last.outputs, last.signed) == (3, 2, False)
     assert last.bias is None
     assert (last.offset == 0.0).all()
 
@@ -102,7 +102,7 @@ CONV = nn.Conv2d(3, 4, 3)
         (nn.Sequential(CONV, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)), None, "of any size; give input"),
         (nn.Sequential(CONV, nn.Flatten(), nn.Linear(4 * 5, 2)), None, "No square image of up to 512 pixels fits"),
         (nn.Sequential(CONV), (1, 8, 8), "The target's 0 takes images of 3 channels, but gets images of 1"),
-        (nn.Sequential(CONV), (8, 8), "0 takes images, but gets 8x8 tensors; images have the shape"),
+        (nn.Sequential(CONV), (8, 8), "0 takes images, but gets sequences; images have the shape"),
         (nn.Sequential(CONV), (3, 2, 8), "0 is a 3x3 Conv2d that does not take 3x2x8 images"),
         (nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2)), (3, 8, 4), "0 is a 5x5 Conv2d that does not take 3x8x4 images"),
         (nn.Sequential(CONV, nn.MaxPool2d(4)), (3, 4, 4), "s 1 is a MaxPool2d that does not take 4x2x2 images"),

@@ -150,8 +150,10 @@ class RandomPair:
         layer, bias = self.layer, self.layer.bias is not None
         between: list[nn.Module] = [nn.ReLU()] if relu else []
         if layer.convolutional:
-            geometry = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
-            second: nn.Module = nn.Conv2d(self.hidden, layer.outputs, layer.window, **geometry, bias=False)
+            second: nn.Module = nn.Conv2d(
+                self.hidden, layer.outputs, layer.window, layer.stride, dilation=layer.dilation, groups=layer.groups,
+                bias=False,
+            )  # fmt: skip
             if self.only_blocks:
                 one: list[nn.Module] = [nn.ConstantPad3d((0, 0, 0, 0, 0, 1), self.constant)] if bias else []
                 return one, _grouped(nn.Conv2d, self), between, second

@@ -22,7 +22,7 @@ def plain_copy(target: nn.Module) -> nn.Module:
             # computed in each forward pass, so that the one there may be an old one, and is none to copy
             masked[id(vars(module).get(name, mask))] = tensor
     try:
-        copy = deepcopy(target, masked).cpu().double().eval()  # type: ignore[arg-type]
+        copy = deepcopy(target, masked).cpu().double().eval()
     except (RuntimeError, TypeError) as error:
         raise SupermaskError(f"The target cannot be copied ({first_line(error)}); give plain modules.") from error
     for module in copy.modules():

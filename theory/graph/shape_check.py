@@ -43,7 +43,7 @@ def shape_after(module: nn.Module, incoming: Sequence[Incoming], width: int | No
 
     """
     if isinstance(module, Add):
-        return _added(incoming)
+        return _alike(incoming, "adds tensors")
     if isinstance(module, Concatenate):
         return _side_by_side(incoming)
     (shape,) = incoming
@@ -144,7 +144,8 @@ def _unflattened(module: nn.Unflatten, incoming: Incoming) -> Incoming:
     return (channels, *ones, *(() if vectors else (None,) if incoming is None else incoming[1:]))
 
 
-def _added(incoming: Sequence[Incoming]) -> Incoming:
+def _alike(incoming: Sequence[Incoming], what: str) -> Incoming:
+    """Return the one shape of several tensors, as far as it is known."""
     known = [shape for shape in incoming if shape is not None]
     if not known:
         return None
@@ -153,7 +154,7 @@ def _added(incoming: Sequence[Incoming]) -> Incoming:
             None in pair or pair[0] == pair[1] for pair in zip(known[0], other, strict=True)
         )
         if not same:
-            raise SupermaskError(f"adds tensors of {_text(known[0])} and {_text(other)}; give them one shape")
+            raise SupermaskError(f"{what} of {_text(known[0])} and {_text(other)}; give them one shape")
     return tuple(next((size for size in sizes if size is not None), None) for sizes in zip(*known, strict=True))
 
 
@@ -161,7 +162,7 @@ def _side_by_side(incoming: Sequence[Incoming]) -> Incoming:
     if any(shape is None for shape in incoming):
         return None
     shapes = cast(Sequence[tuple[int | None, ...]], incoming)
-    rest = _added([(1, *shape[1:]) for shape in shapes])
+    rest = _alike([(1, *shape[1:]) for shape in shapes], "puts tensors side by side")
     channels = [shape[0] for shape in shapes]
     total = None if None in channels else sum(cast(Sequence[int], channels))
     return (total, *cast(tuple[int | None, ...], rest)[1:])
