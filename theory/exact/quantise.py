@@ -7,13 +7,12 @@ and s u is the unit of the next layer's inputs. Nothing is rounded but the weigh
 
 import math
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
 import numpy as np
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from theory.target import FixedStep, Target
+from theory.target import FixedStep, Node, Target, TargetLayer
 
 LEAST_BITS, MOST_BITS = 2, 16
 LARGEST_INPUT = 2**24
@@ -95,7 +94,8 @@ def quantise(target: Target, bits: int, inputs: IntegerInputs) -> Quantised:
     _check_steps(target, inputs)
     largest = most(bits)
     unit = inputs.step
-    nodes, constants = [], []
+    nodes: list[Node] = []
+    constants: list[float] = []
     for node in target.nodes:
         layer = node.operation
         if isinstance(layer, FixedStep):
@@ -128,8 +128,8 @@ def _check_steps(target: Target, inputs: IntegerInputs) -> None:
         if not isinstance(step.module, KEEP_INTEGERS):
             names = ", ".join(kind.__name__ for kind in KEEP_INTEGERS)
             raise SupermaskError(f"A {type(step.module).__name__} makes fractions of integers; {names} do not.")
-    before = takewhile(lambda operation: isinstance(operation, FixedStep), (node.operation for node in target.nodes))
-    if inputs.offset and any(isinstance(step.module, nn.ZeroPad2d) for step in before):
+    before = next(i for i, node in enumerate(target.nodes) if isinstance(node.operation, TargetLayer))
+    if inputs.offset and any(isinstance(step.module, nn.ZeroPad2d) for step in target.steps[:before]):
         raise SupermaskError(
             f"The target pads its inputs with zeros, which are no whole inputs with offset {inputs.offset}; give a"
             " target for inputs without an offset."
