@@ -82,7 +82,7 @@ class MaskCounts:
 
     def config(self) -> dict[str, Any]:
         """Return all that the masks depend on."""
-        options = asdict(self.method)
+        options = self.method.recorded_options()
         config = {**asdict(self), "method": self.method.name, "options": options, "compressions": COMPRESSIONS}
         plain: dict[str, Any] = json.loads(json.dumps(config))
         return plain

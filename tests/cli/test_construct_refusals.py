@@ -106,7 +106,7 @@ FC = ["--model", "fc_500", "--model-width", "0.01", "--input-shape", "1", "2", "
         (["fc_500", "--data", "digits", "--classes", "3"], "fc_500 has 3 outputs, and digits 10 classes"),
         (["fc_500", "--data", "digits", "--input-shape", "1", "4", "4"], "takes 1x4x4 images, and those of digits"),
         (["fc_500", "--input-shape", "1", "0", "4"], "input_shape"),
-        (["resnet20", "--construction", "convolution"], "only a single chain"),
+        (["small_conv", "--construction", "convolution"], "features.2 is a GroupNorm"),
         (["."], ". holds no network.safetensors; give a file, or a folder of supermask train"),
         (["run"], "config.json"),
         (["good.pt", "--epsilon", "0"], "epsilon=0.0 must be a positive number"),

@@ -35,7 +35,7 @@ def natale_items(size: int, epsilon: float, *, constant: float) -> int:
     Proven, for some constants: for 1 <= k <= n/2, items i.i.d. with a sum-bounded density (uniform on [-1, 1] is one)
     and a target in [-sqrt(k), sqrt(k)], n >= c_hyp log2(k / epsilon) / H2(k/n) gives probability at least c_thm, a
     constant, not close to 1. Since n H2(k/n) grows with n, the smallest such n is well defined.
-    Fitted: c_hyp. Measured (the experiment natale_subsets): for the target sqrt(k), at least 77 % of draws with
+    Fitted: c_hyp. Measured: by the experiment natale_subsets, for the target sqrt(k), at least 77 % of draws with
     c_hyp = 2 at every k and epsilon tried, and 10 % with c_hyp = 1.
 
     Args:

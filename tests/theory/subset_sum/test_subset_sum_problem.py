@@ -92,9 +92,9 @@ def test_bad_input_is_refused_in_one_sentence(coefficients, targets, sentence):
 def test_an_unknown_solver_or_option_lists_the_known():
     with pytest.raises(SupermaskError, match="meet_in_the_middle, integer_program, brute_force"):
         solve(*GOOD, solver="gurobi")
-    with pytest.raises(SupermaskError, match="no option 'thread'; its options are threads, device, memory"):
+    with pytest.raises(SupermaskError, match="no option 'thread'; its options are objective, threads, device, memory"):
         solve(*GOOD, thread=2)
-    with pytest.raises(SupermaskError, match="its options are none"):
+    with pytest.raises(SupermaskError, match="its options are objective"):
         solve(*GOOD, solver="brute_force", threads=2)
 
 
