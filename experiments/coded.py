@@ -15,7 +15,7 @@ from supermask.training.result import Scored
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 SEEDS = (0, 1, 2)
-RECIPE = Recipe(epochs=20, warm_up=100, channels_last=True)
+RECIPE = Recipe(epochs=60, warm_up=100, channels_last=True)
 RANKED = replace(RECIPE, optimizer="adam", learning_rate=0.02, weight_decay=0.0, warm_up=0)
 
 
@@ -40,7 +40,7 @@ class Tier:
 TIERS = (
     Tier(800, "tiny_conv", 0.7, 0.35),
     Tier(1500, "tiny_conv", 1.0, 0.55),
-    Tier(3000, "tiny_conv", 1.0, 0.87),
+    Tier(3000, "tiny_conv", 1.5, 0.87),
     Tier(10000, "small_conv", 1.5, 1.7),
 )
 MIRACLE = {
@@ -112,7 +112,7 @@ EXPERIMENT = Experiment(
     title="Accuracy in a file of so many bytes",
     source=(
         "After Havasi, Peharz & Hernandez-Lobato 2019 (MIRACLE), whose networks are Gaussian; masks over random signed"
-        " constants here, and whole files. coded: `supermask search --method coded --bytes`, 20 epochs of 55,000"
+        " constants here, and whole files. coded: `supermask search --method coded --bytes`, 60 epochs of 55,000"
         " examples without augmentation, Adam 0.1, cosine, batch 128. edge_popup: small_conv at density 0.5, as wide as"
         " the bytes allow, Adam 0.02, the same epochs, the step of the best validation accuracy."
     ),

@@ -57,7 +57,9 @@ class CodedRule(Rule):
             search is in the file as far as the bytes allow.
         steps: optimizer steps after which all is drawn. A run knows them by itself.
         start: the chance of a weight to be kept before the first step. The weights have the variance of their
-            distribution where a layer keeps this fraction of them.
+            distribution where a layer keeps this fraction of them. Few kept weights have less noise between them.
+        gain: the weights of the last layer are this many times as large. Chances that few bits may move leave the
+            logits small, and no norm behind them makes up for it.
         free: fraction of the steps before p and the bits of each layer are fixed.
         drawing: fraction of the steps, at their end, in which blocks are drawn.
         blocks: the most that a layer has.
@@ -81,7 +83,8 @@ class CodedRule(Rule):
     bytes: int = 3000
     provenance: int = 40
     steps: int | None = common(None)
-    start: float = 0.5
+    start: float = 0.2
+    gain: float = 2.0
     free: float = 0.5
     drawing: float = 0.4
     blocks: int = 16
@@ -99,10 +102,11 @@ class CodedRule(Rule):
             )
         if self.steps is not None and self.steps < 1:
             raise SupermaskError(f"steps={self.steps} is too small; give a number of optimizer steps.")
-        if not 0.0 < self.start < 1.0 or not 1.0 <= self.margin < math.inf or not 0.0 < self.sharpness < math.inf:
+        at_least_one = all(1.0 <= value < math.inf for value in (self.margin, self.gain))
+        if not 0.0 < self.start < 1.0 or not at_least_one or not 0.0 < self.sharpness < math.inf:
             raise SupermaskError(
-                f"start={self.start}, margin={self.margin}, sharpness={self.sharpness} do not fit: the chance is"
-                " between 0 and 1, the margin at least 1, the sharpness positive."
+                f"start={self.start}, gain={self.gain}, margin={self.margin}, sharpness={self.sharpness} do not fit: the"
+                " chance is between 0 and 1, gain and margin at least 1, the sharpness positive."
             )
         if not (min(self.free, self.drawing) >= 0.0 and self.free + self.drawing <= 1.0):
             raise SupermaskError(
@@ -135,7 +139,10 @@ class CodedRule(Rule):
     def fractions(self, shapes: Shapes) -> Mapping[str, float]:
         """Return by name the fraction of a layer that is kept, for which its frozen weights are scaled."""
         _ = self.wanted  # refused here, because nothing is written before
-        return {} if self.given else dict.fromkeys(shapes, self.start)
+        if self.given:
+            return {}
+        *_, last = shapes
+        return {name: self.start / (self.gain**2 if name == last else 1.0) for name in shapes}
 
     def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
         """Return scores that are all equal."""
