@@ -105,8 +105,8 @@ class CodedRule(Rule):
         at_least_one = all(1.0 <= value < math.inf for value in (self.margin, self.gain))
         if not 0.0 < self.start < 1.0 or not at_least_one or not 0.0 < self.sharpness < math.inf:
             raise SupermaskError(
-                f"start={self.start}, gain={self.gain}, margin={self.margin}, sharpness={self.sharpness} do not fit: the"
-                " chance is between 0 and 1, gain and margin at least 1, the sharpness positive."
+                f"start={self.start}, gain={self.gain}, margin={self.margin}, sharpness={self.sharpness} do not fit:"
+                " the chance is between 0 and 1, gain and margin at least 1, the sharpness positive."
             )
         if not (min(self.free, self.drawing) >= 0.0 and self.free + self.drawing <= 1.0):
             raise SupermaskError(
