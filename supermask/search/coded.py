@@ -57,9 +57,10 @@ class CodedRule(Rule):
             search is in the file as far as the bytes allow.
         steps: optimizer steps after which all is drawn. A run knows them by itself.
         start: the chance of a weight to be kept before the first step. The weights have the variance of their
-            distribution where a layer keeps this fraction of them. Few kept weights have less noise between them.
-        gain: the weights of the last layer are this many times as large. Chances that few bits may move leave the
-            logits small, and no norm behind them makes up for it.
+            distribution where a layer keeps this fraction of them. Few kept weights have less noise between them: 0.2
+            is better in networks with norms. In others all chances may fall to 0 from there, where no bits are needed.
+        gain: the weights of the last layer are this many times as large. Chances that few bits move leave the logits
+            small; behind norms, 2 makes up for it.
         free: fraction of the steps before p and the bits of each layer are fixed.
         drawing: fraction of the steps, at their end, in which blocks are drawn.
         blocks: the most that a layer has.
@@ -83,8 +84,8 @@ class CodedRule(Rule):
     bytes: int = 3000
     provenance: int = 40
     steps: int | None = common(None)
-    start: float = 0.2
-    gain: float = 2.0
+    start: float = 0.5
+    gain: float = 1.0
     free: float = 0.5
     drawing: float = 0.4
     blocks: int = 16

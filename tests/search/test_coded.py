@@ -145,6 +145,15 @@ def test_the_file_has_at_most_the_bytes(budget, provenance, steps):
     assert all(torch.equal(ticket.masks[name], mask) for name, mask in search.masks().items())
 
 
+def test_the_last_layer_alone_is_louder():
+    plain, loud = (Coded(network(), bytes=900, steps=10, gain=gain) for gain in (1.0, 3.0))
+    ratios = [
+        float((loud_layer.frozen / layer.frozen).mean())
+        for layer, loud_layer in zip(plain._state.layers.values(), loud._state.layers.values(), strict=True)
+    ]
+    assert ratios == pytest.approx([*[1.0] * (len(ratios) - 1), 3.0])
+
+
 @pytest.mark.parametrize("budget", [350, 400])
 def test_the_divergence_comes_to_what_the_bits_hold(budget):
     # 500 examples with random labels, which no budget is too large for
@@ -240,6 +249,7 @@ def test_it_trains_on_digits_within_its_bytes():
         ({"bytes": 900, "steps": None}, "give steps="),
         ({"bytes": 900, "steps": 0}, "steps=0"),
         ({"bytes": 900, "start": 1.0}, "start=1.0"),
+        ({"bytes": 900, "gain": 0.5}, "gain=0.5"),
         ({"bytes": 900, "margin": 0.9}, "margin=0.9"),
         ({"bytes": 900, "margin": math.nan}, "margin=nan"),
         ({"bytes": 900, "sharpness": 0.0}, "sharpness=0.0"),
