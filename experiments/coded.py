@@ -114,7 +114,7 @@ EXPERIMENT = Experiment(
         "After Havasi, Peharz & Hernandez-Lobato 2019 (MIRACLE), whose networks are Gaussian; masks over random signed"
         " constants here, and whole files. coded: `supermask search --method coded --bytes BYTES --start 0.2 --gain 2`,"
         " 60 epochs of 55,000 examples without augmentation, Adam 0.1, cosine, batch 128. edge_popup: small_conv at"
-        " density 0.5, as wide as the bytes allow, Adam 0.02, the same epochs, the step of the best validation accuracy."
+        " density 0.5, as wide as the bytes allow, Adam 0.02, the same epochs, the step of best validation accuracy."
     ),
     groups=tuple(_groups()),
     table=Table(
