@@ -24,7 +24,7 @@ ModelName = Annotated[
     str,
     arg(
         help=f"Network: {MODELS}; binary: before a name replaces every ReLU by a binary activation, folded: lets equal"
-        " blocks share weights; or your own module:factory."
+        " blocks share weights, straight: sets images upright first; or your own module:factory."
     ),
 ]
 """The type of a command's field that names a network."""

@@ -26,6 +26,7 @@ from supermask.models.resnet import ResNet
 from supermask.models.resnet18 import ResNet18
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
 from supermask.models.small_conv import SmallConv, TinyConv
+from supermask.models.straight import straightened
 from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
 from supermask.shown import quoted
@@ -44,8 +45,10 @@ __all__ = [
 ]
 
 TORCHVISION_PREFIX = "torchvision:"
-CHANGES: Mapping[str, Callable[[nn.Module], nn.Module]] = MappingProxyType({"binary": binarized, "folded": folded})
-"""What may stand before the name of a network, with a colon: what it changes of it, in place."""
+CHANGES: Mapping[str, Callable[[nn.Module], nn.Module]] = MappingProxyType(
+    {"binary": binarized, "folded": folded, "straight": straightened}
+)
+"""What may stand before the name of a network, with a colon: what is done with it."""
 TORCHVISION_HINT = "any torchvision model as torchvision:resnet18"
 """What `build` takes besides the names of `known()`, worded for a message or a help text."""
 
@@ -107,7 +110,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
 
 
 def known() -> tuple[str, ...]:
-    """Names of the networks that `build` makes; it also takes `torchvision:NAME`, `binary:NAME` and `folded:NAME`."""
+    """Names of the networks that `build` makes; it also takes `torchvision:NAME`, and a change before a name."""
     return tuple(MODELS)
 
 
@@ -117,7 +120,7 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
     Args:
         name: one of `known()`, or `torchvision:NAME` for a classification model of torchvision. The docstring
             of each network's class names its source. `binary:` before it replaces every ReLU by a binary activation,
-            `folded:` lets equal blocks of a stage share their weights.
+            `folded:` lets equal blocks of a stage share their weights, `straight:` puts a `Straighten` before it.
         input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets,
             small_conv, tiny_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3
             channels; their size is not checked.

@@ -19,7 +19,7 @@ TOKEN_MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"char_g
 
 def is_code(name: str) -> bool:
     """Whether a name stands for code outside of this package, which only a user may ask for."""
-    prefixes = ("torchvision:", "binary:", "folded:")
+    prefixes = ("torchvision:", "binary:", "folded:", "straight:")
     return not name.startswith(prefixes) and (is_place(name) or registered(GROUP, name) is not None)
 
 
