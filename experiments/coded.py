@@ -122,12 +122,12 @@ EXPERIMENT = Experiment(
     title="Accuracy in a file of so many bytes",
     source=(
         "After Havasi, Peharz & Hernandez-Lobato 2019 (MIRACLE), whose networks are Gaussian; masks over random signed"
-        " constants here, and whole files. coded: `supermask search --method coded --bytes BYTES --start 0.2 --gain 2`,"
-        f" {RECIPE.epochs} epochs of 55,000 examples without augmentation, Adam 0.1, cosine, batch 128. edge_popup:"
-        " small_conv at density 0.5, as wide as the bytes allow, Adam 0.02, the same epochs, the step of best"
-        " validation accuracy. Networks for MNIST have `straight:` before their names: they shear each image until it"
-        " stands upright (LeCun et al. 1998, section III.A), which MIRACLE does not. The row that does not had 60"
-        " epochs."
+        " constants here, and whole files. coded: `supermask search --method coded --bytes BYTES --coded.start 0.2"
+        f" --coded.gain 2`, {RECIPE.epochs} epochs of 55,000 examples without augmentation, Adam 0.1, cosine, batch"
+        " 128. edge_popup: small_conv at density 0.5, as wide as the bytes allow, Adam 0.02, the same epochs, the step"
+        " of best validation accuracy. Networks for MNIST have `straight:` before their names: they shear each image"
+        " until it stands upright (LeCun et al. 1998, section III.A), which MIRACLE does not. The row that does not"
+        " had 60 epochs."
     ),
     groups=tuple(_groups()),
     table=Table(

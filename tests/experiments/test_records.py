@@ -1,6 +1,7 @@
 """The record board: who may enter, what the referee refuses, and what the pages show."""
 
 import json
+import shlex
 from dataclasses import replace
 from statistics import fmean
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from experiments.__main__ import main
+from experiments.__main__ import main as experiments_main
 from experiments.records import adding, tiers
 from experiments.records.adding import add, record_of
 from experiments.records.better import LEVEL, p_better
@@ -18,6 +19,8 @@ from experiments.records.record import ENTRIES, read_entries
 from experiments.records.referee import check_chain, check_files
 from experiments.records.tiers import RIVALS, TIERS
 from supermask import EdgePopup, SupermaskError, data, models
+from supermask.cli import single
+from supermask.cli.main import main
 from supermask.results import Made
 from supermask.runs import JobResult
 from supermask.training.evaluation import Score
@@ -295,6 +298,25 @@ def test_the_committed_board_is_that_of_the_committed_entries():
         check_files(entry.record, entry.folder, lambda file, data, entry=entry: said_by(entry.record, file))
 
 
+@pytest.mark.parametrize("entry", read_entries(), ids=lambda entry: entry.name)
+def test_the_command_of_an_entry_makes_its_runs(entry, monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def noted(job, *_, **__):
+        asked.append(job)
+        raise SupermaskError("enough")
+
+    monkeypatch.setattr(single, "run", noted)
+    program, *arguments = shlex.split(entry.record.command)
+    assert program == "supermask"
+    main([*arguments, "--out", str(tmp_path)])
+    assert "enough" in capsys.readouterr().err
+    config, wanted = asked[0].settled().config(), entry.record.config
+    config["recipe"]["best"] = wanted["recipe"]["best"]  # the data say it, which are not read here
+    config["options"] = {key: config["options"][key] for key in wanted["options"]}  # younger options are left out
+    assert {key: config[key] for key in wanted} == wanted
+
+
 def said_by(record, file):
     test = next(each.test for each in record.kept if each.file == file.name)
     return Score(test.correct, test.total, test.loss)
@@ -302,13 +324,15 @@ def said_by(record, file):
 
 def test_the_commands_print_and_refuse(enter, tmp_path, capsys):
     enter([100, 104, 96])
-    assert main(["records", "board", "--entries", str(tmp_path / "entries")]) == 0
+    assert experiments_main(["records", "board", "--entries", str(tmp_path / "entries")]) == 0
     assert "mnist-1500-1" in capsys.readouterr().out
     assert (tmp_path / "board.md").exists()
     assert (tmp_path / "board.png").exists()
     runs = make_runs(tmp_path / "worse", [100, 104, 97])
     line = ["records", "add", str(runs), "--tier", "1500", "--command", "x", "--entries", str(tmp_path / "entries")]
-    assert main(line) == 2
+    assert experiments_main(line) == 2
     assert "does not beat" in capsys.readouterr().err
-    assert main(["records", "check", "--entries", str(tmp_path / "entries")]) == 2  # its tickets are of no use
+    assert (
+        experiments_main(["records", "check", "--entries", str(tmp_path / "entries")]) == 2
+    )  # its tickets are of no use
     assert "1 of 1 entries are wrong" in capsys.readouterr().err
