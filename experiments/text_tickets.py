@@ -10,6 +10,7 @@ from experiments.measuring.text_training import (
     DENSITIES,
     LENGTHS,
     PARTS,
+    PRETRAINED,
     SEARCHED,
     TRAINED,
     TextResult,
@@ -31,7 +32,7 @@ SPARSE: tuple[Way, ...] = (
 )
 
 Found = Mapping[str, Sequence[TextResult]]
-CELLS = (("characters", "characters"), ("packages", "packages"), ("characters", "packages"), ("packages", "characters"))
+CELLS = (("characters", "characters"), ("kinds", "kinds"), ("characters", "kinds"), ("kinds", "characters"))
 """The columns: the task of the ticket, and the one that it is tested on."""
 OWN, CARRIED = CELLS[:2], CELLS[2:]
 
@@ -134,15 +135,16 @@ EXPERIMENT = Experiment(
     source=(
         f"{_CHEN} (BERT) and Otsuka et al. 2025 (n^(1/4) on queries and keys), in a setting that fits a CPU and is much"
         f" shortened: two blocks, 64 numbers at each position, {CONTEXT} characters, batch {TRAINED.batch_size}, Adam."
-        " Characters: the next character of tiny Shakespeare. Packages: whether a passage of a docstring is of Python,"
-        f" numpy, scipy or torch. Each task pretrains a network for {LENGTHS.pretraining:,} steps. Its weights are"
-        " masked over queries, keys, values, outputs, MLP and embeddings (the authors' code leaves embeddings whole) by"
-        f" one ranking of magnitudes, and every network is trained for {LENGTHS.tuning} steps at"
-        f" {TRAINED.learning_rate:g} from there; the head is whole, and new on the other task. Iterative: a round for"
-        " each density, from the pretrained weights each time. Random and shuffled masks are over pretrained weights;"
-        " reset and reinitialised are the one-shot masks over the first and over new random weights, trained no longer"
-        f" than the others. Strong: edge-popup over random signed constants, head included, {LENGTHS.search} steps at"
-        f" {SEARCHED.learning_rate:g}; on the other task its trunk stays as it is, and a head alone is trained."
+        " Characters: the next character of tiny Shakespeare. Kinds: whether a passage of source text is of docstrings,"
+        f" Python, stubs or headers. Each task pretrains a network for {LENGTHS.pretraining:,} steps at"
+        f" {PRETRAINED.learning_rate:g}. Its weights are masked over queries, keys, values, outputs, MLP and embeddings"
+        " (the authors' code leaves embeddings whole) by one ranking of magnitudes, and every network is trained for"
+        f" {LENGTHS.tuning} steps at {TRAINED.learning_rate:g} from there; the head is whole, and new on the other task."
+        " Iterative: a round for each density, from the pretrained weights each time. Random and shuffled masks are over"
+        " pretrained weights; reset and reinitialised are the one-shot masks over the first and over new random weights,"
+        " trained no longer than the others. Strong: edge-popup over random signed constants, head included,"
+        f" {LENGTHS.search} steps at {SEARCHED.learning_rate:g}; on the other task its trunk stays as it is, and a whole"
+        " head alone is trained."
     ),
     groups=(
         _group("dense", 1.0),
@@ -151,11 +153,11 @@ EXPERIMENT = Experiment(
         _group("strong, narrow keys", 0.5),
     ),
     table=Table(
-        header=("characters", "packages", "to packages", "to characters", "seconds"),
+        header=("characters", "kinds", "to kinds", "to characters", "seconds"),
         row=_row,
         note=(
             "Test accuracy after the last step on the task that pretrained the network or was searched on, then of"
-            " characters carried to packages and back: mean and 95 % interval (Student's t) over n seeds, of"
+            " characters carried to kinds and back: mean and 95 % interval (Student's t) over n seeds, of"
             f" {LENGTHS.test:,} windows. Seconds: mean of all trainings of a row and seed but the pretraining, on a"
             " machine that did other work."
         ),

@@ -14,7 +14,7 @@ from torch import Tensor
 from supermask.baselines.method import RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.data import DataSet
-from supermask.data.docstrings import docstring_sources, read_docstrings
+from supermask.data.source_text import read_source_text, source_versions
 from supermask.data.folder import data_folder as folder_of
 from supermask.data.small import few
 from supermask.data.text import ASCII, read_text
@@ -61,7 +61,7 @@ def _characters(folder: Path | None) -> DataSet:
 TEXTS: Mapping[str, Text] = MappingProxyType(
     {
         "characters": Text("transformer", f"text:{SHAKESPEARE}", _characters),
-        "packages": Text("classifier", "docstrings", lambda folder: read_docstrings()),
+        "kinds": Text("classifier", "source_text", lambda folder: read_source_text()),
     }
 )
 Way = Literal[
@@ -100,10 +100,10 @@ class Lengths:
 
     """
 
-    pretraining: int = 1200
-    tuning: int = 150
-    search: int = 800
-    test: int = 1000
+    pretraining: int = 800
+    tuning: int = 100
+    search: int = 500
+    test: int = 500
     width: float = 1.0
 
 
@@ -111,7 +111,7 @@ LENGTHS = Lengths()
 TRAINED = Recipe(
     batch_size=16, optimizer="adam", learning_rate=3e-3, weight_decay=0.0, warm_up=0.1, best="loss", evaluate_every=0
 )
-SEARCHED = replace(TRAINED, learning_rate=0.01)
+PRETRAINED, SEARCHED = replace(TRAINED, learning_rate=0.01), replace(TRAINED, learning_rate=0.01)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class TextResult(Result):
         losses: the same, in nats.
         parts: densities of the masks, by the task of the ticket and part of the network; empty for dense networks.
         seconds: of all trainings that the way takes, but the pretraining.
-        sources: versions of the packages whose docstrings were read.
+        sources: versions of the packages whose source was read.
 
     """
 
@@ -163,6 +163,7 @@ class Tickets:
         """Return all that the tickets depend on."""
         jobs = {name: _job(name, self).config() for name in TEXTS}
         own = {"way": self.way, "density": self.density, "ladder": DENSITIES, "lengths": asdict(self.lengths)}
+        own |= {"pretraining": PRETRAINED.learning_rate, "head": SEARCHED.learning_rate}
         found: dict[str, Any] = json.loads(json.dumps({**own, "jobs": jobs}))
         return found
 
@@ -275,7 +276,7 @@ class _Work:
     def _pretrained(self, source: str) -> Tensors:
         """Return the weights of a network that was trained on a task."""
         here = self.contexts[source]
-        recipe = replace(TRAINED, iterations=self.of.lengths.pretraining)
+        recipe = replace(PRETRAINED, iterations=self.of.lengths.pretraining)
         weights: Tensors = here.train(here.sparse(), stage="pretraining", recipe=recipe).last["model"]
         return weights
 
@@ -325,7 +326,7 @@ class _Work:
             losses={source: {target: each.loss for target, each in row.items()} for source, row in tests.items()},
             parts={source: _parts(each) for source, each in masks.items() if each is not None},
             seconds=round(sum(self.seconds), 1),
-            sources=docstring_sources(),
+            sources=source_versions(),
         )
 
 
