@@ -139,12 +139,12 @@ EXPERIMENT = Experiment(
         f" Python, stubs or headers. Each task pretrains a network for {LENGTHS.pretraining:,} steps at"
         f" {PRETRAINED.learning_rate:g}. Its weights are masked over queries, keys, values, outputs, MLP and embeddings"
         " (the authors' code leaves embeddings whole) by one ranking of magnitudes, and every network is trained for"
-        f" {LENGTHS.tuning} steps at {TRAINED.learning_rate:g} from there; the head is whole, and new on the other task."
-        " Iterative: a round for each density, from the pretrained weights each time. Random and shuffled masks are over"
-        " pretrained weights; reset and reinitialised are the one-shot masks over the first and over new random weights,"
-        " trained no longer than the others. Strong: edge-popup over random signed constants, head included,"
-        f" {LENGTHS.search} steps at {SEARCHED.learning_rate:g}; on the other task its trunk stays as it is, and a whole"
-        " head alone is trained."
+        f" {LENGTHS.tuning} steps at {TRAINED.learning_rate:g} from there; the head is whole, and new on the other"
+        " task. Iterative: a round for each density, from the pretrained weights each time. Random and shuffled masks"
+        " are over pretrained weights; reset and reinitialised are the one-shot masks over the first and over new"
+        " random weights, trained no longer than the others. Strong: edge-popup over random signed constants, head"
+        f" included, {LENGTHS.search} steps at {SEARCHED.learning_rate:g}; on the other task its trunk stays as it is,"
+        " and a whole head alone is trained."
     ),
     groups=(
         _group("dense", 1.0),

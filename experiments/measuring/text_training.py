@@ -14,9 +14,9 @@ from torch import Tensor
 from supermask.baselines.method import RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.data import DataSet
-from supermask.data.source_text import read_source_text, source_versions
 from supermask.data.folder import data_folder as folder_of
 from supermask.data.small import few
+from supermask.data.source_text import read_source_text, source_versions
 from supermask.data.text import ASCII, read_text
 from supermask.files import make_folder
 from supermask.judge.controls import CONTROLS

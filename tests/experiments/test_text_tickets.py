@@ -27,7 +27,7 @@ def _data(name, *, pooled):
 def texts(monkeypatch):
     pair = {
         "characters": training.Text("transformer", "text:none.txt", lambda folder: _data("a", pooled=False)),
-        "packages": training.Text("classifier", "docstrings", lambda folder: _data("b", pooled=True)),
+        "kinds": training.Text("classifier", "source_text", lambda folder: _data("b", pooled=True)),
     }
     monkeypatch.setattr(training, "TEXTS", pair)
     return pair
@@ -54,7 +54,7 @@ def test_ways_are_trained_on_both_tasks_and_reported(tmp_path, texts):
     # a pretrained network starts elsewhere than one that is not
     assert found["dense"][0].losses != found["dense, not pretrained"][0].losses
     scratch = found["dense, not pretrained"][0].losses
-    assert scratch["characters"] == scratch["packages"]  # no source there
+    assert scratch["characters"] == scratch["kinds"]  # no source there
     said = report._conclusion(found)
     assert "at density 0.3 magnitude, one-shot" in said
     assert "the parts keep" in said
@@ -84,10 +84,10 @@ def test_iterative_masks_are_nested_and_begin_at_the_pretrained_weights_each_tim
 
     monkeypatch.setattr(training.RunContext, "train", train)
     work = _work(_task("magnitude, iterative", 0.1), tmp_path)
-    last = work._masks("packages")
-    half = _work(_task("magnitude, iterative", 0.5), tmp_path)._masks("packages")
+    last = work._masks("kinds")
+    half = _work(_task("magnitude, iterative", 0.5), tmp_path)._masks("kinds")
     assert all((half[name] | ~last[name]).all() for name in last)
-    pretrained = work._pretrained("packages")
+    pretrained = work._pretrained("kinds")
     rounds = [weights for stage, weights in started if stage.startswith(("dense-from", "magnitude"))]
     assert len(rounds) == 4  # three for 0.1, one for 0.5
     for weights in rounds:
@@ -96,7 +96,7 @@ def test_iterative_masks_are_nested_and_begin_at_the_pretrained_weights_each_tim
 
 
 def test_controls_and_resets_differ_from_the_ticket_in_what_they_say(tmp_path, texts):
-    masks = {way: _work(_task(way), tmp_path)._masks("packages") for way in report.SPARSE if way != "strong"}
+    masks = {way: _work(_task(way), tmp_path)._masks("kinds") for way in report.SPARSE if way != "strong"}
     magnitude = masks["magnitude, one-shot"]
     for way in ("reset", "reinitialised"):
         assert all(torch.equal(mask, magnitude[name]) for name, mask in masks[way].items())
@@ -117,9 +117,9 @@ def test_what_is_trained_starts_where_its_name_says(way, tmp_path, texts, monkey
 
     work = _work(_task(way), tmp_path)
     masks, pretrained = work._masks("characters"), work._pretrained("characters")
-    there = work.contexts["packages"].sparse().model.state_dict()
+    there = work.contexts["kinds"].sparse().model.state_dict()
     monkeypatch.setattr(training.RunContext, "train", train)
-    work._tuned(way, 0.3, "characters", "packages", masks)
+    work._tuned(way, 0.3, "characters", "kinds", masks)
     (start,) = (each for stage, each in started.items() if "from-characters" in stage)
     for name, mask in masks.items():
         assert not start[name][~mask].any()
@@ -139,11 +139,11 @@ def test_a_strong_ticket_is_carried_untrained_but_for_a_whole_head(tmp_path, tex
     search = work.contexts["characters"].search(training.EdgePopupRule())
     work.contexts["characters"].train(search, stage="search-0.5")
     ticket = search.ticket()
-    outcome = work._headed(ticket, "characters", work.contexts["packages"])
-    assert outcome.test.accuracy == result.accuracies["characters"]["packages"]
+    outcome = work._headed(ticket, "characters", work.contexts["kinds"])
+    assert outcome.test.accuracy == result.accuracies["characters"]["kinds"]
     trained, masks = outcome.last["model"], outcome.last["masks"]
     assert masks["head.weight"].all()
-    fresh = work.contexts["packages"].build()
+    fresh = work.contexts["kinds"].build()
     assert fresh.blocks[0].factor != 1.0
     ours = ticket.apply(work.contexts["characters"].build()).state_dict()
     for name, weight in trained.items():
