@@ -163,8 +163,8 @@ class Tickets:
         """Return all that the tickets depend on."""
         jobs = {name: _job(name, self).config() for name in TEXTS}
         own = {"way": self.way, "density": self.density, "ladder": DENSITIES, "lengths": asdict(self.lengths)}
-        own |= {"pretraining": PRETRAINED.learning_rate, "head": SEARCHED.learning_rate}
-        found: dict[str, Any] = json.loads(json.dumps({**own, "jobs": jobs}))
+        rates = {"pretraining": PRETRAINED.learning_rate, "head": SEARCHED.learning_rate}
+        found: dict[str, Any] = json.loads(json.dumps({**own, **rates, "jobs": jobs}))
         return found
 
     def run(self, path: Path, *, device: str, data_folder: Path | None) -> TextResult:
