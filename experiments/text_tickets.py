@@ -52,10 +52,13 @@ def _accuracy(results: Sequence[TextResult], cells: Sequence[tuple[str, str]]) -
 
 
 def _plot(found: Found, path: Path) -> None:
-    figure, panels = new_figures(2, 11.0)
-    for panel, cells, title in zip(panels, (OWN, CARRIED), ("the task of the ticket", "the other task"), strict=True):
-        if results := found.get("dense"):
-            panel.axhline(_accuracy(results, cells), color="k", linestyle="--", linewidth=1, label="dense, pretrained")
+    figure, panels = new_figures(3, 13.0)
+    titles = {"the task of the ticket, mean of two": OWN, "characters to kinds": CARRIED[:1]}
+    titles |= {"kinds to characters": CARRIED[1:]}
+    for panel, (title, cells) in zip(panels, titles.items(), strict=True):
+        for label, style in {"dense": "--", "dense, not pretrained": ":"}.items():
+            if results := found.get(label):
+                panel.axhline(_accuracy(results, cells), color="k", linestyle=style, linewidth=1, label=label)
         for color, way in zip(COLORS, SPARSE, strict=False):
             shown = {density: results for density in DENSITIES if (results := found.get(_label(way, density)))}
             values = [_accuracy(results, cells) for results in shown.values()]
@@ -63,8 +66,8 @@ def _plot(found: Found, path: Path) -> None:
         panel.set(xscale="log", xlabel="density", title=title)
         panel.set_xticks(DENSITIES, [f"{density:g}" for density in DENSITIES])
         panel.minorticks_off()
-    panels[0].set_ylabel("test accuracy, mean of two tasks (%)")
-    panels[1].legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    panels[0].set_ylabel("test accuracy (%)")
+    panels[-1].legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
 
@@ -85,7 +88,19 @@ def _conclusion(found: Found) -> str:
         "Points of accuracy above the dense pretrained network on the task of the ticket / on the other one, means of"
         f" two tasks: {'; '.join(said)}."
     )
-    return " ".join([compared, *_of_parts(found), *_of_keys(found)])
+    return " ".join([compared, *_of_pretraining(found), *_of_parts(found), *_of_keys(found)])
+
+
+def _of_pretraining(found: Found) -> list[str]:
+    """Return a sentence on what the other task's pretraining is worth."""
+    dense, scratch = found.get("dense"), found.get("dense, not pretrained")
+    if not dense or not scratch:
+        return []
+    gains = [
+        f"{_accuracy(dense, [cell]) - _accuracy(scratch, [cell]):+.1f} points from {' to '.join(cell)}"
+        for cell in CARRIED
+    ]
+    return [f"Pretrained on the other task a dense network is {' and '.join(gains)} from one that was not pretrained."]
 
 
 def _of_parts(found: Found) -> list[str]:

@@ -58,6 +58,7 @@ def test_ways_are_trained_on_both_tasks_and_reported(tmp_path, texts):
     said = report._conclusion(found)
     assert "at density 0.3 magnitude, one-shot" in said
     assert "the parts keep" in said
+    assert "points from kinds to characters" in said
     report._plot(found, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").exists()
     assert _run(_task("strong"), tmp_path) == found["strong, 0.3"][0]
