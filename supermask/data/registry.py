@@ -9,6 +9,7 @@ from supermask.data.data_set import DataSet
 from supermask.data.digits import read_digits
 from supermask.data.folder import data_folder
 from supermask.data.own import OWN_HINT, is_own, read_own
+from supermask.data.source_text import read_source_text
 from supermask.data.split import hold_out
 from supermask.data.synthetic import read_synthetic
 from supermask.data.vision import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, VisionSet
@@ -37,9 +38,10 @@ def _vision(facts: VisionSet) -> Source:
 
 DATA_SETS: Mapping[str, Source] = MappingProxyType(
     {
-        # these two have no files, so a folder that does not exist is not a reason to refuse them
-        # both validate with a tenth of their training examples
+        # these three have no files, so a folder that does not exist is not a reason to refuse them
+        # all validate with a tenth of their training examples
         "digits": Source(lambda folder: read_digits(), validation=144),
+        "source_text": Source(lambda folder: read_source_text(), validation=1600),
         "synthetic": Source(lambda folder: read_synthetic(), validation=100),
         "mnist": _vision(MNIST),
         "fashion_mnist": _vision(FASHION_MNIST),
@@ -65,9 +67,10 @@ def load(name: str, *, folder: str | Path | None = None, validation: int | None 
             `text:FILE` (characters, `?context=64` of a window); or `package.module:factory`, code that is imported and
             called, or a name that a package registers in the group of entry points "supermask.data".
         folder: holds the files as torchvision lays them out; else the environment's SUPERMASK_DATA, else
-            ./data. Missing files are downloaded into it if that is possible. digits and synthetic need none.
-        validation: examples held out of the training set; 5,000 by default (digits 144, synthetic 100), of the
-            caller's own a tenth, or the validation part that they bring.
+            ./data. Missing files are downloaded into it if that is possible. digits, source_text and synthetic need
+            none.
+        validation: examples held out of the training set; 5,000 by default (digits 144, source_text 1,600,
+            synthetic 100), of the caller's own a tenth, or the validation part that they bring.
         seed: draws the validation part and nothing else.
 
     Raises:

@@ -15,7 +15,11 @@ TEST_SHARE = 10
 """One of so many characters is for testing: those at the end, which no window of the training part reaches."""
 
 
-def read_text(path: Path, *, name: str, context: int = 64) -> DataSet:
+ASCII = "\n" + "".join(map(chr, range(32, 127)))
+"""The characters of plain text in their order: tokens that several texts can have in common."""
+
+
+def read_text(path: Path, *, name: str, context: int = 64, characters: str | None = None) -> DataSet:
     """Return windows of a text: token ids int64 (n, context), and as labels the ids one character further on.
 
     The last tenth of the file is the test part. Ids are the places of the training part's characters in their order;
@@ -25,6 +29,8 @@ def read_text(path: Path, *, name: str, context: int = 64) -> DataSet:
         path: of a file in UTF-8.
         name: of the data set.
         context: characters of a window.
+        characters: those that have an id, in the order of their code points, e.g. `ASCII`; None are those of the
+            training part.
 
     Raises:
         DataError: the file cannot be read, is not text, or is too short for two windows of each part.
@@ -37,7 +43,7 @@ def read_text(path: Path, *, name: str, context: int = 64) -> DataSet:
             f"{path} has {len(train):,} characters for training and {len(test):,} for testing, too few for windows of"
             f" {context}; give a longer text" + (f", or ?context={most} or less." if most > 0 else ".")
         )
-    known = sorted({*train})
+    known = sorted({*train} if characters is None else {*characters})
     examples = _windows(train, known, context)
     return DataSet(
         name=name,
@@ -70,12 +76,13 @@ def _parts(path: Path) -> tuple[str, str]:
 
 
 def _windows(text: str, known: list[str], context: int) -> Examples:
-    ids = _ids(text, known)
+    ids = ids_of(text, known)
     count = (len(ids) - 1) // context
     return Examples(ids[: count * context].view(count, context), ids[1 : count * context + 1].view(count, context))
 
 
-def _ids(text: str, known: list[str]) -> Tensor:
+def ids_of(text: str, known: list[str]) -> Tensor:
+    """Return the places of a text's characters among the known ones, which are sorted, int64 (n,); others are last."""
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     vocabulary = np.array([ord(each) for each in known], dtype=np.uint32)
     places = np.minimum(np.searchsorted(vocabulary, codes), len(known) - 1)

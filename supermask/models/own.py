@@ -1,6 +1,7 @@
 """Networks by a text: those of this package, of tokens too, and those that the caller's own code makes."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -9,11 +10,20 @@ from torch import nn
 from supermask.errors import SupermaskError
 from supermask.imported import called, is_place, keywords_of, loaded, registered
 from supermask.models.char_gpt import small_char_gpt
+from supermask.models.text_transformer import small_text_transformer
 
 GROUP = "supermask.models"
 """Entry points by which a package registers networks."""
 
-TOKEN_MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"char_gpt": small_char_gpt})
+TOKEN_MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {
+        "char_gpt": small_char_gpt,
+        "text_transformer": small_text_transformer,
+        "text_classifier": partial(small_text_transformer, pooled=True),
+        "wide_key_transformer": partial(small_text_transformer, wide_keys=True),
+        "wide_key_classifier": partial(small_text_transformer, pooled=True, wide_keys=True),
+    }
+)
 """Networks of this package that take token ids; they are called as the caller's own are."""
 
 

@@ -117,6 +117,7 @@ def context_of(
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
     processes: Processes = ALONE,
+    extended: bool = True,
 ) -> RunContext:
     """Return what a settled job works with: its network, its data, and a loop that remembers stages.
 
@@ -132,13 +133,14 @@ def context_of(
         checkpoint_seconds: time between checkpoints.
         progress: show a progress bar where standard error is a terminal.
         processes: that train together.
+        extended: whether trainings also score the best step on training examples, up to 10,000 of them.
 
     """
 
     def loop(subject: Subject, recipe: Recipe, **more: Any) -> Outcome:
         # runs that share a stage may go on at once: the first trains it
         shared = more["folder"] if more["folder"] != folder and processes.leads else None
-        more |= {"telemetry": telemetry, "extended": True, "on_evaluation": on_evaluation}
+        more |= {"telemetry": telemetry, "extended": extended, "on_evaluation": on_evaluation}
         more |= {"checkpoint_seconds": checkpoint_seconds, "progress": progress}
         with nullcontext() if shared is None else locked(shared):
             return train(subject, data_set, recipe, device=device, **more)

@@ -23,7 +23,7 @@ def nearest_mean_accuracy(data):
 
 
 def test_the_known_names():
-    assert known() == ("digits", "synthetic", "mnist", "fashion_mnist", "cifar10", "cifar100")
+    assert known() == ("digits", "source_text", "synthetic", "mnist", "fashion_mnist", "cifar10", "cifar100")
 
 
 def test_an_unknown_name_lists_the_known():
