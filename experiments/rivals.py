@@ -246,7 +246,10 @@ def _conclusion(found: Mapping[str, Sequence[RivalResult]]) -> str:
 
 def _groups() -> tuple[Group, ...]:
     return tuple(
-        Group(f"{setting.small.job.model}, {label}", tuple(Rival(replace(setting.small, job=job).seeded(seed)) for seed in SEEDS))
+        Group(
+            f"{setting.small.job.model}, {label}",
+            tuple(Rival(replace(setting.small, job=job).seeded(seed)) for seed in SEEDS),
+        )
         for setting in (LENET, LENET5)
         for label, job in _rows(setting)
     )
@@ -273,8 +276,8 @@ EXPERIMENT = Experiment(
         note=(
             "Means over n seeds, of the accuracy with its 95 % interval (Student's t). Kept: weights that are not zero,"
             " biases aside. Theoretical speed-up: multiply-adds of the whole network over those whose weight is not"
-            " zero (Blalock et al. 2020); of a network wider than the whole one it may be below 1. Seconds: on a machine"
-            " that did other work."
+            " zero (Blalock et al. 2020); of a wider network it may be below 1. Seconds: on a machine that did other"
+            " work."
         ),
     ),
     plot=_plot,
