@@ -269,9 +269,10 @@ EXPERIMENT = Experiment(
         " tensors; a strong ticket is its file alone. So methods whose density counts weights are equal in both"
         f" ({BOTH}). A mask of the same bytes is half of a wider network, and is coded in fewer; imp has a row at its"
         " bytes. All train 2 epochs of 55,000 examples in batches of 128 with a cosine: LeNet-300-100 and all scores"
-        " with SGD at 0.1 (narrow dense ones at 0.02), LeNet-5 with Adam at 2e-3. imp, optimal_brain_damage and channel_tickets take two rounds"
-        " after the dense training, each as long; the magnitude row prunes once and trains on at a tenth of the rate."
-        " Seconds say what that costs. Nothing was read that was published of these networks at this size."
+        " with SGD at 0.1 (narrow dense ones at 0.02), LeNet-5 with Adam at 2e-3. imp, optimal_brain_damage and"
+        " channel_tickets take two rounds after the dense training, each as long; the magnitude row prunes once and"
+        " trains on at a tenth of the rate. Seconds say what that costs. Nothing was read that was published of these"
+        " networks at this size."
     ),
     groups=_groups(),
     table=Table(
