@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "supermask.cli.tickets:Evaluate",
     "judge": "supermask.cli.judge:Judge",
     "inspect": "supermask.cli.tickets:Inspect",
+    "transfer": "supermask.cli.transfer:Transfer",
     "export": "supermask.cli.export:Export",
 }
 """The commands of this package and their dataclasses; others come by `supermask.cli.plugins`."""

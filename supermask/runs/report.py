@@ -87,6 +87,18 @@ class Row:
         counts = [f"{values[key]:,.0f}" for key in ("kept", "prunable", "best_step", "bytes")]
         return [self.loss.text() if self.by_loss else self.accuracy.percent(), n, *counts, f"{values['seconds']:.1f}"]
 
+    @property
+    def cost(self) -> float | None:
+        """Optimizer steps that led to the network as a multiple of one training, mean over the seeds; None: unknown."""
+        costs = [result.cost for result in self.results.values()]
+        known = [cost for cost in costs if cost is not None]
+        return fmean(known) if known and len(known) == len(costs) else None
+
+    def cost_text(self, shown: bool) -> list[str]:
+        """Return the cell of the cost, where it is shown."""
+        text = "-" if self.cost is None else f"{self.cost:.3g}"
+        return [text] if shown else []
+
     def _mean(self, field: str) -> float:
         found = fmean(getattr(result, field) for result in self.results.values())
         return int(found) if found.is_integer() else found
@@ -139,7 +151,10 @@ class GridReport:
     def table(self) -> str:
         """Return the table as Markdown; model and data set are columns where there are several."""
         keys = ["method", *self._several, "density"]
-        return table([*keys, self._measured, *COLUMNS[1:]], [[*_names(row, keys), *row.texts()] for row in self.begun])
+        # most methods train once, and need no column to say so
+        priced = any(row.cost not in (None, 1.0) for row in self.begun)
+        header = [*keys, self._measured, *COLUMNS[1:], *(["cost"] if priced else [])]
+        return table(header, [[*_names(row, keys), *row.texts(), *row.cost_text(priced)] for row in self.begun])
 
     def recipes(self) -> str:
         """Return how the methods are trained: a line for each way."""

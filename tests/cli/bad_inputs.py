@@ -88,6 +88,7 @@ COMMANDS = {
     },
     "evaluate": {**COMMON, "ticket": TICKET, "--data": [*NAMES[:1], *NAMES[2:]], "--part": CHOICE},
     "inspect": {"ticket": TICKET, "--out": FOLDER},
+    "transfer": {**COMMON, "ticket": TICKET, "--data": DATA, "--initial": [*NAMES[:1], *NAMES[2:]]},
     "export": {"ticket": TICKET, "--out": FOLDER, "--format": CHOICE, "--input-shape": [*COUNT, "1000000 1000000 9"]},
     "judge": {
         **COMMON,
@@ -116,6 +117,7 @@ SOUND = {
     "sweep": ["--data", "synthetic", "--epochs", "0", "--seeds", "1", "--cluster", "local"],
     "evaluate": ["{sound}", "--data", "synthetic"],
     "inspect": ["{sound}"],
+    "transfer": ["{sound}", "--data", "synthetic", "--epochs", "0"],
     "export": ["{sound}", "--format", "torch_export"],
     "judge": ["{sound}", "--data", "synthetic"],
     "construct": ["--target", "lenet_300_100"],

@@ -1,9 +1,11 @@
 """The report of a grid: which rows and columns there are, and which plot."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from supermask.baselines.rounds.engine import RoundsDetails, Scanned
 from supermask.runs import JobResult
 from supermask.runs import report as module
 from supermask.runs.report import COLUMNS, GridReport, Row
@@ -44,6 +46,14 @@ def test_a_row_shows_means_and_how_many_of_its_runs_are_finished():
     assert sparse[3:] == ["2", "302", "1,000", "12", "1,200", "1.5"]
     assert sparser == ["imp", "0.1", "50.00 %", "1 of 2", "300", "1,000", "10", "1,000", "1.5"]
     assert dense[:4] == ["dense", "-", "95.00 %", "1"]
+
+
+def test_the_cost_is_a_column_where_a_method_trains_more_than_once():
+    twice = RoundsDetails((), whole=20, scan=(Scanned(5, 0.1, 40),))
+    priced = Row("imp_rewind", "conv2", "digits", 0.3, "sgd", 1, {"a": replace(result(0.8), details=twice)})
+    header, _, first, second = cells(GridReport("t", [priced, DENSE]))
+    assert header == ["method", "density", *COLUMNS, "cost"]
+    assert (first[-1], second[-1]) == ("2", "1")
 
 
 def test_model_and_data_set_are_columns_where_the_grid_has_several_even_if_few_are_finished():

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from supermask import SupermaskError, models
+from supermask.baselines.channel_pruning.filter_pruning import largest_filters, prunable_layers
+from supermask.baselines.channel_pruning.removable import removable_channels, remove_channels
 from supermask.baselines.sparse import whole_ticket
 from supermask.runs.protocols import PROTOCOLS, REPORTED, named_protocol
 
@@ -122,10 +124,51 @@ def test_vgg19_is_tested_where_the_figure_reads_it():
 
 
 @pytest.mark.parametrize("name", REPORTED)
-def test_what_cannot_be_run_is_text_beside_what_can(name):
-    assert REPORTED[name].describe() in PROTOCOLS["lmc_vgg16"].describe()
-    with pytest.raises(SupermaskError, match=f"{name} is text alone: ImageNet"):
+def test_what_cannot_be_run_is_text(name):
+    assert REPORTED[name].why in REPORTED[name].describe()
+    with pytest.raises(SupermaskError, match=f"{name} is text alone: "):
         named_protocol(name)
+
+
+def test_text_of_the_same_table_stands_beside_what_can_be_run():
+    for name, beside in (("lmc_vgg16", "lmc_resnet50"), ("li_vgg16_a", "rethinking_resnet")):
+        assert REPORTED[beside].describe() in PROTOCOLS[name].describe()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "first", "last"),
+    [
+        ("li_vgg16_a", "filter_pruning", 0.5, 0.5),
+        ("li_resnet56_a", "filter_pruning", 0.9, 0.9),
+        ("su_resnet32", "random_smart_ratio", 0.1, 0.02),
+        ("renda_resnet20", "learning_rate_rewind", 1.0, 0.0144),
+        ("frankle2021_resnet20", "snip", 0.8, 0.0180),
+    ],
+)
+def test_tables_of_pruning_have_the_densities_of_their_papers(name, method, first, last):
+    protocol = PROTOCOLS[name]
+    found = protocol.densities({"weight": (100, 100)})
+    assert (protocol.job.method, found[0]) == (method, first)
+    assert round(found[-1], 4) == last
+
+
+def test_frankle_2021_prunes_to_the_sparsities_of_its_readme():
+    sparsities = [20, 36, 48.8, 59, 67.2, 73.8, 79, 83.2, 86.6, 89.3, 91.4, 93.1, 94.5, 95.6, 96.5, 97.2, 97.7, 98.2]
+    assert [round(100 * (1 - density), 1) for density in PROTOCOLS["frankle2021_resnet20"].levels] == sparsities
+
+
+def test_li_vgg16_a_keeps_the_layers_that_the_paper_keeps():
+    """Layers 8 to 13 of 256 channels; with half of layer 1 and the paper's layer of 512 units it has its 5.4e6."""
+    job = PROTOCOLS["li_vgg16_a"].job
+    model = models.build("vgg16")
+    example = torch.zeros(2, 3, 32, 32)
+    removable = removable_channels(model, example)
+    layers = prunable_layers(removable, whole_ticket(models.build("vgg16"), seed=0, dense=job.search.dense).masks)
+    kept = largest_filters(model, layers, job.search.density)
+    small = remove_channels(model, kept, removable)
+    left = sum(each.numel() for each in small.parameters() if each.ndim > 1)
+    assert left == 5_275_840
+    assert round((left - 864 - 18_432 - 2_560 + 256 * 512 + 512 * 10) / 1e6, 1) == 5.4
 
 
 def test_an_unknown_protocol_is_refused():

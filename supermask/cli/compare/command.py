@@ -22,7 +22,7 @@ from supermask.runs import Job, JobResult, run
 from supermask.runs.folder import STAGES
 from supermask.runs.job import slug_of
 from supermask.runs.planned import Planned
-from supermask.runs.protocols import PROTOCOLS, named_protocol
+from supermask.runs.protocols import PROTOCOLS, REPORTED, named_protocol
 from supermask.runs.runner import Ended, Here, run_all
 from supermask.training.processes import joined
 
@@ -115,6 +115,8 @@ class Compare(Common, GridOptions):
     def preset(cls, arguments: Sequence[str]) -> "Compare | None":
         """Return what the other options start from, where the arguments ask for a protocol."""
         name = asked_protocol(arguments)
+        if name in REPORTED:
+            print(f"{REPORTED[name].describe()}\n")
         return None if name is None else cls(**preset(name))
 
     def _described(self, plans: Sequence[Planned[Job]]) -> str:

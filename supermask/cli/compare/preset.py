@@ -50,10 +50,10 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def densities(protocol: Protocol) -> list[float]:
-    """Return the fraction of the prunable weights that is left after each round."""
+    """Return the fractions of the prunable weights that the protocol asks for: those of its rounds, or its own."""
     ticket = whole_ticket(build(protocol.job.model), seed=0, dense=protocol.job.search.dense)
     shapes = {name: ticket.weights[name].shape for name in ticket.masks}
-    return [protocol.ladder.density(shapes, rounds) for rounds in range(protocol.rounds + 1)]
+    return protocol.densities(shapes)
 
 
 def departures(protocol: Protocol, job: Job) -> list[str]:

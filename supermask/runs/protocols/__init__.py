@@ -7,13 +7,16 @@ from supermask.runs.protocols.frankle_carbin import FRANKLE_CARBIN
 from supermask.runs.protocols.linear_mode import BESIDE, LINEAR_MODE
 from supermask.runs.protocols.protocol import Protocol, Reported, Setting
 from supermask.runs.protocols.sanity import SANITY
+from supermask.runs.protocols.tables import TABLES, TEXTS
 from supermask.shown import quoted
 
 __all__ = ["PROTOCOLS", "REPORTED", "Protocol", "Reported", "Setting", "named_protocol"]
 
-PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (*FRANKLE_CARBIN, *LINEAR_MODE, *SANITY)}
-REPORTED: Mapping[str, Reported] = {each.name: each for each in BESIDE}
-"""What cannot be run here, and is printed beside what can."""
+PROTOCOLS: Mapping[str, Protocol] = {
+    protocol.name: protocol for protocol in (*FRANKLE_CARBIN, *LINEAR_MODE, *SANITY, *TABLES)
+}
+REPORTED: Mapping[str, Reported] = {each.name: each for each in (*BESIDE, *TEXTS)}
+"""What cannot be run here: it is printed, beside what can where that is of the same table."""
 
 
 def named_protocol(name: str) -> Protocol:

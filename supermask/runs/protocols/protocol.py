@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from supermask.baselines.rounds import IMP
+from supermask.baselines.rounds.engine import Rounds
 from supermask.masking.ladder import Ladder
 from supermask.report.table import table
 from supermask.runs.job import Job
@@ -50,8 +50,8 @@ class Protocol:
     Attributes:
         name: in `PROTOCOLS`.
         title: one line.
-        job: the iterative pruning; its density is a matter of the round.
-        rounds: of pruning.
+        job: the pruning; its density is a matter of the round.
+        rounds: of pruning; 0 where the method has none, and `levels` are the densities.
         trials: seeds.
         reinitialisations: random reinitialisations of each ticket.
         settings: every setting with its source.
@@ -59,6 +59,7 @@ class Protocol:
         uncounted: weights that are never pruned, but counted among the weights that remain.
         figures: that were published of it.
         beside: networks of the same table that cannot be run here.
+        levels: densities of a method without rounds.
 
     """
 
@@ -73,12 +74,22 @@ class Protocol:
     uncounted: int = 0
     figures: tuple[Setting, ...] = ()
     beside: tuple[Reported, ...] = ()
+    levels: tuple[float, ...] = ()
 
     @property
     def ladder(self) -> Ladder:
         """How many weights each round leaves."""
-        assert isinstance(self.job.algorithm, IMP)
+        assert isinstance(self.job.algorithm, Rounds)
         return self.job.algorithm.ladder
+
+    def densities(self, shapes: Shapes) -> list[float]:
+        """Return the fractions of the prunable weights that are asked for: the levels, or one for each round.
+
+        Args:
+            shapes: of the prunable weights, in the order of the model.
+
+        """
+        return [*self.levels] or [self.ladder.density(shapes, rounds) for rounds in range(self.rounds + 1)]
 
     def weights_remaining(self, shapes: Shapes, rounds: float) -> float:
         """Return the papers' P_m: the fraction of all weights that is left after so many rounds.

@@ -1,0 +1,104 @@
+"""`supermask transfer`: the ticket of one data set, trained on another beside its controls."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from torch import nn
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from supermask import data, models
+from supermask.baselines.sparse import Sparse, whole_ticket
+from supermask.cli.options import DIGITS, Common, DataName
+from supermask.data import DataSet
+from supermask.errors import SupermaskError
+from supermask.files import make_folder, write_json
+from supermask.judge.controls import CONTROLS
+from supermask.judge.transfer import carried
+from supermask.report import table
+from supermask.runs.ticket_model import Described, described, refuse_unasked
+from supermask.ticket import Ticket
+from supermask.training import Recipe, train
+from supermask.training.result import Scored
+
+SHOWN = {"ticket": None, "reinitialised": "reinitialised", "random": "shuffled_in_layers"}
+"""What is trained on the other data, and the control that makes it."""
+
+
+@dataclass(frozen=True)
+class Transfer(Common):
+    """Carry a ticket's masks to another data set and train it there, beside its masks over other weights and shuffled.
+
+    Layers of the same name and shape take the masks; a head for other classes is drawn again and stays whole (Morcos et
+    al. 2019).
+    """
+
+    ticket: Positional[Path] = Path("network.ticket")
+    """The ticket file, of a network of this package."""
+
+    data: DataName = "digits"
+
+    validation: int | None = None
+    """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
+
+    initial: str = "kaiming_normal"
+    """Distribution of the weights; those of the ticket's seed are its own where it has the same distribution."""
+
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=lambda: DIGITS)
+
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Folder for transfer.json and carried.ticket; by default the ticket's own folder."""
+
+    def __call__(self) -> None:
+        """Carry the ticket, train it and its controls, and show them."""
+        device = torch.device(self.prepare())
+        ticket = Ticket.load(self.ticket)
+        network = self._described(ticket)
+        data_set = data.load(self.data, folder=self.data_folder, validation=self.validation, seed=self.seed)
+        found = carried(ticket, whole_ticket(_built(network, data_set), seed=ticket.seed, weights=self.initial))
+        out = make_folder(self.out or self.ticket.parent)
+        found.ticket.save(out / "carried.ticket")
+        scores: dict[str, Scored] = {}
+        for name, control in SHOWN.items():
+            each = found.ticket if control is None else CONTROLS[control](found.ticket, seed=self.seed)
+            sparse = Sparse(_built(network, data_set), each)
+            scores[name] = Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
+        write_json(
+            out / "transfer.json",
+            {
+                "ticket": self.ticket.name,
+                "data": data_set.name,
+                "taken": list(found.taken),
+                "left": list(found.left),
+                "same_weights": found.same_weights,
+                "density": found.density,
+                "recipe": asdict(self.recipe),
+                "test": {name: asdict(score) for name, score in scores.items()},
+            },
+        )
+        rows = [[name, f"{score.accuracy:.2%}"] for name, score in scores.items()]
+        print(table([f"{self.ticket.name} on {data_set.name}", "test accuracy"], rows))
+        whole = f", whole: {', '.join(found.left)}" if found.left else ""
+        weights = "its own weights" if found.same_weights else f"weights of its seed, {self.initial}"
+        print(f"\n{len(found.taken)} layers at density {found.density:.2%}, over {weights}{whole}.")
+
+    def _described(self, ticket: Ticket) -> Described:
+        """Return the network that the ticket names.
+
+        Raises:
+            SupermaskError: it names none, or code.
+
+        """
+        refuse_unasked(ticket, self.ticket, None)
+        network = described(ticket)
+        if network is None:
+            raise SupermaskError(f"{self.ticket} names no network; take a ticket that a command of supermask wrote.")
+        return network
+
+
+def _built(network: Described, data_set: DataSet) -> nn.Module:
+    """Return the network, freshly built for the inputs and the classes of a data set."""
+    tokens = {} if data_set.vocabulary is None else {"vocabulary": data_set.vocabulary}
+    sizes = {"input_shape": data_set.input_shape, "classes": data_set.outputs, "width": network.width}
+    return models.make(network.name, **sizes, **tokens)
