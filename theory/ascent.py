@@ -23,6 +23,8 @@ SLOW = 20
 STEPS = 200
 RUN = 16
 """The best inputs found, on which the networks themselves are run: only their outputs count as a lower bound."""
+INWARD = 4.0
+"""Steps of a coarser dtype by which these inputs are moved into the domain: their rounding moves some out of it."""
 
 
 def search_from_below(
@@ -60,16 +62,20 @@ def search_from_below(
         best[higher], reached[higher] = x[higher], differences.detach()[higher]
         pace = 0.5 * (1.0 - step / STEPS)  # of a unit ball: half of its radius at first, less and less
         x = domain.project(x + pace * _direction(gradient, domain.ascends_by(norm)), norm)
-    chosen = domain.place(best)[reached.topk(min(RUN, len(best))).indices]
+    best = best[reached.topk(min(RUN, len(best))).indices]
     with torch.no_grad():
-        return _difference(target, network, chosen, norm, dtype)
+        if dtype is torch.float64:
+            return _difference(target, network, domain.place(best), norm)
+        best = torch.cat([best, (1.0 - INWARD * torch.finfo(dtype).eps) * best])
+        chosen = domain.place(best).to(dtype)
+        chosen = chosen[domain.holds(chosen.double(), norm)]
+        return _difference(target, deepcopy(network).to(dtype), chosen, norm)
 
 
-def _difference(target: Target, network: nn.Module, x: Tensor, norm: Norm, dtype: torch.dtype) -> float:
-    """Return the largest difference on some inputs of the two as they are run in a dtype."""
-    if dtype is not torch.float64:
-        network, x = deepcopy(network).to(dtype), x.to(dtype)
-    return float(norms(target(x).double() - network(x).double(), norm).max())
+def _difference(target: Target, network: nn.Module, x: Tensor, norm: Norm) -> float:
+    """Return the largest difference of the two on some inputs, in their dtype; 0 where there are none."""
+    apart = norms(target(x).double() - network(x).double(), norm) if len(x) else torch.zeros(1)
+    return float(apart.max())
 
 
 def norms(batch: Tensor, norm: Norm) -> Tensor:

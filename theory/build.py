@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -19,9 +18,17 @@ from theory.balance import balanced
 from theory.calibration import Attempt, calibrated
 from theory.certificate import Certificate, certify, check_norm, proven
 from theory.constructions import Construction, named_construction
-from theory.constructions.effective import Effective, effective
+from theory.constructions.effective import Effective, effective, errors_of
 from theory.constructions.prune import Pruned, prune_pair, weights_to_meet
-from theory.constructions.random_pair import RandomPair, Widths, check_blocks, draw, empty_network
+from theory.constructions.random_pair import (
+    RandomPair,
+    Widths,
+    absent,
+    check_blocks,
+    draw,
+    empty_network,
+    where_free,
+)
 from theory.counts import LayerCounts, count
 from theory.domains import Ball, Domain
 from theory.error_budget import per_weight
@@ -29,10 +36,7 @@ from theory.graph.shape_check import Shape
 from theory.norms import Norm
 from theory.precision import precision_of
 from theory.reading import check_reading
-from theory.target import Matrix, Target, TargetLayer, read_target
-
-LARGEST_WEIGHT = 1e37
-"""The largest weight of a target: random weights reach twice its size, and float32 ends at 3.4e38."""
+from theory.target import Matrix, Target, read_target
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +108,7 @@ def construct(
     both_halves: bool = False,
     grouped: bool = False,
     calibrate: bool = False,
+    source_density: float = 1.0,
     input_shape: Sequence[int] | None = None,
     progress: bool = True,
 ) -> Built:
@@ -118,7 +123,8 @@ def construct(
             concatenations, as an `nn.Sequential` or a module of another kind (`theory.graph` says what it reads).
         epsilon: largest difference wanted, in the norm of the outputs, over the domain of inputs.
         construction: "relu_diamond"; "convolution", the same for targets with convolutions; "linear_diamond", for
-            targets without ReLUs; "malach" and "malach_products", one path per weight, for small targets.
+            targets without ReLUs; "leaky_diamond", with leaky ReLUs between the hops; "sign_diamond", with weights of
+            one size, "malach" and "malach_products", one path per weight, for small targets.
         seed: of the random network, an integer from 0 to 2**63 - 1.
         width: hidden units per input of each target layer; None chooses them from epsilon.
         radius: of the ball of inputs, where no domain is given.
@@ -132,6 +138,8 @@ def construct(
             of others; the random network is that much smaller, and fits into memory for large targets.
         calibrate: prune the one random network again, with errors of weights as large as epsilon allows, until the
             certificate spends nine tenths of it: fewer weights are kept. Widths are those of the first plan.
+        source_density: share of the random weights that there are at all; the seed prunes the others before anything
+            is chosen, and the ticket does not hold which they are (random sparse networks, Gadhikar et al. 2023).
         input_shape: of one input without the batch; by default what the target's layers tell, which for convolutions is
             the smallest square image that fits, or what the domain tells.
         progress: show a progress bar where standard error is a terminal.
@@ -143,7 +151,7 @@ def construct(
         SupermaskError: the target cannot be built, or an argument is out of range.
 
     """
-    _check(epsilon, width, norm, dtype, seed)
+    _check(epsilon, width, norm, dtype, seed, source_density)
     domain = _domain(domain, radius)
     how = named_construction(construction)
     read = balanced(read_target(target, input_shape or domain.shape, signed=domain.signed), dtype)
@@ -151,24 +159,27 @@ def construct(
     size = domain.size(read.input_shape, norm)
     halves = [how.halves(layer, both=both_halves) for layer in read.layers]
     tolerances = tuple(per_weight(read, epsilon, domain, norm, by_weights=calibrate))
-    widths = [
-        _widths(how, *each, width) for each in zip(read.layers, tolerances, map(len, halves), strict=True)
-    ]  # fmt: skip
+    plan = zip(read.layers, tolerances, halves, strict=True)
+    widths = [how.widths(*each, width, source_density) for each in plan]
     check_reading(target, read, domain, norm)
-    network, pairs = empty_network(read, widths, relu=how.relu, grouped=grouped)
+    network, pairs = empty_network(read, widths, slope=how.slope, grouped=grouped)
     weights, grown = draw(pairs, seed)
     drawn = digest(grown)  # before anything else reads them
+    presets = absent(weights, source_density)
+    there = {name: where_free(tensor, presets.get(name), seed, name) for name, tensor in grown.items()}
     provenance = {
         **_provenance(how, epsilon, widths, domain, norm, dtype),
         "model": {"modules": describe(network), "input_shape": list(read.input_shape)},
     }
 
     def attempt(shares: Sequence[float]) -> Attempt:
-        pruned = _prune(how, pairs, grown, halves, shares, progress=progress)
+        pruned = _prune(how, pairs, there, halves, shares, progress=progress)
         masks = _masks(pairs, pruned)
-        ticket = Ticket(seed=seed, weights=weights, masks=masks, digest=drawn, provenance=provenance)
+        ticket = Ticket(
+            seed=seed, weights=weights, masks=masks, digest=drawn, provenance=provenance, presets=presets
+        )  # fmt: skip
         ticket.apply(network, grown=grown).requires_grad_(False)  # which checks that they are what was drawn
-        return Attempt(tuple(shares), pruned, ticket, _effective(pairs, network, relu=how.relu))
+        return Attempt(tuple(shares), pruned, ticket, _effective(pairs, network, slope=how.slope))
 
     def upper(found: Attempt) -> float:
         return proven(read, found.effective, domain, norm, precision_of(dtype))[0]
@@ -177,6 +188,7 @@ def construct(
     if calibrate:  # another attempt may have been the last
         best.ticket.apply(network, grown=grown).requires_grad_(False)
     grown.clear()  # a third of the network's memory
+    there.clear()
     certificate = certify(read, network, best.effective, domain=domain, norm=norm, seed=seed, dtype=dtype)
     ticket = replace(best.ticket, provenance={**provenance, "certificate": _bounds(certificate)})
     return Built(
@@ -184,7 +196,7 @@ def construct(
         ticket=ticket,
         certificate=certificate,
         epsilon=epsilon,
-        errors=tuple(each.errors for each in best.pruned),
+        errors=tuple(map(errors_of, read.layers, best.effective) if how.leaks else (p.errors for p in best.pruned)),
         widths=tuple(pair.width for pair in pairs),
         counts=count(pairs, best.pruned, epsilon, size),
         target=read,
@@ -193,11 +205,13 @@ def construct(
     )
 
 
-def _check(epsilon: float, width: int | None, norm: str, dtype: torch.dtype, seed: int) -> None:
+def _check(epsilon: float, width: int | None, norm: str, dtype: torch.dtype, seed: int, source_density: float) -> None:
     if not 0.0 < epsilon < math.inf:
         raise SupermaskError(f"epsilon={epsilon!r} must be a positive number.")
     if width is not None and (not isinstance(width, int) or width < 1):
         raise SupermaskError(f"width={width} is not a number of hidden units; give an integer of at least 1.")
+    if not 0.0 < source_density <= 1.0:
+        raise SupermaskError(f"source_density={source_density!r} must be above 0 and at most 1.")
     check_norm(norm)
     precision_of(dtype)
     checked_seed(seed)
@@ -211,18 +225,6 @@ def _domain(domain: Domain | None, radius: float) -> Domain:
     return domain
 
 
-def _widths(how: Construction, layer: TargetLayer, share: float, halves: int, width: int | None) -> Widths:
-    """Return the width of a layer's blocks and the scale of its second hop."""
-    largest = max(float(np.abs(layer.kernel).max()), float(np.abs(layer.offset).max()), 1e-300)  # not 0: a scale
-    if largest > LARGEST_WEIGHT:
-        raise SupermaskError(
-            f"A layer of the target has weights of up to {largest:.3g}; random weights are float32 and reach"
-            f" {LARGEST_WEIGHT:.0e}."
-        )
-    scale = 2.0 * largest  # each weight is then at most half of the scale, where Lueker's theorem holds
-    return Widths(width or how.width(layer, share / scale, halves), scale)
-
-
 def _prune(
     how: Construction,
     pairs: Sequence[RandomPair],
@@ -234,10 +236,15 @@ def _prune(
 ) -> list[Pruned]:
     total = sum(weights_to_meet(pair, signs) for pair, signs in zip(pairs, halves, strict=True))
     with tqdm(total=total, unit="weight", unit_scale=True, disable=None if progress else True, leave=False) as bar:
-        return [
-            prune_pair(pair, pair.paths(grown), how.choose, halves=signs, tolerance=share, advance=bar.update)
-            for pair, signs, share in zip(pairs, halves, tolerances, strict=True)
-        ]
+        found = []
+        for pair, signs, share in zip(pairs, halves, tolerances, strict=True):
+            served = how.served(signs)  # errors of the other half leak in, so that both may have their part only
+            chosen = prune_pair(
+                pair, pair.paths(grown), how.choose, halves=signs, tolerance=share * served, advance=bar.update,
+                served=served,
+            )  # fmt: skip
+            found.append(chosen)
+        return found
 
 
 def _masks(pairs: Sequence[RandomPair], pruned: Sequence[Pruned]) -> dict[str, Tensor]:
@@ -247,12 +254,12 @@ def _masks(pairs: Sequence[RandomPair], pruned: Sequence[Pruned]) -> dict[str, T
     return masks
 
 
-def _effective(pairs: Sequence[RandomPair], network: nn.Sequential, *, relu: bool) -> list[Effective]:
+def _effective(pairs: Sequence[RandomPair], network: nn.Sequential, *, slope: float) -> list[Effective]:
     """Return what the network that came out computes, from its own masked tensors."""
     tensors = {name: parameter.detach() for name, parameter in network.named_parameters()}
     for pair in pairs:
         check_blocks(pair, tensors)
-    return [effective(pair.layer, pair.paths(tensors), relu=relu) for pair in pairs]
+    return [effective(pair.layer, pair.paths(tensors), slope=slope) for pair in pairs]
 
 
 def _provenance(

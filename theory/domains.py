@@ -52,6 +52,10 @@ class Domain(ABC):
     def project(self, x: Tensor, norm: Norm) -> Tensor:
         """Return the nearest coordinates (batch, *shape) of inputs that are in the domain."""
 
+    @abstractmethod
+    def holds(self, x: Tensor, norm: Norm) -> Tensor:
+        """Return which inputs (batch, *shape), float64, are in the domain but for its rounding, bool (batch,)."""
+
     def ascends_by(self, norm: Norm) -> Norm:
         """Return the norm in which a search takes its steps."""
         return norm
@@ -84,6 +88,10 @@ class Ball(Domain):
         """Return the points of the unit ball next to some."""
         return _to_unit_ball(x, norm)
 
+    def holds(self, x: Tensor, norm: Norm) -> Tensor:
+        """Return which norms are at most the radius."""
+        return _in_unit_ball(x / self.radius, norm)
+
     def __str__(self) -> str:
         return f"the ball of radius {self.radius:g}"
 
@@ -114,6 +122,10 @@ class Nonnegative(Domain):
     def project(self, x: Tensor, norm: Norm) -> Tensor:
         """Return the points of the unit ball's nonnegative part next to some."""
         return _to_unit_ball(x.clamp(min=0.0), norm)
+
+    def holds(self, x: Tensor, norm: Norm) -> Tensor:
+        """Return which have no negative entry and a norm of at most the radius."""
+        return _in_unit_ball(x / self.radius, norm) & (x.flatten(1) >= 0.0).all(dim=1)
 
     def __str__(self) -> str:
         return f"the nonnegative part of the ball of radius {self.radius:g}"
@@ -177,6 +189,10 @@ class Box(Domain):
         """Return the points of the cube next to some."""
         return x.clamp(-1.0, 1.0)
 
+    def holds(self, x: Tensor, norm: Norm) -> Tensor:
+        """Return which have no entry outside of the bounds."""
+        return ((x >= self._low) & (x <= self._high)).flatten(1).all(dim=1)
+
     def ascends_by(self, norm: Norm) -> Norm:
         """Return "linf": a box is a cube in its own coordinates."""
         return "linf"
@@ -237,6 +253,13 @@ class Around(Domain):
         """Return the points of the unit ball next to some."""
         return _to_unit_ball(x, norm)
 
+    def holds(self, x: Tensor, norm: Norm) -> Tensor:
+        """Return which are near some point."""
+        # a sum with a point rounds by the size of the point
+        radius = max(self.radius, 2.0**-50 * float(self.points.abs().max()), 1e-300)
+        near = [_in_unit_ball((x - point) / radius, norm) for point in self.points]
+        return torch.stack(near).any(dim=0)
+
     def __str__(self) -> str:
         return f"balls of radius {self.radius:g} around {len(self.points):,} points"
 
@@ -258,3 +281,9 @@ def _to_unit_ball(x: Tensor, norm: Norm) -> Tensor:
         return x.clamp(-1.0, 1.0)
     sizes = x.flatten(1).norm(dim=1).clamp(min=1.0)
     return x / sizes.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def _in_unit_ball(x: Tensor, norm: Norm) -> Tensor:
+    rows = x.flatten(1)
+    sizes = rows.abs().amax(dim=1) if norm == "linf" else rows.norm(dim=1)
+    return sizes <= 1.0 + 2.0**-40

@@ -261,27 +261,25 @@ def fully_connected(outputs, inputs, *, bias, signed=True):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("relu", [True, False])
-def test_effective_weights_are_sums_over_paths(relu, bias):
+@pytest.mark.parametrize("slope", [0.0, 0.125, 1.0])
+def test_effective_weights_are_sums_over_paths(slope, bias):
     generator = np.random.default_rng(1)
     inputs, width, outputs = 3, 4, 2
     hop = generator.uniform(-1, 1, (inputs + bias, width))
     second = generator.uniform(-1, 1, (outputs, inputs + bias, width, 1))
     second *= generator.random(second.shape) < 0.6
-    found = effective(fully_connected(outputs, inputs, bias=bias), Paths(hop, second), relu=relu)
+    found = effective(fully_connected(outputs, inputs, bias=bias), Paths(hop, second), slope=slope)
     positive, negative = np.zeros((outputs, inputs)), np.zeros((outputs, inputs))
     constant, mass, offset_mass = np.zeros(outputs), np.zeros((outputs, inputs)), np.zeros(outputs)
     for out, column, unit in itertools.product(range(outputs), range(inputs + bias), range(width)):
         u, v = hop[column, unit], second[out, column, unit, 0]
         if column == inputs:
             offset_mass[out] += abs(u * v)
-            constant[out] += v * (max(u, 0.0) if relu else u)
+            constant[out] += v * (u if u > 0 else slope * u)
             continue
         mass[out, column] += abs(u * v)
-        if not relu or u > 0:
-            positive[out, column] += u * v
-        if not relu or u < 0:
-            negative[out, column] += u * v
+        positive[out, column] += v * (u if u > 0 else slope * u)
+        negative[out, column] += v * (u if u < 0 else slope * u)
     expected = (kernel(positive), kernel(negative), constant, kernel(mass), offset_mass)
     theirs = (found.positive, found.negative, found.offset, found.mass, found.offset_mass)
     for mine, other in zip(expected, theirs, strict=True):
@@ -290,7 +288,7 @@ def test_effective_weights_are_sums_over_paths(relu, bias):
 
 def test_inputs_that_are_never_negative_have_one_half():
     paths = Paths(np.array([[1.0, -1.0]]), np.array([[[[0.5], [0.25]]]]))
-    found = effective(fully_connected(1, 1, bias=False, signed=False), paths, relu=True)
+    found = effective(fully_connected(1, 1, bias=False, signed=False), paths, slope=0.0)
     assert found.negative is None
     assert found.positive == 0.5
 
@@ -328,7 +326,7 @@ def test_upper_counts_the_rounding_of_long_sums(detour, norm):
     pair = nn.Sequential(nn.Linear(6, 36, bias=False), nn.ReLU(), nn.Linear(36, 4, bias=False)).double()
     pair[0].weight.data = torch.block_diag(*torch.from_numpy(hop)[:, :, None])
     pair[2].weight.data = torch.from_numpy(second.reshape(4, 36))
-    found = [effective(fully_connected(4, 6, bias=False), Paths(hop, second[..., None]), relu=True)]
+    found = [effective(fully_connected(4, 6, bias=False), Paths(hop, second[..., None]), slope=0.0)]
     certificate = certified(target, found, radius=1.0, norm=norm, other=pair)
     seen = attack(target, pair, 6, radius=1.0, norm=norm, seed=1)
     assert max(seen, certificate.lower) <= certificate.upper <= 1e-11 * max(1.0, detour)

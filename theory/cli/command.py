@@ -56,9 +56,12 @@ class Construct(Common):
     epsilon: float = 0.01
     """Largest difference of the outputs that is wanted over the ball of inputs, in the norm."""
 
-    construction: Literal["relu_diamond", "linear_diamond", "convolution", "malach", "malach_products"] = "relu_diamond"
+    construction: Literal[
+        "relu_diamond", "linear_diamond", "leaky_diamond", "sign_diamond", "convolution", "malach", "malach_products"
+    ] = "relu_diamond"
     """How paths of the random network stand for weights: relu_diamond (fully connected targets), convolution (those
-    with convolutions too), linear_diamond (without ReLUs), malach, malach_products (one path a weight; small ones)."""
+    with convolutions too), linear_diamond (without ReLUs), leaky_diamond (leaky ReLUs between the hops), sign_diamond
+    (weights of one size), malach, malach_products (one path a weight; the last three for small targets)."""
 
     hidden: int | None = None
     """Hidden units per input of each target layer; by default as many as epsilon wants, with probability 0.99."""

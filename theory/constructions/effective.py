@@ -61,24 +61,33 @@ def both_signs(x: Tensor, groups: int = 1) -> Tensor:
     return torch.cat([parts.relu(), (-parts).relu()], dim=2).flatten(1, 2)
 
 
-def effective(layer: TargetLayer, paths: Paths, *, relu: bool) -> Effective:
+def effective(layer: TargetLayer, paths: Paths, *, slope: float) -> Effective:
     """Return what masked paths compute.
 
     Args:
         layer: of the target, for its geometry and for whether its inputs can be negative.
         paths: with zeros where weights were pruned.
-        relu: whether a ReLU stands between the hops.
+        slope: of negative numbers between the hops: 0 of a ReLU, 1 where nothing stands there.
 
     """
     hop, second = paths.hop, paths.second
-    positive, offset = _sums(layer, second, np.maximum(hop, 0.0) if relu else hop)
+    positive, offset = _sums(layer, second, np.where(hop > 0.0, hop, slope * hop))
     negative = None
     if layer.signed:  # without a ReLU one path serves both signs
-        negative = _sums(layer, second, np.minimum(hop, 0.0))[0] if relu else positive
+        negative = positive if slope == 1.0 else _sums(layer, second, np.where(hop < 0.0, hop, slope * hop))[0]
     mass, offset_mass = _sums(layer, second, np.abs(hop), sizes=True)
     terms = max(int(np.count_nonzero(hops)) for hops in second)  # output by output, as in `_sums`
     outgoing = max(float(np.abs(hops).sum(dtype=np.float64)) for hops in second)
     return Effective(positive, negative, offset, mass, offset_mass, terms, outgoing)
+
+
+def errors_of(layer: TargetLayer, found: Effective) -> Matrix:
+    """Return by how much each weight and bias of a layer is missed at most, as `Built.errors` has it."""
+    halves = [np.abs(half) for half in found.missed(layer) if half is not None]
+    worst: Matrix = np.maximum.reduce(halves).reshape(layer.outputs, -1)
+    if layer.bias is None:
+        return worst
+    return np.concatenate([worst, np.abs(found.offset - layer.offset)[:, None]], axis=1)
 
 
 def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tensor:

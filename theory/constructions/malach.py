@@ -1,5 +1,6 @@
 """Malach et al. 2020: a weight of the target becomes one path, the closest of the random paths of its input's block."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -39,21 +40,22 @@ def choose_closest_product(problem: PathProblem, tolerance: float) -> tuple[Mask
     return _closest(problem, tolerance, distances)
 
 
-def pair_width(layer: TargetLayer, error: float, halves: int) -> int:
+def pair_width(layer: TargetLayer, error: float, halves: int, density: float = 1.0) -> int:
     """Return hidden units per input with which each weight has a close pair, but with probability FAILURE: 1/error^2.
 
     Args:
         layer: of the target.
         error: that a weight may have, over the scale.
         halves: signs of the input that are served; the bound counts two.
+        density: share of the random weights that there are; a path is two of them.
 
     """
-    return malach_pairs(min(error, 1.0), FAILURE / _weights(layer))
+    return math.ceil(malach_pairs(min(error, 1.0), FAILURE / _weights(layer)) / density**2)
 
 
-def product_width(layer: TargetLayer, error: float, halves: int) -> int:
+def product_width(layer: TargetLayer, error: float, halves: int, density: float = 1.0) -> int:
     """Return the same for products: 1/error."""
-    return malach_products(min(error, 0.5), FAILURE / _weights(layer))
+    return math.ceil(malach_products(min(error, 0.5), FAILURE / _weights(layer)) / density**2)
 
 
 def _weights(layer: TargetLayer) -> int:

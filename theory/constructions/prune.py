@@ -67,6 +67,7 @@ def prune_pair(
     halves: Sequence[int],
     tolerance: float,
     advance: Callable[[int], object],
+    served: float = 1.0,
 ) -> Pruned:
     """Choose the paths of one layer.
 
@@ -78,6 +79,7 @@ def prune_pair(
             a linear network, where one path serves both.
         tolerance: error of a weight that is small enough.
         advance: called with the number of weights just processed, by the calling thread.
+        served: which part of a weight, but not of a bias, the paths of one half are to meet. Errors are of that part.
 
     """
     layer = pair.layer
@@ -89,7 +91,7 @@ def prune_pair(
         part, block = divmod(column, pair.each)
         rows = slice(part * outputs, (part + 1) * outputs)
         met = (
-            _prune_half(pair, paths, choose, Block(column, rows, block), half, tolerance, second, errors)
+            _prune_half(pair, paths, choose, Block(column, rows, block, served), half, tolerance, second, errors)
             for half in _halves(halves, of_bias=block == layer.reads)
         )
         return sum(met)
@@ -118,12 +120,14 @@ class Block:
         column: its number among all.
         rows: the outputs that read it, those of its group.
         place: its number in its group; the last is that of the bias, where there is one.
+        served: which part of a weight the paths of one half are to meet.
 
     """
 
     column: int
     rows: slice
     place: int
+    served: float
 
 
 def _prune_half(
@@ -151,7 +155,7 @@ def _prune_half(
         second[rows, place, units] = kept.reshape(hops.shape)
         errors[rows, place, 0] = missed
     else:
-        wanted = layer.kernel[rows, place].reshape(-1) * (half or 1)
+        wanted = layer.kernel[rows, place].reshape(-1) * ((half or 1) * block.served)
         problem = PathProblem(strength, _flat(hops.swapaxes(1, 2), rows=wanted.size), wanted, pair.scale)
         kept, missed = choose(problem, tolerance)
         second[rows, place, units] = kept.reshape(len(hops), layer.taps, -1).swapaxes(1, 2)

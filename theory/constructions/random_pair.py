@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.models.wired import Sources, wired
 from supermask.random.distributions import Distribution, Fans, SignedConstant, Uniform, UniformInteger
+from supermask.random.transform import Preset
 from supermask.random.weights import RandomWeight, grow_all
 from theory.target import Matrix, Target, TargetLayer
 
@@ -53,6 +54,7 @@ class Widths:
 
     width: int
     scale: float
+    signs: bool = False
     integers: int | None = None
     constant: float = 1.0
 
@@ -68,6 +70,7 @@ class RandomPair:
         grouped: whether the first hop has only the blocks.
         first: name of the module of the first hop in the random network.
         second: name of that of the second hop.
+        signs: whether weights have random signs alone: the first hop is +-1, the second +-scale.
         integers: of a network of integers: the second hop is uniform on -integers to integers, the first has random
             signs.
         constant: what the bias's block reads in the place of 1.
@@ -80,6 +83,7 @@ class RandomPair:
     grouped: bool
     first: str = ""
     second: str = ""
+    signs: bool = False
     integers: int | None = None
     constant: float = 1.0
 
@@ -112,9 +116,11 @@ class RandomPair:
         window = layer.window if layer.convolutional else ()
         first: Distribution = Uniform(1.0)
         second: Distribution = Uniform(1.0)
+        if self.signs or self.integers is not None:
+            first = SignedConstant(math.sqrt(reads))  # of size 1: the root of the fan-in over itself
+            second = SignedConstant(math.sqrt(hidden * layer.taps))
         if self.integers is not None:
-            # signs of size 1: the root of the fan-in over itself
-            first, second = SignedConstant(math.sqrt(reads)), UniformInteger(self.integers)
+            second = UniformInteger(self.integers)
         weights = {f"{self.first}.weight": RandomWeight((self.hidden, reads, *ones), first, into)}
         if layer.bias is not None and not self.only_blocks:
             weights[f"{self.first}.bias"] = RandomWeight((self.hidden,), first, into, scale=self.constant)
@@ -145,10 +151,10 @@ class RandomPair:
             masks[f"{self.first}.bias"] = bias.reshape(-1)
         return {**masks, f"{self.second}.weight": kept}
 
-    def modules(self, *, relu: bool) -> tuple[list[nn.Module], nn.Module, list[nn.Module], nn.Module]:
+    def modules(self, *, slope: float) -> tuple[list[nn.Module], nn.Module, list[nn.Module], nn.Module]:
         """Return what prepares the input, the first hop, what stands between the hops, and the second hop."""
         layer, bias = self.layer, self.layer.bias is not None
-        between: list[nn.Module] = [nn.ReLU()] if relu else []
+        between: list[nn.Module] = [nn.ReLU() if slope == 0.0 else nn.LeakyReLU(slope)] if slope < 1.0 else []
         if layer.convolutional:
             second: nn.Module = nn.Conv2d(
                 self.hidden, layer.outputs, layer.window, layer.stride, dilation=layer.dilation, groups=layer.groups,
@@ -188,14 +194,14 @@ def check_blocks(pair: RandomPair, tensors: Mapping[str, Tensor]) -> None:
 
 
 def empty_network(
-    target: Target, widths: Sequence[Widths], *, relu: bool, grouped: bool
+    target: Target, widths: Sequence[Widths], *, slope: float, grouped: bool
 ) -> tuple[nn.Sequential, list[RandomPair]]:
     """Return the module of the random network in float64 without its weights, and its pairs.
 
     Args:
         target: whose steps it has too.
         widths: of the pairs.
-        relu: whether a ReLU stands between the hops of a pair.
+        slope: of negative numbers between the hops of a pair: 0 of a ReLU, 1 where nothing stands there.
         grouped: whether first hops have only the blocks.
 
     Raises:
@@ -219,7 +225,7 @@ def empty_network(
             width = next(chosen)
             pair = RandomPair(node.operation, grouped=grouped, **vars(width))
             with torch.device("meta"):  # the ticket brings the weights, and memory may not suffice
-                before, first, between, second = pair.modules(relu=relu)
+                before, first, between, second = pair.modules(slope=slope)
             for module in (*before, first, *between, second):
                 reads = put(module, reads)
             place = len(modules) - 1
@@ -241,6 +247,18 @@ def draw(pairs: Sequence[RandomPair], seed: int) -> tuple[dict[str, RandomWeight
     for pair in pairs:
         weights |= pair.weights()
     return weights, grow_all(weights, seed)
+
+
+def absent(weights: Mapping[str, RandomWeight], density: float) -> dict[str, Preset]:
+    """Return what the seed prunes of each tensor so that a share of its weights is there."""
+    if density == 1.0:
+        return {}
+    return {name: Preset(weight.count - round(density * weight.count), 0) for name, weight in weights.items()}
+
+
+def where_free(tensor: Tensor, preset: Preset | None, seed: int, name: str) -> Tensor:
+    """Return a tensor with zeros where the seed prunes it."""
+    return tensor if preset is None else tensor * preset.grow(seed, name, tuple(tensor.shape)).free
 
 
 def _grouped(kind: type[nn.Conv1d] | type[nn.Conv2d], pair: RandomPair) -> nn.Module:

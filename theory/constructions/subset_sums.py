@@ -7,6 +7,7 @@ import numpy as np
 
 from theory.constructions.prune import PathProblem
 from theory.constructions.random_pair import Mask
+from theory.constructions.signs import smallest
 from theory.subset_sum import solve
 from theory.target import Matrix, TargetLayer
 
@@ -27,9 +28,21 @@ def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix
 
     Few paths at first, more of them where a weight misses its share. Where even MOST_ITEMS paths do not meet it, each
     next window of as many is tried, with other paths added so that what is left lies amid the window's subset sums.
-    Where none of them does, longer ones are tried last: they take milliseconds a weight.
+    Where none of them does, longer ones are tried last: they take milliseconds a weight. A path that a sparse random
+    network does not have contributes 0, and is not chosen.
     """
     items, wanted = problem.items, problem.wanted
+    if not items.all():
+        order = np.argsort(items == 0.0, axis=1, kind="stable")  # the paths that there are come first
+        mask, errors = _choose(np.take_along_axis(items, order, axis=1), wanted, tolerance)
+        chosen = np.zeros_like(mask)
+        np.put_along_axis(chosen, order, mask, axis=1)
+        return chosen & (items != 0.0), errors
+    return _choose(items, wanted, tolerance)
+
+
+def _choose(items: Matrix, wanted: Matrix, tolerance: float) -> tuple[Mask, Matrix]:
+    """Return which items to add up for each weight, and by how much it is missed."""
     chosen, errors = np.zeros(items.shape, np.bool_), np.abs(wanted)
     for window in _windows(items, tolerance):
         left = np.flatnonzero(errors > tolerance)  # the others have few paths, and so a small ticket
@@ -48,27 +61,26 @@ def choose_subsets(problem: PathProblem, tolerance: float) -> tuple[Mask, Matrix
     return chosen, errors
 
 
-def subset_width(layer: TargetLayer, error: float, halves: int) -> int:
+def subset_width(layer: TargetLayer, error: float, halves: int, density: float = 1.0) -> int:
     """Return hidden units per input with which all blocks have items enough with probability 0.99.
 
     The best of 2^n subset sums misses by about 2^-n, and the worst of N by N times as much (measured: `theory.laws`
     has the law), so n = log2(N / error) + 3 items, but no more than two windows, beyond what float64 resolves. Half of
-    a block's units have the sign that is wanted.
+    a block's units have the sign that is wanted. In a sparse network a weight has the paths whose two hops there are,
+    each with the square of the density, which differ from weight to weight.
 
     Args:
         layer: of the target.
         error: that a weight may have, over the scale.
         halves: signs of the input that are served.
+        density: share of the random weights that there are.
 
     """
     from scipy.stats import binom  # scipy.stats takes a third of a second to import
 
     items = min(math.ceil(math.log2(max(2.0, layer.kernel.size / error))) + 3, 2 * MOST_ITEMS)
-    blocks = layer.inputs * halves + layer.groups
-    width = items
-    while binom.cdf(items - 1, width, 0.5) > 0.01 / blocks:
-        width += 1
-    return width
+    blocks = layer.inputs * halves + layer.groups if density == 1.0 else layer.kernel.size * halves + layer.outputs
+    return smallest(lambda width: bool(binom.cdf(items - 1, width, 0.5 * density**2) <= 0.01 / blocks), items)
 
 
 def _windows(items: Matrix, tolerance: float) -> Iterator[slice]:

@@ -94,7 +94,7 @@ def construct_exact(
         Widths(width or subset_width(layer, 0.5 / largest, len(signs)), 1.0, integers=largest, constant=constant)
         for layer, signs, constant in zip(layers, halves, quantised.constants, strict=True)
     ]
-    network, pairs = empty_network(quantised.target, laws, relu=True, grouped=grouped)
+    network, pairs = empty_network(quantised.target, laws, slope=0.0, grouped=grouped)
     weights, grown = draw(pairs, seed)
     pruned = _prune(pairs, grown, halves, progress=progress)
     masks: dict[str, Tensor] = {}
@@ -105,7 +105,7 @@ def construct_exact(
     tensors = {name: parameter.detach() for name, parameter in network.named_parameters()}
     for pair in pairs:
         check_blocks(pair, tensors)
-    computed = [effective(pair.layer, pair.paths(tensors), relu=True) for pair in pairs]
+    computed = [effective(pair.layer, pair.paths(tensors), slope=0.0) for pair in pairs]
     certificate = certify_exactly(quantised, computed)
     provenance = _provenance(quantised, laws, network, certificate)
     errors = tuple(each.errors for each in pruned)

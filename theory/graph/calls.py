@@ -23,7 +23,7 @@ class Scaling(nn.Module):
 
     def __init__(self, gain: Any = 1.0, shift: Any = 0.0) -> None:
         super().__init__()
-        self.gain, self.shift = (torch.as_tensor(each).double() for each in (gain, shift))
+        self.gain, self.shift = _tensor(gain), _tensor(shift)
 
 
 class Mean(nn.Module):
@@ -175,7 +175,7 @@ def _concatenate(tensors: Any, dim: int = 0) -> nn.Module:
 
 
 def _tensor(values: Any) -> torch.Tensor:
-    return torch.as_tensor(values).double()
+    return torch.as_tensor(values, dtype=torch.float64)  # at once: of a Python float, float32 would keep 7 digits
 
 
 def _nothing(**options: Any) -> nn.Module:
