@@ -1,6 +1,7 @@
-"""S5: the training loop on a GPU, ours and dense, with and without augmentation, and how often a step waits."""
+"""S5: the training loop on a GPU, ours and dense, augmented, as a CUDA graph, and how often a step waits."""
 
 import time
+from dataclasses import replace
 
 import torch
 
@@ -17,16 +18,19 @@ def run(bench: Bench) -> None:
     """Train conv4 on noise of CIFAR-10's shape; LeNet-5 where all is tiny."""
     steps, batch, name = bench.size(200, 2), bench.size(128, 4), "lenet5" if bench.tiny else "conv4"
     data = _noise(steps * batch, rest=bench.size(1000, 4))
+    plain = Recipe(epochs=1, batch_size=batch, learning_rate=0.01)
+    recipes = {"": plain, ", augmented": replace(plain, augment=True)}
+    if bench.device.type == "cuda":
+        recipes[", CUDA graph"] = replace(plain, graph=True)
     for way in ("dense", "ours"):
-        for augment in (False, True):
+        for what, recipe in recipes.items():
             if bench.left() < 8:
                 return
-            recipe = Recipe(epochs=1, batch_size=batch, learning_rate=0.01, augment=augment)
             for _ in range(2):  # the first compiles what it uses
                 began = time.perf_counter()
                 train(_subject(name, way), data, recipe, seed=0, device=bench.device, progress=False)
                 elapsed = 1000 * (time.perf_counter() - began) / steps
-            label = f"train, {name}, {batch}, {way}{', augmented' if augment else ''}"
+            label = f"train, {name}, {batch}, {way}{what}"
             bench.note(label, round(elapsed, 3), "ms a step")
             if bench.device.type == "cuda":
                 waits = _waits(_subject(name, way), data, recipe)

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from experiments.measuring.published_selection import PUBLISHED
 from experiments.measuring.step_memory import peak_bytes
 from experiments.measuring.stopwatch import bandwidth, milliseconds, use_all_cores
-from experiments.measuring.training_step import WAYS, StepSetting, TrainingStep
+from experiments.measuring.training_step import OTHERS, StepSetting, TrainingStep
 from supermask import EdgePopup
 from supermask.random.stream import philox
 from supermask.results import Result
@@ -73,7 +72,7 @@ class StepCost:
     Attributes:
         setting: the network and its batch.
         rounds: training steps, and as many evaluation passes, of the dense network and of our search.
-        every: the published ways take part in every so many rounds.
+        every: the ways of others take part in every so many rounds.
         burst: steps that a way takes in its turn, of which the median counts; 0 is one step alone. Of small networks
             the first step after another way's would mostly fetch its own tensors, so that one is not timed.
 
@@ -111,12 +110,12 @@ class StepCost:
             bytes_per_second=round(speed),
             train=self._summary(times["train"]),
             evaluate=self._summary(times["evaluate"]),
-            peak_bytes={way: peak_bytes(self.setting, way, device) for way in WAYS},
+            peak_bytes={way: peak_bytes(self.setting, way, device) for way in self.setting.ways},
         )
 
     def _times(self, device: torch.device) -> dict[str, dict[str, list[float]]]:
         """Return the milliseconds of each part, training steps and evaluation passes, by way."""
-        steps = {way: TrainingStep(self.setting, way, device) for way in WAYS}
+        steps = {way: TrainingStep(self.setting, way, device) for way in self.setting.ways}
         train: dict[str, Callable[[], object]] = {way: step.train for way, step in steps.items()}
         evaluate: dict[str, Callable[[], object]] = {way: step.evaluate for way, step in steps.items()}
         trained = self._in_turn(train, device)
@@ -131,7 +130,7 @@ class StepCost:
         times: dict[str, list[float]] = {way: [] for way in work}
         shuffle = np.random.Generator(philox(0, "step_cost")).permutation
         for place in tqdm(range(self.rounds), desc=self.setting.model, unit="round", leave=False, disable=None):
-            for way in shuffle([way for way in work if way not in PUBLISHED or place % self.every == 0]):
+            for way in shuffle([way for way in work if way not in OTHERS or place % self.every == 0]):
                 times[way].append(self._turn(work[way], device))
         return times
 
@@ -145,7 +144,7 @@ class StepCost:
         """Return the times, the median of each way, and that of its ratios to the dense times of the same rounds."""
         dense = np.array(times["dense"])
         ratios = {
-            way: np.array(found) / (dense[:: self.every] if way in PUBLISHED else dense)
+            way: np.array(found) / (dense[:: self.every] if way in OTHERS else dense)
             for way, found in times.items()
             if way != "dense"
         }

@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from experiments.measuring import torchao_layers
 from experiments.measuring.published_selection import PUBLISHED, PublishedEdgePopup
 from supermask import EdgePopup, models
 from supermask.baselines import Dense
 from supermask.training import Recipe
 
 WAYS = ("dense", "ours", *PUBLISHED)
+TORCHAO = "torchao"
+OTHERS = (*PUBLISHED, TORCHAO)
+"""Ways of others, of which the last is timed where its package is installed."""
 DENSITY = 0.5
 LEARNING_RATE = 0.01
 
@@ -56,11 +60,19 @@ class StepSetting:
         """Return the network, freshly built."""
         return models.build(self.model, input_shape=self.input_shape, classes=self.classes)
 
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways in which it is trained: `WAYS`, and torchao's where that is installed and has all its layers."""
+        theirs = torchao_layers.installed() and torchao_layers.replaceable(self.build())
+        return (*WAYS, TORCHAO) if theirs else WAYS
+
     def subject(self, way: str) -> TimedSubject:
-        """Return what is trained in one of `WAYS`: all searches have the same weights and first scores."""
+        """Return what is trained in one of its ways: all searches have the same weights and first scores."""
         if way == "dense":
             return Dense(self.build())
         ours = EdgePopup(self.build(), density=DENSITY)
+        if way == TORCHAO:
+            return torchao_layers.TorchaoEdgePopup(self.build(), ours)
         return ours if way == "ours" else PublishedEdgePopup(self.build(), ours, PUBLISHED[way])
 
 
@@ -69,7 +81,7 @@ class TrainingStep:
 
     Args:
         setting: the network and its batch.
-        way: one of `WAYS`.
+        way: one of the setting's.
         device: where it is trained.
 
     """

@@ -25,6 +25,7 @@ class Dense:
     """
 
     name: ClassVar[str] = "dense"
+    capturable: ClassVar[bool] = True
 
     @torch.no_grad()
     def __init__(self, model: nn.Module, *, seed: int = 0, weights: str | Distribution = "kaiming_normal") -> None:
@@ -49,6 +50,9 @@ class Dense:
 
     def step(self) -> None:
         """Nothing follows an optimizer step."""
+
+    def replayed(self) -> None:
+        """Do nothing: steps are not counted."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the model's tensors."""

@@ -80,6 +80,8 @@ def csr(weight: Tensor) -> Tensor:
     """Return a matrix in compressed rows, with int32 indices: of int64 ones PyTorch makes such for MKL at each call."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
+        # torch 2.11 says so once in a process, where they are asked for too
+        warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled", UserWarning)
         rows = weight.to_sparse_csr()
         indices = rows.crow_indices().int(), rows.col_indices().int()
         return torch.sparse_csr_tensor(*indices, rows.values(), rows.shape, check_invariants=True)

@@ -310,6 +310,8 @@ def _used(way: Algorithm) -> set[str]:
 _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "compile", False),
     ("recipe", "fused", False),
+    ("recipe", "graph", False),
+    ("search_recipe", "graph", False),
     ("recipe", "iterations", None),
     ("recipe", "drops", [0.5, 0.75]),
     ("recipe", "dropout", 0.0),

@@ -1,8 +1,7 @@
 """A ticket and its controls: each is measured untrained, and trained, in a resumable run of its own."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -160,14 +159,13 @@ class _Runs:
 
     def _config(self, name: str) -> dict[str, Any]:
         """Return all that a run depends on, as it comes back from JSON."""
-        recipe: dict[str, Any] = json.loads(json.dumps(asdict(self.recipe)))
         return {
             "control": name,
             **self.filed.digests(CONTROLS.get(name)),
             "data": self.data.name,
             "validation": len(self.data.validation),
             "seed": self.seed,
-            "recipe": recipe,
+            "recipe": self.recipe.recorded(),
             **({} if self.loss is None else {"loss": self.loss}),
         }
 

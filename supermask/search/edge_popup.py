@@ -146,6 +146,7 @@ class EdgePopupRule(RankedRule):
     """Edge-popup (Ramanujan et al. 2020): scores are trained, weights are not."""
 
     name: ClassVar[str] = "edge_popup"
+    capturable: ClassVar[bool] = True
     settings: ClassVar[Mapping[SettingName, Setting]] = {
         "short": SHORT,
         "published": Setting(

@@ -180,6 +180,9 @@ class Rule(Algorithm, Policy):
 
     """
 
+    capturable: ClassVar[bool] = False
+    """Whether a CUDA graph can hold a step: it waits for nothing, and the host draws and decides nothing."""
+
     not_given: ClassVar[str] = ""
     """Why the rule cannot search over given weights; empty where it can."""
 

@@ -289,7 +289,8 @@ class Search:
         On a GPU this does not wait where it need not; what is wrong there is raised by the next call of `masks`,
         `ticket` or `state_dict`.
 
-        A CUDA graph may capture it after a few eager steps. A replay does not count as a step.
+        A CUDA graph may capture it after a few eager steps. What is captured does not count as a step; call `replayed`
+        after each replay.
 
         Raises:
             SupermaskError: a score is NaN or infinite, or a layer is emptied that must not be; or a CUDA graph captures
@@ -303,14 +304,19 @@ class Search:
             )
         self._advance()
 
+    def replayed(self) -> None:
+        """Count a step that a CUDA graph has replayed."""
+        self.steps += 1
+
     def _advance(self) -> None:
-        if not self.complete and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        captured = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        if captured and not self.complete:
             raise SupermaskError(
                 "The density still changes from step to step, and a CUDA graph would replay that of this step; capture"
                 " it once search.complete is True, or search without a schedule."
             )
         self._attached.check()
-        self.steps += 1
+        self.steps += not captured
         scores = self.scores()
         if self._state.handover:
             if self._state.progress.loaded:

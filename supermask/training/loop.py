@@ -23,6 +23,7 @@ from supermask.training.checkpoint import load_checkpoint, save_checkpoint
 from supermask.training.dropout import dropping
 from supermask.training.ending import Ending
 from supermask.training.evaluation import Score, evaluate
+from supermask.training.graphed import graphed
 from supermask.training.interrupts import Pace, Stopped, StopRequest
 from supermask.training.layout import sound_layout
 from supermask.training.listeners import Listener, Told
@@ -110,8 +111,8 @@ def train(
 
     Raises:
         SupermaskError: `checkpoint_seconds` is out of range, the targets do not tell which loss is meant, the
-            recipe does not fit the data or the number of processes, the training diverged, or the subject was at no
-            evaluation what it is to become, e.g. as sparse as was asked.
+            recipe does not fit the data, the device, the subject or the number of processes, the training diverged, or
+            the subject was at no evaluation what it is to become, e.g. as sparse as was asked.
         RunError: the checkpoint cannot be used, the processes came apart, or another one has ended.
         Stopped: a signal asked for it; the checkpoint was written.
 
@@ -182,6 +183,7 @@ class _Run:
         # without steps there may be no parameters to train, which torch's optimizers refuse
         self.forward = processes.parallel(self._compiled()) if self.steps else self.model
         self.optimizer = self._optimizer() if self.steps else None
+        self.graphed = graphed(self._whole_step, subject, data, device, processes) if recipe.graph else None
         self.plan = {
             "method": subject.name,
             "data": self.batches.name,
@@ -190,8 +192,9 @@ class _Run:
             **asdict(recipe),
         }
         # only where they are asked for, so that checkpoints of before are still taken up
-        if not recipe.test_at:
-            del self.plan["test_at"]
+        for name in ("test_at", "graph"):
+            if not self.plan[name]:
+                del self.plan[name]
         self.plan |= {"keep": sorted(self.keep)} if keep else {}
         self.plan |= {"telemetry": True} if telemetry else {}
         self.plan |= {"state": start.digest()} if start.subject or start.optimizer else {}
@@ -377,20 +380,26 @@ class _Run:
 
     def _train_step(self) -> None:
         assert self.optimizer is not None
+        rate = self.recipe.rate(self.step, self.steps)
         for group in self.optimizer.param_groups:
             # from the step alone, so that there is no scheduler whose state must be saved
-            group["lr"] = self.recipe.rate(self.step, self.steps)
+            group["lr"] = self.graphed.rate if self.graphed else rate
         batch = self.batches.batch(self.step)
         self.model.train()
+        self.loss_sum += self.graphed(batch, rate) if self.graphed else self._whole_step(batch)
+        self.step += 1
+        self._keep()
+
+    def _whole_step(self, batch: Batch) -> Tensor:
+        """Take an optimizer step on a batch; return its loss, times the weight of this process's share."""
+        assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(batch)
         if isinstance(self.subject, Intervening):
             self.subject.before_step(self.optimizer)
         self.optimizer.step()
         self.subject.step()
-        self.loss_sum += loss
-        self.step += 1
-        self._keep()
+        return loss
 
     def _keep(self) -> None:
         """Keep the state of this step, if it was asked for."""

@@ -1,8 +1,9 @@
 """How a network is trained: the optimizer, the learning rate over time, the batches."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -60,6 +61,8 @@ class Recipe:
         compile: compile the network for its training steps, which pays in long runs; sums may round in another order.
         fused: let SGD make the gradients of scores, step and count for the selection in one pass, where the search has
             that (`Search.fused_sgd`); it is faster on the CPU, and sums round in another order.
+        graph: take the steps as a CUDA graph (`supermask.training.graphed`), in which the host does not slow a small
+            network down: SGD on one GPU, by edge-popup without a schedule or of the dense network.
         best: what chooses the best step on the validation split: the highest "accuracy", the lowest "loss", or "auto":
             the loss where the split has fewer than 1,000 examples and accuracy is a lottery, else the accuracy (a dense
             network's loss rises again while it still gains accuracy), and always the loss where predictions are not
@@ -89,6 +92,7 @@ class Recipe:
     channels_last: bool = False
     compile: bool = False
     fused: bool = False
+    graph: bool = False
     best: Literal["accuracy", "loss", "auto"] = "accuracy"
     evaluate_every: int = 0
     test_at: tuple[int, ...] = ()
@@ -124,6 +128,11 @@ class Recipe:
             raise SupermaskError(f"nesterov=True needs SGD with momentum; this is {self.optimizer}, {self.momentum}.")
         if self.fused and self.optimizer != "sgd":
             raise SupermaskError(f"fused=True needs optimizer sgd; this is {self.optimizer}.")
+        if self.graph and (self.optimizer != "sgd" or self.fused or self.compile):
+            raise SupermaskError(
+                f"graph=True needs optimizer sgd and neither fused nor compile; this is {self.optimizer},"
+                f" fused={self.fused}, compile={self.compile}."
+            )
         if self.best not in ("accuracy", "loss", "auto"):
             raise SupermaskError(f"Unknown best={self.best!r}; known are accuracy, loss, auto.")
         if self.decay not in ("cosine", "step", "constant"):
@@ -155,6 +164,13 @@ class Recipe:
         return replace(
             self, **{name: own.get(name, value) for name, value in general.items() if getattr(self, name) is None}
         )
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the values as JSON has them, without what older records do not name where it is not asked for."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.graph:
+            del values["graph"]
+        return values
 
     def describe(self) -> str:
         """Return the optimizer and the rate over time as a line of text."""
@@ -207,7 +223,8 @@ class Recipe:
             return torch.optim.Adam(parameters, lr=self.peak, weight_decay=self.effective_weight_decay)
         trained = [*parameters]
         kind = SGDW if self.optimizer == "sgdw" else torch.optim.SGD
-        optimizer = kind(trained, fused=_in_one_pass(trained), **self.sgd)
+        # a graph needs a step that reads its rate on the GPU; None is torch's own choice, there few launches for all
+        optimizer = kind(trained, fused=self.graph or _in_one_pass(trained) or None, **self.sgd)
         optimizer.register_step_pre_hook(_lay_gradients)
         return optimizer
 

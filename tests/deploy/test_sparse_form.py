@@ -1,6 +1,8 @@
 """Layers in compressed rows compute what the dense ones do, and are chosen by the measured crossovers."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -152,3 +154,13 @@ def test_the_crossovers_are_those_that_were_measured():
     assert dict(LINEAR) == measured["linear"]
     assert dict(POINTWISE) == measured["1x1"]
     assert max(measured["3x3"].values()) < 0.05  # no reason to unfold
+
+
+def test_rows_are_made_without_a_warning_of_torch():
+    """Some versions warn once in a process of checks that were asked for; others do not."""
+    script = (
+        "import torch; from supermask.deploy import SparseLinear; from torch import nn\n"
+        "print(SparseLinear(nn.Linear(3, 2))(torch.ones(1, 3)).shape)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

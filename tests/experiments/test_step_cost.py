@@ -1,18 +1,22 @@
 import itertools
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from experiments.measuring import step_memory, step_times, stopwatch
+from experiments.measuring import step_memory, step_times, stopwatch, torchao_layers
 from experiments.measuring.published_selection import PUBLISHED, by_kthvalue, by_sort, by_topk
 from experiments.measuring.step_memory import peak_bytes
 from experiments.measuring.step_times import StepCost
-from experiments.measuring.training_step import WAYS, StepSetting, TrainingStep
+from experiments.measuring.training_step import TORCHAO, WAYS, StepSetting, TrainingStep
 from experiments.step_cost import EXPERIMENT, ON_GPU, floor_ratio
+from supermask import EdgePopup
+from supermask.random.distributions import KaimingUniform
 
 LENET = StepSetting("lenet_300_100", (1, 4, 4), batch=8)
 CONV = StepSetting("conv2", (3, 8, 8), batch=4)
@@ -81,6 +85,54 @@ def test_an_evaluation_trains_nothing(way):
     assert not all(torch.equal(a, b) for a, b in zip(before, step.model.parameters(), strict=True))
 
 
+class MaskedLinear(torch.nn.Linear):
+    """Stands for torchao's layer, with its arguments: a score for each weight, ranked with its sign by kthvalue."""
+
+    def __init__(self, sparsity, blocksize, fixed_mask, fixed_weight, *sizes, bias):
+        super().__init__(*sizes, bias=bias)
+        assert (blocksize, fixed_mask, fixed_weight) == (1, False, True)
+        self.sparsity, self.scores = sparsity, torch.nn.Parameter(torch.empty_like(self.weight))
+        self.weight.requires_grad = False
+
+    def forward(self, x):
+        flat = self.scores.detach().flatten()
+        mask = self.scores.detach() >= flat.kthvalue(1 + round(self.sparsity * (len(flat) - 1))).values
+        through = mask + self.scores - self.scores.detach()
+        return torch.nn.functional.linear(x, self.weight * through, self.bias)
+
+
+def test_torchao_is_timed_where_it_is_installed_and_has_all_layers(monkeypatch):
+    monkeypatch.setattr(torchao_layers, "installed", lambda: False)
+    assert LENET.ways == WAYS
+    monkeypatch.setattr(torchao_layers, "installed", lambda: True)
+    assert LENET.ways == (*WAYS, TORCHAO)
+    assert CONV.ways == RESNET.ways == WAYS
+
+
+def test_torchao_trains_the_same_weights_from_the_same_scores(monkeypatch):
+    part = ModuleType("torchao.sparsity.supermask")
+    part.SupermaskLinear = MaskedLinear
+    for name in ("torchao", "torchao.sparsity"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, part.__name__, part)
+    signed = EdgePopup(LENET.build(), density=0.5, score="signed", scores=KaimingUniform())
+    theirs = torchao_layers.TorchaoEdgePopup(LENET.build(), signed)
+    images = torch.randn(3, *LENET.input_shape)
+    for model in (signed.model, theirs.model):
+        model(images).square().sum().backward()
+    torch.testing.assert_close(theirs.model(images), signed.model(images))
+    for own, other in zip(signed.scores().values(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, own.grad)
+
+
+@pytest.mark.skipif(not torchao_layers.installed(), reason="torchao is not installed")
+@pytest.mark.filterwarnings("default")
+def test_the_layers_of_torchao_train():
+    step = TrainingStep(LENET, TORCHAO, CPU)
+    losses = [float(step.train()) for _ in range(20)]
+    assert losses[-1] < losses[0]
+
+
 def test_at_ties_only_the_threshold_keeps_too_many():
     equal = torch.ones(10)
     assert [int(mask_of(equal, 4).sum()) for mask_of in (by_sort, by_topk, by_kthvalue)] == [6, 6, 10]
@@ -103,7 +155,7 @@ def test_a_tiny_version_has_its_rows_and_its_plot(experiment, report):
     for group in experiment.groups:
         found = cells(shown, group.label)
         assert found[-4:] == ["1.50", "11, 6", "1", "-"]
-        assert float(found[6]) >= 1  # two digits of a floor that a busy machine's step makes small
+        assert float(found[7]) >= 1  # two digits of a floor that a busy machine's step makes small
 
 
 @pytest.mark.usefixtures("_quick")

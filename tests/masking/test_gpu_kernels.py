@@ -504,3 +504,49 @@ def test_a_network_of_millions_of_scores_is_selected_as_a_sort_does():
         wanted = torch.zeros(scores.numel(), dtype=torch.bool, device=DEVICE)
         wanted[order[:kept]] = True
         assert torch.equal(mask.flatten(), wanted)
+
+
+@pytest.mark.skipif(CUDA, reason="the interpreter counts")
+def test_a_steady_selection_reads_scores_twice_and_the_mask_once(monkeypatch):
+    """9 bytes for each weight, or 10 where each block has a change, and 8 for each weight that changes."""
+    from triton.runtime import interpreter
+
+    generator = torch.Generator().manual_seed(0)
+    count = 8192
+    scores = torch.randn(count, generator=generator)
+    mask, value = torch.zeros(count, dtype=torch.bool), torch.zeros(count)
+    frozen = torch.ones(count)
+    problems = [TopK((scores,), count // 2, (mask,), (Weights(frozen, value),))]
+    selector = GpuSelector(False, block=256, window=1 << 16, large=1024)
+    selector.select(problems)
+    before = mask.clone()
+    scores *= 1 + 1e-4 * torch.randn(count, generator=generator)  # a small step: the threshold stays in its window
+    names = {"scores": scores, "mask": mask, "frozen": frozen, "value": value}
+    moved = dict.fromkeys(names, 0)
+
+    def count_bytes(pointers, lanes, size):
+        for name, tensor in names.items():
+            first = tensor.data_ptr()
+            there = (pointers >= first) & (pointers < first + tensor.nbytes) & lanes
+            moved[name] += size * int(there.sum())
+
+    builder = type(interpreter.interpreter_builder)
+    load, store = builder.create_masked_load, builder.create_masked_store
+
+    def counted_load(self, pointers, lanes, *rest):
+        count_bytes(pointers.data, lanes.data, pointers.get_element_ty().primitive_bitwidth // 8)
+        return load(self, pointers, lanes, *rest)
+
+    def counted_store(self, pointers, numbers, lanes, *rest):
+        count_bytes(pointers.data, lanes.data, pointers.get_element_ty().primitive_bitwidth // 8)
+        return store(self, pointers, numbers, lanes, *rest)
+
+    monkeypatch.setattr(builder, "create_masked_load", counted_load)
+    monkeypatch.setattr(builder, "create_masked_store", counted_store)
+    selector.select(problems)
+    monkeypatch.undo()
+    assert torch.equal(mask, oracle([scores], count // 2, False)[0])
+    changed, added = int((mask != before).sum()), int((mask & ~before).sum())
+    assert 0 < changed < count // 100
+    written = 256 * int((mask != before).view(-1, 256).any(1).sum())  # masks go block by block, weights one by one
+    assert moved == {"scores": 8 * count, "mask": count + written, "frozen": 4 * added, "value": 4 * changed}

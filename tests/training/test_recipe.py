@@ -165,6 +165,13 @@ def test_gradients_that_lie_otherwise_than_their_parameters_are_taken_entry_by_e
     torch.testing.assert_close(*trained)
 
 
+def test_on_other_devices_torch_chooses_how_many_tensors_a_launch_takes():
+    """False would be one launch for each tensor, and more."""
+    parameter = torch.nn.Parameter(torch.ones(2, device="meta"))
+    assert Recipe().make_optimizer([parameter]).param_groups[0]["fused"] is None
+    assert Recipe(graph=True).make_optimizer([parameter]).param_groups[0]["fused"] is True
+
+
 def test_parameters_that_a_fused_step_cannot_take_are_trained_all_the_same():
     number = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
     optimizer = Recipe(learning_rate=0.5, weight_decay=0.0).make_optimizer([number])

@@ -21,10 +21,6 @@ _WINDOW = 1 << 16
 # below this a problem's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
 _LARGE = 1 << 18
 _ELEMENTWISE_BLOCK = 4096
-# keys counted one by one around the last threshold: +-0.4 % of it in float32, of which a step moves it by about 0.1 %
-_WINDOW = 1 << 16
-# below this a problem's bytes are counted in the shadow of the launches, and its bins would outweigh its scores
-_LARGE = 1 << 18
 # there is nothing to fuse in these kernels, and to leave that unsaid draws a warning from some versions of Triton
 _OPTIONS = {"num_warps": 8, "enable_fp_fusion": False}
 # so that four programs share a multiprocessor, and one loads while another counts

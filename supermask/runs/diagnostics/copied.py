@@ -1,6 +1,5 @@
 """Copies of one network that see the examples in other orders: the barriers between them, and what ranks alike."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -79,7 +78,7 @@ def copied(context: Context, name: str, ticket: Ticket, plan: Plan, folder: Path
         "validation": len(context.data.validation),
         "seed": context.seed,
         **asdict(plan),
-        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "recipe": recipe.recorded(),
         **context.named_loss,
     }
 
