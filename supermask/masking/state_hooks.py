@@ -88,16 +88,14 @@ def _take_up(model: nn.Module, state: State, prefix: str, *_: Any) -> None:
 def _refuse_foreign(model: nn.Module, state: State, prefix: str) -> None:
     """Refuse a state whose names are not those of this model: of a wrapper, of what is wrapped, of a plain network."""
     own = [name for name, _ in progress_of(model)]
-    if own and not any(prefix + name in state for name in own):
-        # a model within a larger one may be left out of its state, but not found there without its prefix
-        others = [key for key in state if key.endswith(f"progress.{KEY}")] if not prefix else []
-        found = others or [name for name in own if name in state]
-        if found:
-            raise SupermaskError(
-                f"The state is of a search under other names ({found[0].removesuffix(f'.0.progress.{KEY}')}, here"
-                f" {prefix}{own[0].removesuffix(f'.0.progress.{KEY}')}), as a wrapper of the model has them; add or"
-                " remove what stands before them."
-            )
+    found = [key for key in state if key.endswith(f"progress.{KEY}")]
+    # a model within a larger one may be left out of its state, and sees no other names
+    if own and found and not prefix and own[0] not in state:
+        raise SupermaskError(
+            f"The state is of a search under other names ({found[0].removesuffix(f'.0.progress.{KEY}')}, here"
+            f" {own[0].removesuffix(f'.0.progress.{KEY}')}), as a wrapper of the model has them; remove what stands"
+            " before them, or load it into the wrapper."
+        )
     for name, _ in _lists(model):
         owner, _, leaf = f"{prefix}{name}".rpartition("parametrizations.")
         if f"{owner}{leaf}" in state and f"{prefix}{name}.original" not in state:
