@@ -43,7 +43,7 @@ def whole_ticket(
     )
     for parameter in trained:
         parameter.requires_grad_(True)
-    masks = {name: torch.ones(shape, dtype=torch.bool) for name, shape in network.shapes.items()}
+    masks = {name: torch.ones(shape, dtype=torch.bool, device="cpu") for name, shape in network.shapes.items()}
     return network.ticket(masks, {"versions": versions()})
 
 

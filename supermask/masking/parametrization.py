@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from supermask.errors import SupermaskError
 from supermask.masking.kernels import mask_weights, straight_through
 from supermask.masking.kernels.top_k import Weights
+from supermask.masking.module_classes import guard
 from supermask.masking.signs import Signs, pack, unpack
 from supermask.masking.state_hooks import unhook_state
 from supermask.parameters.copies import copy_of
@@ -44,8 +45,8 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scores, *stored = ctx.saved_tensors
-        frozen = _whole(stored, gradients[0])
-        gradient = straight_through(gradients[0], frozen, None if ctx.signed else scores)
+        slope = dense(gradients[0])
+        gradient = straight_through(slope, _whole(stored, slope), None if ctx.signed else scores)
         return gradient, None, None, *[None for _ in stored]
 
 
@@ -73,7 +74,13 @@ class _Handed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return gradients[0], None
+        return dense(gradients[0]), None
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """Return a gradient as a dense tensor: embeddings may ask for a sparse one, which few operators know."""
+    # what compiles refuses the question, and sparse gradients too
+    return gradient if torch.compiler.is_compiling() or gradient.layout is torch.strided else gradient.to_dense()
 
 
 def straight_through_scores(scores: Tensor, value: Tensor, signed: bool, *stored: Tensor) -> Tensor:
@@ -113,6 +120,8 @@ class Masked(nn.Module):
         copied: None in the network that was searched. In a copy it is the version of the scores that the mask was
             copied with, or `UNREAD` where the next pass reads it: scores that then change, as in an average of several
             steps, are no longer those of the mask.
+        read: whether a module has read the masked weight since the search was attached; a compiled one is not seen.
+        reached: whether autograd has brought the scores a gradient.
         handed: whether backward hands the scores the gradient of the masked weight as it is; the optimizer of
             `Search.fused_sgd` asks for that, and multiplies it with the slope itself.
 
@@ -131,6 +140,7 @@ class Masked(nn.Module):
         super().__init__()
         self.signed, self.scaled_for, self.handed = signed, scaled_for, False
         self.copied: int | None = None
+        self.read = self.reached = False
         self._stored = ("_frozen",) if packed is None else ("_bits", "_magnitude")
         # regrown from the seed, so not part of the state; the mask is, so that a state dictionary is enough to run
         for name, tensor in zip(self._stored, (frozen,) if packed is None else pack(frozen, packed), strict=True):
@@ -217,7 +227,11 @@ class Masked(nn.Module):
         """Let the gain follow the number of weights that the mask keeps, which a caller may know."""
         if self.scaled_for is not None:
             # in float64, because float32 does not count beyond 16.8 million; an empty layer has the gain of one weight
-            squares = self._squares().double() if kept is None else torch.tensor(float(kept), dtype=torch.float64)
+            squares = (
+                self._squares().double()
+                if kept is None
+                else torch.tensor(float(kept), dtype=torch.float64, device="cpu")
+            )
             self.gain.copy_((self.scaled_for / squares.clamp(min=1.0)).sqrt())
 
     def _squares(self) -> Tensor:
@@ -278,8 +292,11 @@ def attach_scores(slot: Slot, layer: Masked, scores: Tensor) -> None:
 def attach(places: Iterable[Place], parametrization: nn.Module) -> None:
     """Put one parametrization on a parameter at every place that reads it (tied weights have several)."""
     for place in places:
+        if getattr(place.module, "sparse", False) is True:  # an embedding: masks want all entries of a gradient
+            place.module.sparse = False  # type: ignore[assignment]
         parametrize.register_parametrization(place.module, place.leaf, parametrization)
         _shorten(type(place.module), place.leaf)
+        guard(type(place.module), place.leaf)
         if isinstance(parametrization, Masked):
             parametrization.enter(type(place.module), place.leaf)
 
@@ -290,7 +307,7 @@ def _shorten(kind: type[nn.Module], leaf: str) -> None:
     Those take as long as all else that a small layer does here. Compilers get torch's own way, and so do two
     parametrizations of one weight, and torch's cache.
     """
-    general, change = kind.__dict__[leaf].fget, kind.__dict__[leaf].fset
+    general = kind.__dict__[leaf].fget
 
     def read(module: nn.Module) -> Any:
         if not torch.compiler.is_compiling() and not parametrize._cache_enabled:
@@ -299,6 +316,7 @@ def _shorten(kind: type[nn.Module], leaf: str) -> None:
             # whoever took the scores out, as FSDP does, hears of it at the next step of the search
             scores = steps._parameters.get("original")  # type: ignore[union-attr]
             if isinstance(first, Masked) and len(steps._modules) == 1 and scores is not None:  # type: ignore[union-attr]
+                first.__dict__["read"] = True  # past nn.Module's own way to set it, which takes long
                 if first.copied is not None:
                     first.check_copy(scores)
                 if torch.jit.is_tracing() and torch.is_grad_enabled() and scores.requires_grad:
@@ -306,7 +324,7 @@ def _shorten(kind: type[nn.Module], leaf: str) -> None:
                 return first.forward(scores)
         return general(module)
 
-    setattr(kind, leaf, property(read, change))
+    setattr(kind, leaf, property(read))
 
 
 @torch.no_grad()
@@ -315,9 +333,6 @@ def baked(model: nn.Module) -> nn.Module:
 
     Its outputs are those of the model, bit for bit; nothing of the search is left in it.
     """
-    for module in model.modules():
-        if isinstance(module, nn.RNNBase):  # it holds the weights of its last pass, which a copy cannot take over
-            module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
     copied = copy_of(model)
     made: dict[int, nn.Parameter] = {}  # a tied weight stays one parameter
     for module in [module for module in copied.modules() if _is_masked(module)]:

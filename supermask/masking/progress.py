@@ -62,7 +62,7 @@ class Progress(nn.Module):
         }
         told = {_ABOUT: self.about, _NUMBERS: numbers, _PARTS: [*parts]}
         # the step is a tensor, so that every state of a search has as many bytes; one entry, as their order may vary
-        data = safetensors.torch.save({_STEPS: torch.tensor(steps), **tensors}, {_TOLD: json.dumps(told)})
+        data = safetensors.torch.save({_STEPS: torch.tensor(steps, device="cpu"), **tensors}, {_TOLD: json.dumps(told)})
         return torch.frombuffer(bytearray(data), dtype=torch.uint8)
 
     def set_extra_state(self, state: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supermask.masking.parametrization import Masked, straight_through_scores
+from supermask.masking.parametrization import Masked, dense, straight_through_scores
 from supermask.random.transform import Treatment
 
 
@@ -131,7 +131,7 @@ class _StraightThroughSigmoid(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scores, slope, *masks = ctx.saved_tensors
-        own = gradients[0] * slope
+        own = dense(gradients[0]) * slope
         for mask in masks:
             own = own - torch.where(mask, own, 0.0).sum() / mask.sum().clamp(min=1)
         chance = torch.sigmoid(scores)

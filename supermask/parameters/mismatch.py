@@ -54,7 +54,7 @@ def unlike(model: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
         *(
             f"its {name} holds NaN or infinity"
             for name, tensor, there in kinds
-            if not _is_finite(tensor) and not there.is_meta and _is_finite(there)
+            if not is_finite(tensor) and not there.is_meta and is_finite(there)
         ),
     ]
 
@@ -65,7 +65,8 @@ def _kind(tensor: Tensor) -> str:
     return "complex" if tensor.is_complex() else "bool" if tensor.dtype is torch.bool else "whole"
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
+    """Return whether no number of a tensor is NaN or infinite."""
     # the narrow floats have no test of their own
     wide = tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
     return bool(wide.isfinite().all())

@@ -22,6 +22,7 @@ _GAIN = re.compile(r"scale|gamma|gain|alpha|lambda|resweight")
 SMALL_GAIN = 0.1
 """Largest start of a layer scale (CaiT's of 18 layers); they go down to 1e-6."""
 _EMBEDDINGS = ("embed", "pos", "token")
+_QUANTISED = "torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized"
 NORMALIZATIONS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -108,6 +109,8 @@ def _refuse_unsuitable(model: nn.Module, plain: bool) -> None:
     problems = ["it was compiled (compile it after the search is attached)"] if hasattr(model, "_orig_mod") else []
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         problems.append("it is TorchScript, whose parameters cannot be parametrized (script the ticket's network)")
+    if torch.is_inference_mode_enabled():
+        problems.append("this is within torch.inference_mode(), where nothing can be made that takes gradients")
     busy = [name or "it" for name, module in model.named_modules() if plain and _busy(module)]
     if busy:
         # a large model may have hundreds of them, and the message should stay one sentence
@@ -118,11 +121,15 @@ def _refuse_unsuitable(model: nn.Module, plain: bool) -> None:
             problems.append(f"{name or 'it'} is under FSDP, which a search does not know (DDP it does)")
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
             problems.append(f"{name or 'it'} changes its own weight in place (max_norm)")
+        if type(module).__module__.startswith(_QUANTISED) and "Packed" not in type(module).__name__:
+            problems.append(f"{name or 'it'} is quantised, so that its weights are no parameters and pass no gradient")
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter):
             problems.append(f"{name} has no shape yet (run one forward pass first)")
         elif parameter.is_meta:
             problems.append(f"{name} is on the meta device and holds no numbers")
+        elif parameter.is_inference():
+            problems.append(f"{name} was made within torch.inference_mode()")
     if problems:
         raise SupermaskError(f"The model cannot be masked: {'; '.join(problems)}; give a freshly built, plain model.")
 

@@ -85,6 +85,8 @@ class Policy:
             for name in matching(getattr(self, option), slots, option):
                 if claims.setdefault(name, role) != role:
                     raise SupermaskError(f"{name} is asked to be {claims[name]} and {role}; name it once.")
+        for name, role in claims.items():
+            _refuse_dtype(slots[name], role)
         roles = {name: claims.get(name, self._default(slot)) for name, slot in slots.items()}
         # a parameter without entries has nothing to prune, whatever its role
         if not any(role == "masked" and slots[name].parameter.numel() for name, role in roles.items()):
@@ -111,11 +113,26 @@ class Policy:
         return "given" if self.given else _as_given(slot)
 
 
+def _refuse_dtype(slot: Slot, role: Role) -> None:
+    """Refuse numbers that cannot have the role that an option asks for."""
+    parameter, dtype = slot.parameter, str(slot.parameter.dtype).removeprefix("torch.")
+    # the narrow floats of eight bits are stored, and not computed with
+    scored = parameter.is_floating_point() and parameter.element_size() > 1
+    if role == "masked" and not scored:
+        raise SupermaskError(
+            f"include: {slot.name} is {dtype}, and scores rank real numbers of 16 bits or more; leave it out."
+        )
+    if role == "learned" and not (scored or parameter.is_complex()):
+        raise SupermaskError(f"learned: {slot.name} is {dtype}, which no gradient moves; leave it out.")
+
+
 def _as_given(slot: Slot) -> Role:
     """Return the one value of a parameter that has only one, so that the ticket need not store it."""
     values = slot.parameter.detach().reshape(-1)
-    if values.numel() and values.is_floating_point() and bool(((values == values[0]) & values.isfinite()).all()):
-        return float(values[0])
+    if values.numel() and values.is_floating_point():
+        wide = values.float() if values.element_size() == 1 else values  # the narrow floats cannot be compared
+        if bool(((wide == wide[0]) & wide.isfinite()).all()):
+            return float(wide[0])
     return "given"
 
 

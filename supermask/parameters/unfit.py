@@ -91,24 +91,49 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
     return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
 
-def _attributes(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in plain attributes of modules: by themselves, in containers, in functions and in objects."""
+def _attributes(model: nn.Module, *, modules: bool = False) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in plain attributes of modules: by themselves, in containers, in functions and in objects.
+
+    With `modules`, the parameters of modules that lie there too.
+    """
     for name, module in model.named_modules():
         # what a hook makes again before each pass, such as an old-style spectral norm
         made = {getattr(hook, "name", None) for hook in module._forward_pre_hooks.values()}
         # a recurrent layer lists its own weights, and reads them again
         own = {"_flat_weights"} if isinstance(module, nn.RNNBase) else set()
         for attribute in vars(module).keys() - _USUAL - made - own:
-            for tensor in _inside(vars(module)[attribute], _DEEPEST):
+            for tensor in _inside(vars(module)[attribute], _DEEPEST, modules):
                 yield f"{name}.{attribute}".lstrip("."), tensor
 
 
-def _inside(value: Any, depth: int) -> Iterator[Tensor]:
+def outside(model: nn.Module) -> dict[str, int]:
+    """Return what a model trains or saves past its parameters and buffers, so that no ticket has it.
+
+    These are parameters in plain lists and other containers, and states that modules save in ways of their own.
+
+    Returns:
+        How many numbers each has, by name; 0 where that is not known.
+
+    """
+    known = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
+    every = {id(tensor): (name, tensor) for name, tensor in _attributes(model, modules=True)}
+    hidden: dict[str, int] = {}
+    for name, tensor in every.values():
+        if type(tensor) is nn.Parameter and tensor.requires_grad and id(tensor) not in known:
+            hidden[name] = hidden.get(name, 0) + tensor.numel()
+    names = {*dict(model.named_parameters(remove_duplicate=False)), *dict(model.named_buffers(remove_duplicate=False))}
+    state = model.state_dict(keep_vars=True)
+    return hidden | {name: 0 for name, value in state.items() if name not in names and id(value) not in known}
+
+
+def _inside(value: Any, depth: int, modules: bool) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
+    elif modules and isinstance(value, nn.Module):
+        yield from value.parameters()
     elif depth and not isinstance(value, nn.Module | torch.optim.Optimizer):
         for part in _parts(value):
-            yield from _inside(part, depth - 1)
+            yield from _inside(part, depth - 1, modules)
 
 
 def _parts(value: Any) -> list[Any]:

@@ -139,7 +139,7 @@ class Preset:
         if self.pruned + self.locked > count:
             raise SupermaskError(f"{self} fixes more entries than the {count} of {name}.")
         order = _order(count, seed, name, "preset")
-        kinds = torch.full((count,), 2, dtype=torch.uint8)
+        kinds = torch.full((count,), 2, dtype=torch.uint8, device="cpu")
         kinds[order[: self.pruned]] = 0
         kinds[order[self.pruned : self.pruned + self.locked]] = 1
         return Fixed((kinds == 2).reshape(shape), (kinds == 1).reshape(shape))
@@ -166,7 +166,7 @@ def _dealt(tensor: Tensor | None, before: Tensor, after: Tensor) -> Tensor | Non
     if tensor is None:
         return None
     values = tensor[before].numpy()
-    dealt = torch.zeros(after.shape, dtype=tensor.dtype)
+    dealt = torch.zeros(after.shape, dtype=tensor.dtype, device="cpu")
     # a layer that was empty has nothing to hand on: its first weights are single and of the first draw
     values = values if values.size else np.array([int(tensor.dtype is torch.int8)], dtype=values.dtype)
     # numpy's resize repeats the values from the first; torch's would leave the rest undefined

@@ -43,6 +43,25 @@ def warn_of_stored(account: Account) -> None:
     )
 
 
+def warn_of_outside(numbers: Mapping[str, int]) -> None:
+    """Warn where a model has parts that neither a search nor its ticket knows.
+
+    Args:
+        numbers: how many numbers each has, by name; 0 where that is not known.
+
+    """
+    if not numbers:
+        return
+    counted = sum(numbers.values())
+    warnings.warn(
+        f"The model has parts that are neither its parameters nor its saved buffers: {', '.join([*numbers][:3])}"
+        f"{f' and {len(numbers) - 3} more' * (len(numbers) > 3)}{f' ({counted:,} numbers)' * bool(counted)}. They are"
+        " not masked, and no ticket holds them: hold layers in an nn.ModuleList and parameters in an nn.ParameterList,"
+        " and bring such a state to the network of a ticket yourself.",
+        stacklevel=4,
+    )
+
+
 def warn_of_dead(
     scores: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor], account: Account, gains: Sequence[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Whether a model is still as a search left it: its parts may be replaced by others, moved or written into."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from copy import copy
 from operator import is_
@@ -18,6 +19,10 @@ Link = tuple[Mapping[str, Any], str, object]
 """A dictionary of a module, a name in it, and what the search expects there."""
 
 
+FIRST = 1
+"""The step at which it is asked whether gradients came through the masked weights."""
+
+
 class Attached:
     """The places of a model where a search reads and writes.
 
@@ -30,6 +35,8 @@ class Attached:
 
     def __init__(self, model: nn.Module, slots: Mapping[str, Slot], layers: Mapping[str, Masked]) -> None:
         self._model, self._slots, self._layers = model, slots, layers
+        for name, slot in slots.items():
+            _note_first_gradient(slot.parameter, layers[name])
         self._look()
 
     def check(self) -> None:
@@ -41,6 +48,25 @@ class Attached:
         """
         if not all(map(is_, [where.get(name) for where, name, _ in self._links], self._expected)):
             self._look()
+
+    def refuse_unread(self) -> None:
+        """Refuse scores that autograd brought a gradient though no module has read their masked weight.
+
+        Raises:
+            SupermaskError: something reads the scores as if they were the weights.
+
+        """
+        # what is compiled reads without being seen
+        compiler = sys.modules.get("torch._dynamo.utils")
+        if compiler is not None and compiler.counters["frames"]:
+            return
+        for name, layer in self._layers.items():
+            if layer.reached and not layer.read and type(layer).enter is Masked.enter:
+                raise SupermaskError(
+                    f"The scores of {name} got a gradient though its module never read the masked weight: something"
+                    " else reads the parameter, such as a reference made before the search, or a forward pass that asks"
+                    " for named_parameters(); let it read the attribute of the module, or name it in learned=."
+                )
 
     def _look(self) -> None:
         """Follow the links from the model to all that the search reads; refuse what is no longer there."""
@@ -57,6 +83,16 @@ class Attached:
                     links[id(link[0]), link[1]] = link
         self._links = [*links.values()]
         self._expected = [what for _, _, what in self._links]
+
+
+def _note_first_gradient(scores: nn.Parameter, layer: Masked) -> None:
+    """Let a layer know when autograd brings its scores their first gradient; after that nothing is asked any more."""
+
+    def note(_: Tensor) -> None:
+        layer.reached = True
+        handle.remove()
+
+    handle = scores.register_post_accumulate_grad_hook(note)
 
 
 def _path(model: nn.Module, name: str) -> Iterator[Link]:

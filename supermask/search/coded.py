@@ -149,7 +149,7 @@ class CodedRule(Rule):
         """Return scores that are all equal."""
         if slot.name == next(iter(state.shapes)):
             self.bits(state)  # here, because a refusal must come before anything is attached
-        return torch.full(slot.shape, math.log(self.start / (1.0 - self.start)))
+        return torch.full(slot.shape, math.log(self.start / (1.0 - self.start)), device="cpu")
 
     def layer(self, state: SearchState, slot: Slot) -> "Chanced":
         """Return the weight that is kept by chance."""

@@ -143,7 +143,7 @@ class Estimator:
         slope = ((error @ expected.mT) * sides).sum(0)
         learned = torch.zeros_like(expected)
         for part in _slices(count, parts):
-            chosen = torch.zeros(count).to(output)
+            chosen = torch.zeros(count, device="cpu").to(output)
             chosen[order[part]] = size
             noisy = torch.addcmul(output, signs, chosen)
             change = (passes.changed(layer, noisy.view_as(whole)) - passes.logits) / size
@@ -162,7 +162,7 @@ class Estimator:
         shape = (2, output.shape[1], error.shape[1])
         there = self.feedback.get(layer)
         if there is None or not self.noise.rate:
-            there = torch.zeros(shape)
+            there = torch.zeros(shape, device="cpu")
         there = there.to(output)
         if self.noise.rate:
             self.feedback[layer] = there

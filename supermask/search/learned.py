@@ -86,7 +86,7 @@ class LearnedRule(Rule):
 
     def first_scores(self, state: SearchState, slot: Slot) -> Tensor:
         """Return scores that are all equal."""
-        return torch.full(slot.shape, self.logit)
+        return torch.full(slot.shape, self.logit, device="cpu")
 
     def layer(self, state: SearchState, slot: Slot) -> Sampled:
         """Return the sampled weight."""

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.parametrization import Masked, attach_scores, baked
 from supermask.masking.state_hooks import hook_state, progress_of
+from supermask.parameters.unfit import outside
 from supermask.random.transform import Preset, Treatment
-from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_stored
-from supermask.search.attached import Attached, refuse_altered
+from supermask.search.account import LOOKED_AT, warn_of_dead, warn_of_outside, warn_of_stored
+from supermask.search.attached import FIRST, Attached, refuse_altered
 from supermask.search.following import UNSTEPPED, Following
 from supermask.search.fused import FusedSGD
 from supermask.search.rule import Rule, refuse_infinite
@@ -80,6 +81,7 @@ class Search:
         self._layers = self._state.layers
         masked = self.network.masked
         self._warn_of_empty_layers()
+        warn_of_outside(outside(model))
         if not self.rule.given:  # what stays is then of the checkpoint, and not stored
             warn_of_stored(self.network.account)
         first = {name: self.rule.first_scores(self._state, slot).to(slot.parameter) for name, slot in masked.items()}
@@ -317,6 +319,8 @@ class Search:
             )
         self._attached.check()
         self.steps += not captured
+        if self.steps in (FIRST, LOOKED_AT) and not captured:
+            self._attached.refuse_unread()
         scores = self.scores()
         if self._state.handover:
             if self._state.progress.loaded:

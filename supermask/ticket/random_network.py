@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 from supermask.masking.budget import Shapes
 from supermask.parameters.given import Checkpoint
+from supermask.parameters.mismatch import is_finite
 from supermask.parameters.parameters import Slot, bypass, normalizations, saved_tensors, survey
 from supermask.parameters.roles import Policy, Role
 from supermask.parameters.unfit import refuse_unfit
@@ -96,7 +97,7 @@ class RandomNetwork:
         self._write(slots, grown)
         self._shapes = {name: tuple(t.shape) for name, t in self._unmasked().items() if name not in self.masked}
         # infinite by design, as in an attention mask
-        self._infinite = {name for name, tensor in self._unmasked().items() if not _is_finite(tensor)}
+        self._infinite = {name for name, tensor in self._unmasked().items() if not is_finite(tensor)}
 
     def grown(self) -> dict[str, Tensor]:
         """Return the random weights as they were drawn, float32 on the CPU, by parameter name."""
@@ -123,7 +124,7 @@ class RandomNetwork:
             )
         for name in tensors.keys() & {**grown, **self.constants}.keys():
             kind = "dense" if name in grown else "constant"
-            expected = grown[name] if name in grown else torch.tensor(self.constants[name])
+            expected = grown[name] if name in grown else torch.tensor(self.constants[name], device="cpu")
             if not bool((tensors[name] == expected.to(tensors[name])).all()):
                 raise SupermaskError(
                     f"{name} is {kind} in this search, and has changed; give the optimizer search.parameters() alone,"
@@ -174,7 +175,7 @@ class RandomNetwork:
         """
         stored = self._unmasked()
         for name, tensor in stored.items():
-            if name not in self._infinite and not _is_finite(tensor):
+            if name not in self._infinite and not is_finite(tensor):
                 raise SupermaskError(f"{name} holds NaN or infinity; the training diverged: lower the learning rate.")
         known = self.weights.keys() | self.constants.keys()
         given = self.checkpoint.tensors if self.checkpoint else {}
@@ -198,7 +199,3 @@ def _parametrized(name: str) -> str:
     """Return how the names begin that stand in place of a parameter's once it is masked."""
     owner, dot, leaf = name.rpartition(".")
     return f"{owner}{dot}parametrizations.{leaf}."
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())

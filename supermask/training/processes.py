@@ -68,7 +68,7 @@ class Processes:
 
     def sum(self, *values: float) -> list[float]:
         """Return the sums over all processes, the same bits on each: they are added in the order of the ranks."""
-        return self.gather(torch.tensor(values, dtype=torch.float64)).sum(0).tolist()
+        return self.gather(torch.tensor(values, dtype=torch.float64, device="cpu")).sum(0).tolist()
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum over all processes, on the device of the values; the same bits on each."""
@@ -76,7 +76,7 @@ class Processes:
 
     def greatest(self, *values: float) -> list[float]:
         """Return the greatest over all processes of each value."""
-        return self.gather(torch.tensor(values, dtype=torch.float64)).amax(0).tolist()
+        return self.gather(torch.tensor(values, dtype=torch.float64, device="cpu")).amax(0).tolist()
 
     def once(self, action: Callable[[], T]) -> T:
         """Return what the first process's action returned; what it could not do is every process's error."""

@@ -161,3 +161,122 @@ def test_a_scripted_model_is_refused_and_left_as_it_was():
     with pytest.raises(SupermaskError, match="it is TorchScript, whose parameters cannot be parametrized"):
         EdgePopup(torch.jit.script(plain), density=0.5)
     assert torch.equal(plain[0].weight, before)
+
+
+class Asking(nn.Module):
+    """Asks for its parameters in the forward pass, as if they were the weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.l = nn.Linear(16, 3, bias=False)
+
+    def forward(self, x):
+        return functional.linear(x, dict(self.named_parameters()).popitem()[1])
+
+
+def referred_globally():
+    layer = nn.Linear(16, 3, bias=False)
+    model = nn.Sequential(layer)
+    model.forward = Outside(layer.weight).forward
+    return model
+
+
+class Outside:
+    """Not a part of the model: its bound method is."""
+
+    def __init__(self, weight):
+        self.held = [weight]
+
+    def forward(self, x):
+        return functional.linear(x, self.held[0])
+
+
+@pytest.mark.parametrize("make", [Asking, referred_globally])
+def test_scores_that_are_read_as_if_they_were_weights_are_found_at_the_first_step(make):
+    search = EdgePopup(make(), density=0.5)
+    optimizer = torch.optim.SGD(search.parameters(), lr=0.1)
+    search.model(torch.ones(2, 16)).square().sum().backward()
+    optimizer.step()
+    with pytest.raises(SupermaskError, match=r"scores of (l|0)\.weight got a gradient though its module never read"):
+        search.step()
+
+
+def test_a_penalty_on_the_scores_and_gradients_by_hand_are_no_such_reading():
+    search = EdgePopup(nn.Sequential(nn.Linear(16, 3)), density=0.5)
+    scores = search.scores()["0.weight"]
+    scores.abs().sum().backward()  # before the forward pass
+    search.model(torch.ones(2, 16)).sum().backward()
+    search.step()
+    other = EdgePopup(nn.Sequential(nn.Linear(16, 3)), density=0.5)
+    other.scores()["0.weight"].grad = torch.ones(3, 16)
+    other.step()
+
+
+class Hiding(nn.Module):
+    """Has layers in a plain list, which torch does not know of either."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.rest = nn.Linear(4, 4), [nn.Linear(4, 3)]
+
+    def forward(self, x):
+        return self.rest[0](self.first(x))
+
+
+class Counting(nn.Linear):
+    """Saves a state of its own."""
+
+    def get_extra_state(self):
+        return {"calls": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (Hiding(), r"neither its parameters nor its saved buffers: rest \(15 numbers\)"),
+        (nn.Sequential(Counting(4, 3)), r"saved buffers: 0\._extra_state\. They"),
+    ],
+)
+def test_what_no_ticket_could_hold_is_warned_of(model, says):
+    with pytest.warns(UserWarning, match=says):
+        EdgePopup(model, density=0.5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quant")
+def test_a_quantised_layer_is_refused():
+    layer = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 3)), {nn.Linear})[0]
+    with pytest.raises(SupermaskError, match="cannot be masked: 1 is quantised"):
+        EdgePopup(nn.Sequential(nn.Linear(4, 4), layer), density=0.5)
+
+
+def test_inference_mode_is_refused_within_and_after():
+    with torch.inference_mode():
+        model = nn.Linear(4, 3)
+    with pytest.raises(SupermaskError, match=r"weight was made within torch\.inference_mode"):
+        EdgePopup(model, density=0.5)
+    model = nn.Linear(4, 3)
+    before = model.weight.detach().clone()
+    with torch.inference_mode(), pytest.raises(SupermaskError, match=r"this is within torch\.inference_mode"):
+        EdgePopup(model, density=0.5)
+    assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.float8_e4m3fn])
+def test_what_cannot_be_ranked_or_moved_is_refused_by_name_and_else_stays(dtype):
+    def make():
+        model = nn.Sequential(nn.Linear(4, 3))
+        model.register_parameter("table", nn.Parameter(torch.arange(6).view(2, 3).to(dtype), requires_grad=False))
+        return model
+
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(SupermaskError, match=f"include: table is {name}"):
+        EdgePopup(make(), density=0.5, include=("table",))
+    if not dtype.is_complex:
+        with pytest.raises(SupermaskError, match=f"learned: table is {name}"):
+            EdgePopup(make(), density=0.5, learned=("table",))
+    search = EdgePopup(make(), density=0.5)
+    applied = Ticket.from_bytes(search.ticket().to_bytes()).apply(make())
+    assert torch.equal(applied.table.view(torch.uint8), make().table.view(torch.uint8))

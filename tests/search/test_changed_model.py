@@ -1,6 +1,7 @@
 """What happens to a model after a search was attached is found out, by a sentence and never by a wrong ticket."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel
 
-from supermask import EdgePopup, Ticket
+from supermask import EdgePopup, Ticket, hold
 from supermask.errors import SupermaskError
+from supermask.training.subject import Estimating
 
 INPUTS = torch.randn(8, 16, generator=torch.Generator().manual_seed(1))
 
@@ -213,3 +215,121 @@ def test_scores_in_half_precision_beside_weights_in_single_are_selected():
     score.data = score.data.half()
     search.step()
     assert int(search.masks()["0.weight"].sum()) == 256
+
+
+@pytest.mark.parametrize("value", [nn.Parameter(torch.zeros(32, 16)), torch.zeros(32, 16), None])
+def test_a_masked_weight_cannot_be_replaced(value):
+    search = searched()
+    before = search.ticket()
+    with pytest.raises(SupermaskError, match=r"Linear\.weight is masked, and cannot be replaced"):
+        search.model[0].weight = value
+    with pytest.raises(SupermaskError, match="is masked, and cannot be replaced"):
+        del search.model[0].weight
+    search.model[0].extra = nn.Parameter(torch.zeros(3))  # others can
+    del search.model[0].extra
+    assert search.ticket() == before
+
+
+@pytest.mark.parametrize("what", ["search", "model", "held"])
+def test_what_has_masked_weights_is_not_pickled_and_says_what_is(what):
+    search = searched()
+    held = hold(network(), {"0.weight": torch.ones(32, 16, dtype=torch.bool)})
+    with pytest.raises(SupermaskError, match=r"cannot be pickled.*state_dict\(\)"):
+        pickle.dumps({"search": search, "model": search.model, "held": held}[what])
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_recurrent_layer_is_copied_after_a_pass_with_gradients(kind):
+    search, inputs = EdgePopup(kind(5, 8), density=0.5), torch.randn(3, 2, 5)
+
+    def go_on(search):
+        optimizer = torch.optim.SGD(search.parameters(), lr=0.5)
+        for _ in range(2):
+            optimizer.zero_grad()
+            search.model(inputs)[0].square().sum().backward()
+            optimizer.step()
+            search.step()
+        return search.ticket()
+
+    go_on(search)
+    outputs = search.model(inputs)[0]  # its graph is there while the copies are made
+    twin, average = copy.deepcopy(search), AveragedModel(search.model)
+    assert torch.equal(average(inputs)[0], outputs)
+    assert torch.equal(search.baked()(inputs)[0], outputs)
+    assert go_on(twin) == go_on(search)
+    assert not torch.equal(search.model(inputs)[0], outputs)
+    held = hold(kind(5, 8), {"weight_ih_l0": torch.rand(search.model.weight_ih_l0.shape) < 0.5})
+    outputs = held(inputs)[0]
+    assert torch.equal(copy.deepcopy(held)(inputs)[0], outputs)
+    parametrize.remove_parametrizations(held, "weight_ih_l0")
+    assert torch.equal(held(inputs)[0], outputs)
+    held.weight_ih_l0.data.zero_()
+    assert not torch.equal(held(inputs)[0], outputs)
+
+
+def sparse_layer():
+    return nn.Sequential(nn.Embedding(20, 8, sparse=True), nn.Flatten(), nn.Linear(24, 3))
+
+
+class SparseFunction(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.head = nn.Parameter(torch.randn(20, 8)), nn.Linear(24, 3)
+
+    def forward(self, words):
+        return self.head(nn.functional.embedding(words, self.weight, sparse=True).flatten(1))
+
+
+@pytest.mark.parametrize("make", [sparse_layer, SparseFunction])
+def test_sparse_gradients_of_embeddings_reach_the_scores_as_dense_ones(make):
+    words = torch.tensor([[0, 1, 1], [7, 3, 0]])
+    search = EdgePopup(make(), density=0.5)
+    name = next(iter(search.masks()))
+    search.model(words).square().sum().backward()
+    plain = search.baked()
+    weight = dict(plain.named_parameters())[name].requires_grad_()
+    (plain(words).square().sum()).backward()
+    slope = weight.grad.to_dense() * search.frozen_weights()[name] * search.scores()[name].sign()
+    torch.testing.assert_close(search.scores()[name].grad, slope.detach())
+
+
+@pytest.mark.parametrize("line", ["edge_popup", "gates", "gem_miner", "learned"])
+def test_searches_go_on_past_their_looks_with_sparse_embeddings(line):
+    search = LINES[line].make(sparse_layer())
+    optimizer = torch.optim.SGD(search.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(4):
+        optimizer.zero_grad()
+        search.model(torch.tensor([[0, 1, 1], [7, 3, 0]])).square().sum().backward()
+        search.before_step(optimizer)
+        optimizer.step()
+        search.step()
+    assert search.steps == 4
+
+
+@pytest.mark.filterwarnings("ignore:The scores of")
+@pytest.mark.parametrize("line", LINES)
+def test_no_search_makes_a_tensor_on_the_default_device(line):
+    """Where that is a GPU, the loops of the CPU would get its addresses; a tensor on meta has no numbers at all."""
+
+    def plain():
+        return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
+
+    model, fresh, labels = plain(), plain(), torch.arange(8) % 3
+    torch.set_default_device("meta")
+    try:
+        search = LINES[line].make(model)
+        optimizer = torch.optim.SGD(search.parameters(), lr=0.1)
+        for _ in range(4):
+            optimizer.zero_grad()
+            if isinstance(search, Estimating):
+                search.estimate(INPUTS, labels)
+            else:
+                nn.functional.cross_entropy(model(INPUTS), labels).backward()
+            search.before_step(optimizer)
+            optimizer.step()
+            search.step()
+        search.load_state_dict(search.state_dict())
+        applied = Ticket.from_bytes(search.ticket().to_bytes()).apply(fresh)
+    finally:
+        torch.set_default_device(None)
+    torch.testing.assert_close(applied.eval()(INPUTS), model.eval()(INPUTS))

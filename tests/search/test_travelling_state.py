@@ -261,3 +261,53 @@ def test_a_state_that_holds_a_tied_weight_twice_and_one_of_a_part_are_taken_up()
     assert third.ticket() == search.ticket()
     with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"head.bias\""):
         third.model.load_state_dict({name: tensor for name, tensor in state.items() if name != "head.bias"})
+
+
+RENAMED = {
+    "module.": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    "_orig_mod.": lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+    "fc.": lambda state: {name.replace("0.", "fc.", 1): tensor for name, tensor in state.items()},
+}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("prefix", RENAMED)
+def test_a_state_under_other_names_is_refused_and_never_left_out(prefix, strict):
+    search, fresh = gradual(), gradual()
+    advance(search, optimizer_of(search), 3)
+    with pytest.raises(SupermaskError, match=rf"search under other names \({prefix}"):
+        fresh.model.load_state_dict(RENAMED[prefix](search.model.state_dict()), strict=strict)
+    assert fresh.steps == 0
+
+
+def test_a_model_of_two_searches_takes_up_the_state_of_one():
+    both, one = nn.ModuleDict({"a": network(), "b": network()}), gradual()
+    first, second = (EdgePopup(both[name], density=0.3, schedule=CubicRamp(STEPS), scaled=False) for name in "ab")
+    advance(one, optimizer_of(one), 3)
+    both.load_state_dict({f"a.{name}": tensor for name, tensor in one.model.state_dict().items()}, strict=False)
+    assert (first.steps, second.steps) == (3, 0)
+    assert first.ticket() == one.ticket()
+
+
+@pytest.mark.parametrize("lost", ["original", "0.mask"])
+def test_half_a_state_is_refused_whether_strictly_or_not(lost):
+    search, fresh = gradual(), gradual()
+    advance(search, optimizer_of(search), 3)
+    before = copy.deepcopy(fresh.model.state_dict())
+    state = {
+        name: tensor
+        for name, tensor in search.model.state_dict().items()
+        if name != f"2.parametrizations.weight.{lost}"
+    }
+    with pytest.raises(SupermaskError, match=rf"lacks 2\.parametrizations\.weight\.{lost}: half a search"):
+        fresh.model.load_state_dict(state, strict=False)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.model.state_dict().items())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_weights_of_a_plain_network_are_not_taken_for_those_of_a_search(strict):
+    search = gradual()
+    with pytest.raises(SupermaskError, match=r"holds 0\.weight as a plain network has it, and here it is masked"):
+        search.model.load_state_dict(network().state_dict(), strict=strict)
+    with pytest.raises(SupermaskError, match=r"holds m\.0\.weight as a plain network"):
+        nn.ModuleDict({"m": search.model}).load_state_dict(nn.ModuleDict({"m": network()}).state_dict(), strict=strict)

@@ -91,7 +91,7 @@ class CpuSelector:
             again = np.empty(len(scattered), np.int64)
             found = (_memories(len(scattered)), _counts(len(scattered)))
             self._run(plan_of(scattered, row_major=True), scattered, *found, again)
-        self.nans = torch.zeros(len(problems), dtype=torch.int64)
+        self.nans = torch.zeros(len(problems), dtype=torch.int64, device="cpu")
         for i in _where(outcomes, counting.HAS_NAN):
             self.nans[i] = sum(int(scores.isnan().sum().item()) for scores in problems[i].scores)
 

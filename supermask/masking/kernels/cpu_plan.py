@@ -138,7 +138,7 @@ class _Maker:
         self.rows.append(row)
 
     def _copied(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        copy = torch.empty(tensor.shape, dtype=dtype)
+        copy = torch.empty(tensor.shape, dtype=dtype, device="cpu")
         self.before.append((copy, tensor))
         return copy
 

@@ -66,7 +66,9 @@ class GpuPlan:
         for count, total in zip(kept, self.totals, strict=True):
             if not 0 <= count <= total:
                 raise SupermaskError(f"Cannot keep {count} of {total} scores; keep from 0 to all of them.")
-        self.kept.copy_(_pinned(torch.tensor(kept, dtype=torch.int64), self.kept.device), non_blocking=True)
+        self.kept.copy_(
+            _pinned(torch.tensor(kept, dtype=torch.int64, device="cpu"), self.kept.device), non_blocking=True
+        )
         self.kept_before[:] = kept
 
 
@@ -111,7 +113,7 @@ def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *
     rows = [-1] * count
     for row, number in enumerate(place for place, total in enumerate(totals) if total >= large):
         rows[number] = row
-    blocks = torch.cat([torch.empty(0, gpu_blocks.COLUMNS.value, dtype=torch.int64), *tables.blocks])
+    blocks = torch.cat([torch.empty(0, gpu_blocks.COLUMNS.value, dtype=torch.int64, device="cpu"), *tables.blocks])
     return GpuPlan(
         signature=signature,
         dtype=DTYPES[dtype],
@@ -123,8 +125,8 @@ def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *
         followers=tables.followers,
         values=tables.values,
         blocks=_upload(blocks, device),
-        runs=_upload(torch.tensor(tables.runs, dtype=torch.int64), device),
-        layouts=_upload(torch.tensor(tables.layouts, dtype=torch.int64), device),
+        runs=_upload(torch.tensor(tables.runs, dtype=torch.int64, device="cpu"), device),
+        layouts=_upload(torch.tensor(tables.layouts, dtype=torch.int64, device="cpu"), device),
         kept=zeros(count, dtype=torch.int64),
         states=zeros(count, gpu_blocks.BYTES.value, 3, dtype=torch.int64),
         histograms=zeros(count, gpu_blocks.BYTES.value, gpu_blocks.BINS.value, dtype=torch.int32),
@@ -132,7 +134,9 @@ def plan_for(problems: Sequence[TopK], block: int, signature: tuple[Any, ...], *
         cuts=zeros(count, dtype=torch.int32),
         nan_counts=zeros(count, dtype=torch.int32),
         nans=zeros(count, dtype=torch.int64),
-        windows=_upload(torch.tensor([[-1, row] for row in rows], dtype=torch.int64).reshape(-1, 2), device),
+        windows=_upload(
+            torch.tensor([[-1, row] for row in rows], dtype=torch.int64, device="cpu").reshape(-1, 2), device
+        ),
         coarse=zeros(count, gpu_blocks.GROUPS.value + 2, dtype=torch.int32),
         fine=zeros(max(rows, default=-1) + 1, window, dtype=torch.int32),
         hits=zeros(count, dtype=torch.int32),
@@ -216,8 +220,8 @@ class _Tables:
         return True
 
     def _rows(self, scores: Tensor, mask: Tensor, weights: Weights | None, number: int, base: int) -> Tensor:
-        first = torch.arange(0, scores.numel(), self._block)
-        columns = torch.empty(len(first), gpu_blocks.COLUMNS.value, dtype=torch.int64)
+        first = torch.arange(0, scores.numel(), self._block, device="cpu")
+        columns = torch.empty(len(first), gpu_blocks.COLUMNS.value, dtype=torch.int64, device="cpu")
         columns[:, gpu_blocks.SCORES.value] = scores.data_ptr() + first * scores.element_size()
         columns[:, gpu_blocks.MASK.value] = mask.data_ptr() + first
         columns[:, gpu_blocks.LIVE.value] = (scores.numel() - first).clamp(max=self._block)

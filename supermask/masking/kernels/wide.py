@@ -39,7 +39,7 @@ class WideSelector(plain.PlainSelector):
     def select(self, problems: Sequence[TopK]) -> None:
         """Write the masks of all problems."""
         kept: list[int] = []
-        self.nans = torch.zeros(len(problems), dtype=torch.int64)
+        self.nans = torch.zeros(len(problems), dtype=torch.int64, device="cpu")
         for place, problem in enumerate(problems):
             self.nans[place] = self._write(problem, kept)
         self.kept = None if int(self.nans.sum()) else kept
@@ -47,7 +47,10 @@ class WideSelector(plain.PlainSelector):
     def _write(self, problem: TopK, kept: list[int]) -> int:
         """Write the masks of a problem; return how many NaN it has, its masks being arbitrary then."""
         scores = [tensor.double().contiguous() for tensor in problem.scores]  # row-major whatever the memory format
-        masks = [mask if mask.is_contiguous() else torch.empty(mask.shape, dtype=torch.bool) for mask in problem.masks]
+        masks = [
+            mask if mask.is_contiguous() else torch.empty(mask.shape, dtype=torch.bool, device="cpu")
+            for mask in problem.masks
+        ]
         rows = np.zeros((len(scores), COLUMNS), np.int64)
         rows[:, SCORES], rows[:, SIZE] = [*map(Tensor.data_ptr, scores)], [*map(Tensor.numel, scores)]
         rows[:, MASK] = [*map(Tensor.data_ptr, masks)]
