@@ -31,14 +31,13 @@ def stored_bytes(subject: object) -> int:
         subject: what a method of the comparison leaves, with a `model`.
 
     """
-    ticketed = isinstance(subject, _Sparse)
-    if ticketed and not subject.ticket().provenance.get("trained", False):
-        return subject.ticket().size
     assert hasattr(subject, "model")
     state: dict[str, Tensor] = subject.model.state_dict()
     whole = len(tensor_bytes(state))
-    if not ticketed:
+    if not isinstance(subject, _Sparse):
         return whole
+    if not subject.ticket().provenance.get("trained", False):
+        return subject.ticket().size
     return min(whole, subject.ticket().size + len(tensor_bytes(packed(state, subject.masks()))))
 
 

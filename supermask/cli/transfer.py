@@ -99,6 +99,10 @@ class Transfer(Common):
 
 def _built(network: Described, data_set: DataSet) -> nn.Module:
     """Return the network, freshly built for the inputs and the classes of a data set."""
-    tokens = {} if data_set.vocabulary is None else {"vocabulary": data_set.vocabulary}
-    sizes = {"input_shape": data_set.input_shape, "classes": data_set.outputs, "width": network.width}
-    return models.make(network.name, **sizes, **tokens)
+    return models.make(
+        network.name,
+        input_shape=data_set.input_shape,
+        classes=data_set.outputs,
+        width=network.width,
+        vocabulary=data_set.vocabulary,
+    )

@@ -115,7 +115,7 @@ class Compare(Common, GridOptions):
     def preset(cls, arguments: Sequence[str]) -> "Compare | None":
         """Return what the other options start from, where the arguments ask for a protocol."""
         name = asked_protocol(arguments)
-        if name in REPORTED:
+        if name is not None and name in REPORTED:
             print(f"{REPORTED[name].describe()}\n")
         return None if name is None else cls(**preset(name))
 
