@@ -18,7 +18,7 @@ def guard(kind: type[nn.Module], leaf: str) -> None:
     setattr(kind, leaf, property(kind.__dict__[leaf].fget, _refuse_write(leaf), _refuse_write(leaf)))
     if "__getstate__" in kind.__dict__ and kind.__getstate__ is not _refuse_pickle:
         kind.__getstate__ = _refuse_pickle  # type: ignore[method-assign]  # torch's own refuses too, but not by name
-        kind.register_parameter = _register  # type: ignore[method-assign]
+        kind.register_parameter = _register  # type: ignore[method-assign, assignment]
         if issubclass(kind, nn.RNNBase):
             kind._flat_weights = property(_made_anew, _keep_first)  # type: ignore[assignment]
 
