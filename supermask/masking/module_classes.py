@@ -1,0 +1,60 @@
+"""What a module does otherwise once its weight is masked, in the class that torch makes for it alone."""
+
+from typing import Any, NoReturn
+
+from torch import Tensor, nn
+
+from supermask.errors import SupermaskError
+
+
+def guard(kind: type[nn.Module], leaf: str) -> None:
+    """Let a module refuse in a sentence what a masked weight cannot do, and hold no weight that was computed.
+
+    Args:
+        kind: the class that torch made for the module when its weight was parametrized.
+        leaf: name of the weight in it.
+
+    """
+    setattr(kind, leaf, property(kind.__dict__[leaf].fget, _refuse_write(leaf), _refuse_write(leaf)))
+    if "__getstate__" in kind.__dict__ and kind.__getstate__ is not _refuse_pickle:
+        kind.__getstate__ = _refuse_pickle  # type: ignore[method-assign]  # torch's own refuses too, but not by name
+        kind.register_parameter = _register  # type: ignore[method-assign]
+        if issubclass(kind, nn.RNNBase):
+            kind._flat_weights = property(_made_anew, _keep_first)  # type: ignore[assignment]
+
+
+def _refuse_write(leaf: str) -> Any:
+    def refuse(module: nn.Module, value: Any = None) -> NoReturn:
+        raise SupermaskError(
+            f"{type(module).__bases__[0].__name__}.{leaf} is masked, and cannot be replaced by other weights; set them"
+            " before the masks are attached, with weights='given' for a search that is to keep them."
+        )
+
+    return refuse
+
+
+def _register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    """Register a parameter, as an assignment does, unless a mask is on what it would replace."""
+    lists = module._modules.get("parametrizations")
+    if isinstance(lists, nn.ModuleDict) and name in lists:
+        _refuse_write(name)(module)
+    nn.Module.register_parameter(module, name, parameter)
+
+
+def _refuse_pickle(module: nn.Module) -> NoReturn:
+    raise SupermaskError(
+        "A model with masked weights cannot be pickled, because its modules have classes of their own; save its"
+        " state_dict(), or send a plain network: search.baked() or that of search.ticket()."
+    )
+
+
+def _made_anew(module: nn.RNNBase) -> list[Tensor]:
+    """Return the weights of a recurrent layer, which would else keep those of its last pass, with their graph.
+
+    Nothing that has a graph can be copied.
+    """
+    return [getattr(module, name) for name in module._flat_weights_names]
+
+
+def _keep_first(module: nn.RNNBase, weights: list[Tensor]) -> None:
+    """Leave the list of before, that of parameters: it is what the layer has when it is plain again."""
