@@ -34,7 +34,7 @@ class TorchaoEdgePopup:
 
     @torch.no_grad()
     def __init__(self, model: nn.Module, like: EdgePopup) -> None:
-        from torchao.sparsity.supermask import SupermaskLinear  # type: ignore[import-not-found]  # where it is installed
+        from torchao.sparsity.supermask import SupermaskLinear  # where it is installed
 
         self.model = model
         assert like.density is not None

@@ -7,14 +7,17 @@ from torch import Tensor, nn
 from supermask.errors import SupermaskError
 
 
-def guard(kind: type[nn.Module], leaf: str) -> None:
+def guard(module: nn.Module, leaf: str) -> None:
     """Let a module refuse in a sentence what a masked weight cannot do, and hold no weight that was computed.
 
     Args:
-        kind: the class that torch made for the module when its weight was parametrized.
+        module: whose weight was parametrized, so that torch made a class for it.
         leaf: name of the weight in it.
 
     """
+    kind = type(module)
+    if getattr(module, "sparse", False) is True:  # an embedding: masks want all entries of a gradient
+        module.sparse = False  # type: ignore[assignment]
     setattr(kind, leaf, property(kind.__dict__[leaf].fget, _refuse_write(leaf), _refuse_write(leaf)))
     if "__getstate__" in kind.__dict__ and kind.__getstate__ is not _refuse_pickle:
         kind.__getstate__ = _refuse_pickle  # type: ignore[method-assign]  # torch's own refuses too, but not by name

@@ -78,8 +78,7 @@ class _Handed(torch.autograd.Function):
 
 
 def dense(gradient: Tensor) -> Tensor:
-    """Return a gradient as a dense tensor: embeddings may ask for a sparse one, which few operators know."""
-    # what compiles refuses the question, and sparse gradients too
+    """Return a gradient as a dense tensor: embeddings may ask for sparse ones. A compiler refuses the question."""
     return gradient if torch.compiler.is_compiling() or gradient.layout is torch.strided else gradient.to_dense()
 
 
@@ -292,11 +291,9 @@ def attach_scores(slot: Slot, layer: Masked, scores: Tensor) -> None:
 def attach(places: Iterable[Place], parametrization: nn.Module) -> None:
     """Put one parametrization on a parameter at every place that reads it (tied weights have several)."""
     for place in places:
-        if getattr(place.module, "sparse", False) is True:  # an embedding: masks want all entries of a gradient
-            place.module.sparse = False  # type: ignore[assignment]
         parametrize.register_parametrization(place.module, place.leaf, parametrization)
         _shorten(type(place.module), place.leaf)
-        guard(type(place.module), place.leaf)
+        guard(place.module, place.leaf)
         if isinstance(parametrization, Masked):
             parametrization.enter(type(place.module), place.leaf)
 
