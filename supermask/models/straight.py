@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 _STEEPEST = 1.5  # columns for each row of distance; one digit of MNIST in 1,000 leans by more than 1.05
-_NO_MASS = 1e-6  # below it an image is blank and has no middle
 
 
 class Straighten(nn.Module):
@@ -42,16 +41,21 @@ def _places(mass: Tensor) -> Tensor:
     y, x = (_centres(side, mass) for side in (height, width))
     mass = mass.sum(1)
     total = mass.sum((1, 2))
-    mass = mass / total.clamp(min=_NO_MASS)[:, None, None]
+    mass = mass / _divisor(total)[:, None, None]
     rows, columns = mass.sum(2), mass.sum(1)
     y_mean, x_mean = rows @ y, columns @ x
     dy, dx = y - y_mean[:, None], x - x_mean[:, None]
     variance = (rows * dy.square()).sum(1)
     covariance = torch.einsum("bhw,bh,bw->b", mass, dy, dx)
     steepest = _STEEPEST * height / width
-    slope = torch.where(variance > 0.0, covariance / variance.clamp(min=_NO_MASS), 0.0).clamp(-steepest, steepest)
+    slope = (covariance / _divisor(variance)).clamp(-steepest, steepest)
     zero, one = torch.zeros_like(slope), torch.ones_like(slope)
     return torch.stack([one, slope, x_mean, zero, one, y_mean], 1).view(-1, 2, 3)
+
+
+def _divisor(values: Tensor) -> Tensor:
+    """Return the values, and 1 for 0: a blank image has no mass, and one of a single row no spread over rows."""
+    return torch.where(values > 0.0, values, 1.0)
 
 
 def _centres(side: int, like: Tensor) -> Tensor:
