@@ -50,8 +50,11 @@ WORTH = 1.1
 SENSIBLE = 100.0
 """How much more a bound by intervals may be than what the middles of the slopes give, for a plan to follow it."""
 RECTIFIERS = (nn.ReLU, nn.LeakyReLU)
-MOST = 2**24
-"""Numbers of a matrix from hidden units to outputs, for all points at a time: 128 MiB, in a few arrays."""
+MOST = 2**22
+"""Numbers of a matrix from hidden units to outputs, for all points at a time: 32 MiB, in some dozens of arrays.
+
+Four times as many took 14 GB for a ResNet-20 with intervals.
+"""
 
 
 @dataclass(frozen=True, eq=False)
