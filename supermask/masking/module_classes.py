@@ -21,7 +21,7 @@ def guard(module: nn.Module, leaf: str) -> None:
     setattr(kind, leaf, property(kind.__dict__[leaf].fget, _refuse_write(leaf), _refuse_write(leaf)))
     if "__getstate__" in kind.__dict__ and kind.__getstate__ is not _refuse_pickle:
         kind.__getstate__ = _refuse_pickle  # type: ignore[method-assign]  # torch's own refuses too, but not by name
-        kind.register_parameter = _register  # type: ignore[method-assign]
+        kind.register_parameter = _register  # type: ignore[method-assign, assignment]
         if issubclass(kind, nn.RNNBase):
             kind._flat_weights = property(_made_anew, _keep_first)  # type: ignore[assignment]
 
@@ -36,12 +36,12 @@ def _refuse_write(leaf: str) -> Any:
     return refuse
 
 
-def _register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+def _register(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
     """Register a parameter, as an assignment does, unless a mask is on what it would replace."""
     lists = module._modules.get("parametrizations")
     if isinstance(lists, nn.ModuleDict) and name in lists:
         _refuse_write(name)(module)
-    nn.Module.register_parameter(module, name, parameter)
+    nn.Module.register_parameter(module, name, param)
 
 
 def _refuse_pickle(module: nn.Module) -> NoReturn:
