@@ -36,12 +36,12 @@ def _refuse_write(leaf: str) -> Any:
     return refuse
 
 
-def _register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+def _register(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
     """Register a parameter, as an assignment does, unless a mask is on what it would replace."""
     lists = module._modules.get("parametrizations")
     if isinstance(lists, nn.ModuleDict) and name in lists:
         _refuse_write(name)(module)
-    nn.Module.register_parameter(module, name, parameter)
+    nn.Module.register_parameter(module, name, param)
 
 
 def _refuse_pickle(module: nn.Module) -> NoReturn:
