@@ -23,8 +23,8 @@ DATA_SETS = ", ".join(data.known())
 ModelName = Annotated[
     str,
     arg(
-        help=f"Network: {MODELS}; binary: before a name replaces every ReLU by a binary activation, folded: lets equal"
-        " blocks share weights, straight: sets images upright first; or your own module:factory."
+        help=f"Network: {MODELS}, or your own module:factory. Before a name, binary: makes its activations binary,"
+        " folded: lets equal blocks share weights, straight: sets images upright."
     ),
 ]
 """The type of a command's field that names a network."""

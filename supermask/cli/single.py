@@ -35,13 +35,13 @@ class Single(Common):
     loss: LossName = None
 
     validation: int | None = None
-    """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
+    """Examples held out to choose the best step; by default what is usual for the data."""
 
     split_seed: int | None = None
-    """Seed of the validation split alone; by default --seed."""
+    """Seed of the validation split, if not --seed."""
 
     order_seed: int | None = None
-    """Seed of the order of the examples, the augmentation and dropout alone, the noise of SGD; by default --seed."""
+    """Seed of the noise of SGD (order, augmentation, dropout), if not --seed."""
 
     setting: Setting = "short"
 
@@ -131,8 +131,7 @@ class Search(Single):
     bytes: Annotated[int | None, arg(metavar="N", help="Of the ticket's file, for --method coded.")] = None
 
     given: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Checkpoint whose weights are masked in place of random ones: a file of safetensors or of torch.save. What
-    --learned names need not be in it."""
+    """Checkpoint (safetensors or torch.save) whose weights are masked; what --learned names may be missing."""
 
     search: OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
 

@@ -206,17 +206,6 @@ def test_score_gradients_are_those_of_finite_differences():
         torch.testing.assert_close(scores.grad, expected, rtol=1e-6, atol=1e-8)
 
 
-def test_a_sparse_embedding_gives_sparse_score_gradients():
-    dense, sparse = (
-        EdgePopup(nn.Sequential(nn.Embedding(6, 4, sparse=sparse)), density=0.5) for sparse in (False, True)
-    )
-    for search in (dense, sparse):
-        loss_of(search.model(torch.tensor([1, 4, 1]))).backward()
-    found = sparse.scores()["0.weight"].grad
-    assert found.is_sparse
-    torch.testing.assert_close(found.to_dense(), dense.scores()["0.weight"].grad)
-
-
 def test_all_forward_passes_read_one_tensor():
     search = EdgePopup(nn.Sequential(nn.Linear(4, 4)), density=0.5)
     layer = search.model[0]
