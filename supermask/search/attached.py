@@ -56,9 +56,9 @@ class Attached:
             SupermaskError: something reads the scores as if they were the weights.
 
         """
-        # what is compiled reads without being seen; which of the two is counted depends on torch's version
+        # what is compiled reads without being seen; the times of a compilation are there after the first
         compiler = sys.modules.get("torch._dynamo.utils")
-        if compiler is not None and (compiler.counters["frames"] or compiler.counters["stats"]):
+        if compiler is not None and getattr(compiler, "compilation_time_metrics", True):
             return
         for name, layer in self._layers.items():
             if layer.reached and not layer.read and type(layer).enter is Masked.enter:
