@@ -112,7 +112,7 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
                 axes.plot(*zip(*points, strict=True), "o", color=color, label=method)
         if title == DATA["mnist"]:
             axes.plot([1520, 3030], [0.96, 0.69], "*", color=COLORS[-1], label="MIRACLE, published, no file")
-        axes.set(xscale="log", yscale="log", xlabel="bytes of the file", ylabel="test error (%)", title=title)
+        axes.set(xscale="log", ylim=(0.0, None), xlabel="bytes of the file", ylabel="test error (%)", title=title)
         axes.legend(frameon=False)
     save_figure(figure, path)
 
