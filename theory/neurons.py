@@ -17,7 +17,7 @@ from theory.subset_sum import solve
 
 Matrix = NDArray[np.float64]
 MOST_UNITS = 24
-"""Hidden units of which all subsets are tried: 2^24."""
+"""The most hidden units for which all subsets are tried, 2^24 of them."""
 MOST_ITEMS = 40
 """Paths that are given to one subset sum."""
 CHUNK = 1 << 10

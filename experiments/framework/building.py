@@ -164,7 +164,7 @@ class Building:
 
 
 @torch.no_grad()
-@torch.no_grad()  # gradients would keep all that the wide networks compute: 10 GB for 1,000 images of a ResNet-20
+@torch.no_grad()  # gradients would keep all that the wide networks compute, of all images
 def run(network: nn.Module, images: Tensor) -> Tensor:
     """Return the outputs of a network, a hundred images at a time."""
     return torch.cat([network(part) for part in images.split(100)])

@@ -18,7 +18,7 @@ from supermask.training import Recipe
 WAYS = ("dense", "ours", *PUBLISHED)
 TORCHAO = "torchao"
 OTHERS = (*PUBLISHED, TORCHAO)
-"""Ways of others, of which the last is timed where its package is installed."""
+"""Other implementations. The last one is timed only where its package is installed."""
 DENSITY = 0.5
 LEARNING_RATE = 0.01
 

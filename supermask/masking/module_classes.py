@@ -1,4 +1,4 @@
-"""What a module does otherwise once its weight is masked, in the class that torch makes for it alone."""
+"""What a module does differently once its weight is masked, in the class that torch makes for this module."""
 
 from typing import Any, NoReturn
 
@@ -23,7 +23,7 @@ def guard(module: nn.Module, leaf: str) -> None:
         kind.__getstate__ = _refuse_pickle  # type: ignore[method-assign]  # torch's own refuses too, but not by name
         kind.register_parameter = _register  # type: ignore[method-assign, assignment]
         if issubclass(kind, nn.RNNBase):
-            kind._flat_weights = property(_made_anew, _keep_first)  # type: ignore[assignment]
+            kind._flat_weights = property(_current_weights, _keep_first)  # type: ignore[assignment]
 
 
 def _refuse_write(leaf: str) -> Any:
@@ -51,13 +51,13 @@ def _refuse_pickle(module: nn.Module) -> NoReturn:
     )
 
 
-def _made_anew(module: nn.RNNBase) -> list[Tensor]:
-    """Return the weights of a recurrent layer, which would else keep those of its last pass, with their graph.
+def _current_weights(module: nn.RNNBase) -> list[Tensor]:
+    """Return the present weights of a recurrent layer; torch keeps those of the last pass, with their graph.
 
-    Nothing that has a graph can be copied.
+    A tensor that has a graph cannot be copied.
     """
     return [getattr(module, name) for name in module._flat_weights_names]
 
 
 def _keep_first(module: nn.RNNBase, weights: list[Tensor]) -> None:
-    """Leave the list of before, that of parameters: it is what the layer has when it is plain again."""
+    """Ignore the new list: the layer keeps its list of parameters for when it is plain again."""

@@ -86,7 +86,7 @@ def _li(name: str, title: str, job: Job, settings: tuple[Setting, ...], figures:
             Setting("retraining", "40 epochs at 0.001", "section 4"),
         ),
         unsaid=(
-            "The training of the dense network, of which 40 epochs are a quarter: 160 epochs, rate 0.1, a tenth at 80"
+            "The dense network is trained for 160 epochs, four times the 40 of retraining: rate 0.1, a tenth at 80"
             " and 120, batch 128, weight decay 1e-4.",
             "The number of trials: 3; the paper gives the best test error of the retraining.",
             _SPLIT,
