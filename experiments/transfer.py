@@ -19,8 +19,7 @@ from supermask.data.corruptions import half
 from supermask.data.data_set import Examples
 from supermask.data.split import pixel_statistics
 from supermask.files import make_folder
-from supermask.judge.controls import CONTROLS
-from supermask.judge.transfer import carried
+from supermask.judge.transfer import carried, with_controls
 from supermask.report import mean
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.results import Result
@@ -75,7 +74,7 @@ SETS: Mapping[str, tuple[Small, Callable[[DataSet], DataSet]]] = MappingProxyTyp
     }
 )
 WHAT = ("ticket", "reinitialised", "random")
-"""What is trained on a target: the ticket, its masks over other weights, its masks shuffled within their layers."""
+"""What is shown of each target: the ticket, its masks over other weights, its masks shuffled within their layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,15 +137,10 @@ class Transferred:
         return recorded(TransferResult, path, self.config(), measure, device=device, resume=True)
 
     def _accuracies(self, ticket: Ticket, target: RunContext) -> dict[str, float]:
-        found = carried(ticket, target.whole).ticket
-        networks = {
-            "ticket": found,
-            "reinitialised": CONTROLS["reinitialised"](found, seed=self.seed),
-            "random": CONTROLS["shuffled_in_layers"](found, seed=self.seed),
-        }
+        networks = with_controls(carried(ticket, target.whole).ticket, seed=self.seed)
         return {
-            what: target.train(target.sparse(ticket=networks[what]), stage=f"carried-{what}").test.accuracy
-            for what in WHAT
+            what: target.train(target.sparse(ticket=network), stage=f"carried-{what}").test.accuracy
+            for what, network in networks.items()
         }
 
     def _small(self, name: str, *, adam: bool = False) -> Small:

@@ -14,16 +14,12 @@ from supermask.cli.options import DIGITS, Common, DataName
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, write_json
-from supermask.judge.controls import CONTROLS
-from supermask.judge.transfer import carried
+from supermask.judge.transfer import carried, with_controls
 from supermask.report import table
 from supermask.runs.ticket_model import Described, described, refuse_unasked
 from supermask.ticket import Ticket
 from supermask.training import Recipe, train
 from supermask.training.result import Scored
-
-SHOWN = {"ticket": None, "reinitialised": "reinitialised", "random": "shuffled_in_layers"}
-"""What is trained on the other data, and the control that makes it."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,7 @@ class Transfer(Common):
         out = make_folder(self.out or self.ticket.parent)
         found.ticket.save(out / "carried.ticket")
         scores: dict[str, Scored] = {}
-        for name, control in SHOWN.items():
-            each = found.ticket if control is None else CONTROLS[control](found.ticket, seed=self.seed)
+        for name, each in with_controls(found.ticket, seed=self.seed).items():
             sparse = Sparse(_built(network, data_set), each)
             scores[name] = Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
         write_json(

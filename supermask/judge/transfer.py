@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from supermask.errors import TicketError
+from supermask.judge.controls import CONTROLS
 from supermask.ticket import Ticket
 
 
@@ -74,6 +75,24 @@ def carried(ticket: Ticket, whole: Ticket) -> Carried:
         ticket.weights.get(name) == whole.weights.get(name) for name in taken if name in whole.weights
     )
     return Carried(replace(whole, masks=masks), tuple(taken), left, same)
+
+
+def with_controls(ticket: Ticket, *, seed: int) -> dict[str, Ticket]:
+    """Return a carried ticket with what it is compared to on the other data, by name.
+
+    Args:
+        ticket: of `carried`.
+        seed: of what the controls draw.
+
+    Returns:
+        "ticket"; "reinitialised", its masks over other weights; "random", its masks shuffled within their layers.
+
+    """
+    return {
+        "ticket": ticket,
+        "reinitialised": CONTROLS["reinitialised"](ticket, seed=seed),
+        "random": CONTROLS["shuffled_in_layers"](ticket, seed=seed),
+    }
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from typing import Protocol
 from torch import nn
 
 from supermask.errors import SupermaskError, first_line
+from supermask.imported import is_place, registered
 from supermask.models.binary import binarized
 from supermask.models.char_gpt import CharGPT
 from supermask.models.conv import ConvNet
@@ -21,7 +22,7 @@ from supermask.models.folded import folded
 from supermask.models.from_torchvision import from_torchvision
 from supermask.models.lenet import LeNet5, LeNet5Caffe, LeNet300100
 from supermask.models.mobilenet import MobileNet
-from supermask.models.own import TOKEN_MODELS, call, is_code
+from supermask.models.own import GROUP, TOKEN_MODELS, call
 from supermask.models.resnet import ResNet
 from supermask.models.resnet18 import ResNet18
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
@@ -112,6 +113,13 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
 def known() -> tuple[str, ...]:
     """Names of the networks that `build` makes; it also takes `torchvision:NAME`, and a change before a name."""
     return tuple(MODELS)
+
+
+def is_code(name: str) -> bool:
+    """Whether a name stands for code outside of this package, which only a user may ask for."""
+    prefix, colon, _ = name.partition(":")
+    ours = bool(colon) and (prefix in CHANGES or name.startswith(TORCHVISION_PREFIX))
+    return not ours and (is_place(name) or registered(GROUP, name) is not None)
 
 
 def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10, width: float = 1.0) -> nn.Module:

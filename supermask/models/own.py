@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from supermask.errors import SupermaskError
-from supermask.imported import called, is_place, keywords_of, loaded, registered
+from supermask.imported import called, keywords_of, loaded
 from supermask.models.char_gpt import small_char_gpt
 from supermask.models.text_transformer import small_text_transformer
 
@@ -27,17 +27,11 @@ TOKEN_MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
 """Networks of this package that take token ids; they are called as the caller's own are."""
 
 
-def is_code(name: str) -> bool:
-    """Whether a name stands for code outside of this package, which only a user may ask for."""
-    prefixes = ("torchvision:", "binary:", "folded:", "straight:")
-    return not name.startswith(prefixes) and (is_place(name) or registered(GROUP, name) is not None)
-
-
 def call(name: str, offered: Mapping[str, Any]) -> nn.Module:
     """Return a network of tokens of this package, or what the caller's own code makes.
 
     Args:
-        name: of `TOKEN_MODELS`, or one that `is_code`, which is then imported.
+        name: of `TOKEN_MODELS`, or one of the caller's own code, which is then imported.
         offered: input_shape, classes, width and what else data say; the factory gets those that its signature names.
 
     Raises:
