@@ -24,8 +24,8 @@ from supermask.results import Result
 from supermask.runs import Job, SearchOptions, build_network, recorded
 from supermask.runs.fit import example_of
 from supermask.runs.run_job import Ticketed
+from supermask.search.algorithm import Algorithm
 from supermask.search.edge_popup import EdgePopupRule
-from supermask.search.rule import Algorithm
 from supermask.training import Recipe
 
 SEEDS = (0, 1, 2)

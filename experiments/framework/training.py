@@ -12,7 +12,7 @@ from supermask.report import Mean, mean
 from supermask.results import Result
 from supermask.runs import METHODS, Job, JobResult, run
 from supermask.runs.folder import STAGES
-from supermask.search.rule import Algorithm
+from supermask.search.algorithm import Algorithm
 
 
 @dataclass(frozen=True)

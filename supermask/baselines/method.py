@@ -14,7 +14,8 @@ from supermask.baselines.sample import Sample
 from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.data import DataSet
 from supermask.search import Search
-from supermask.search.rule import Algorithm, Rule
+from supermask.search.algorithm import Algorithm
+from supermask.search.rule import Rule
 from supermask.ticket import Ticket
 from supermask.training import Loss, Objective, Outcome, Recipe, State, Subject
 

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from supermask.errors import SupermaskError
 from supermask.runs import METHODS
-from supermask.search.rule import Algorithm
+from supermask.search.algorithm import Algorithm
 
 
 def default_options() -> Any:

@@ -13,7 +13,7 @@ from supermask.errors import SupermaskError
 from supermask.imported import PLACE
 from supermask.random.weights import checked_seed
 from supermask.runs.device import checked_device
-from supermask.search.rule import SettingName
+from supermask.search.algorithm import SettingName
 from supermask.training import Recipe
 from supermask.training.processes import launched, own_device
 

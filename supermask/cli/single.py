@@ -15,8 +15,8 @@ from supermask.report import plot_accuracy_over_steps, plot_loss_over_steps, plo
 from supermask.runs import Job, JobResult, SearchOptions, run
 from supermask.runs.measures import by_loss, score_rows
 from supermask.runs.methods import named_method
+from supermask.search.algorithm import Algorithm
 from supermask.search.coded import CodedRule
-from supermask.search.rule import Algorithm
 from supermask.training import Recipe, Stopped
 from supermask.training.processes import joined
 

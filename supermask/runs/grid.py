@@ -15,7 +15,7 @@ from supermask.runs.methods import named_method
 from supermask.runs.planned import Planned
 from supermask.runs.result import JobResult
 from supermask.runs.run_job import build_network, check_network, load_data
-from supermask.search.rule import Algorithm, SettingName
+from supermask.search.algorithm import Algorithm, SettingName
 
 Vary = Literal["all", "initialisation", "split", "order"]
 """What the seeds of a grid are of."""

@@ -19,7 +19,8 @@ from supermask.random.distributions import named
 from supermask.random.weights import checked_seed
 from supermask.runs.methods import named_method
 from supermask.search import Search
-from supermask.search.rule import Algorithm, BudgetedRule, Rule, SettingName
+from supermask.search.algorithm import Algorithm, SettingName
+from supermask.search.rule import BudgetedRule, Rule
 from supermask.training import Recipe
 
 

@@ -35,9 +35,9 @@ from supermask.baselines.rounds import (
 )
 from supermask.baselines.searched_then_trained import SearchedThenTrained
 from supermask.errors import SupermaskError
+from supermask.search.algorithm import Algorithm
 from supermask.search.edge_popup import EdgePopupRule
 from supermask.search.registry import RULES
-from supermask.search.rule import Algorithm
 from supermask.shown import quoted
 
 _ALL: tuple[Algorithm, ...] = (

@@ -13,7 +13,7 @@ from supermask.data import DataSet
 from supermask.data.corruptions import half, random_labels, shuffled_pixels
 from supermask.errors import SupermaskError
 from supermask.judge.controls import CONTROLS, named_control
-from supermask.search.rule import Algorithm
+from supermask.search.algorithm import Algorithm
 from supermask.ticket import Ticket
 from supermask.training import Outcome
 

@@ -16,8 +16,9 @@ from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, SignOf, named
 from supermask.random.weights import RandomWeight
+from supermask.search.algorithm import Setting, SettingName
 from supermask.search.edge_popup import CIFAR10, RankedRule
-from supermask.search.rule import SHORT, Setting, SettingName, untold
+from supermask.search.rule import SHORT, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 

@@ -16,7 +16,8 @@ from supermask.masking.parametrization import Masked
 from supermask.masking.schedule import Constant, Schedule
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Fans, KaimingUniform
-from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, Start, common, started
+from supermask.search.algorithm import Setting, SettingName
+from supermask.search.rule import SHORT, BudgetedRule, Start, common, started
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.versions import describe

@@ -20,7 +20,8 @@ from supermask.masking.budget import Pool
 from supermask.masking.parametrization import Masked
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Uniform
-from supermask.search.rule import BudgetedRule, SettingName, common, drawn, step_generator, untold
+from supermask.search.algorithm import SettingName
+from supermask.search.rule import BudgetedRule, common, drawn, step_generator, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.training import Recipe

@@ -18,7 +18,8 @@ from supermask.masking.parametrization import Masked
 from supermask.masking.pruning import prune
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Uniform
-from supermask.search.rule import BudgetedRule, Setting, SettingName, common, drawn, refuse_nan, untold
+from supermask.search.algorithm import Setting, SettingName
+from supermask.search.rule import BudgetedRule, common, drawn, refuse_nan, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.training import Recipe

@@ -19,8 +19,9 @@ from supermask.random.distributions import Distribution, KaimingUniform
 from supermask.random.stream import Stream
 from supermask.random.transform import Treatment
 from supermask.random.weights import RandomWeight
+from supermask.search.algorithm import Setting, SettingName
 from supermask.search.edge_popup import CIFAR10, RankedRule, Score
-from supermask.search.rule import SHORT, Setting, SettingName, common
+from supermask.search.rule import SHORT, common
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 

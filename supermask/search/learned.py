@@ -14,7 +14,8 @@ from supermask.errors import SupermaskError
 from supermask.masking.transformed import Sampled
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import Distribution, SignOf, XavierNormal
-from supermask.search.rule import Rule, Setting, SettingName, common, refuse_nan, step_generator, untold
+from supermask.search.algorithm import Setting, SettingName
+from supermask.search.rule import Rule, common, refuse_nan, step_generator, untold
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 from supermask.training import Recipe

@@ -14,7 +14,8 @@ from supermask.errors import SupermaskError
 from supermask.masking.transformed import Treated
 from supermask.parameters.parameters import Slot
 from supermask.random.distributions import XavierUniform
-from supermask.search.rule import SHORT, BudgetedRule, Setting, SettingName, Start, common, refuse_nan, started
+from supermask.search.algorithm import Setting, SettingName
+from supermask.search.rule import SHORT, BudgetedRule, Start, common, refuse_nan, started
 from supermask.search.search import Search
 from supermask.search.state import SearchState
 

@@ -12,7 +12,7 @@ from torch import nn
 from supermask import Ticket, data, models
 from supermask.errors import SupermaskError
 from supermask.search import Coded
-from supermask.search.coded import Coder
+from supermask.search.coder import Coder
 from supermask.training import Recipe, train
 
 INPUTS = torch.randn(24, 30, generator=torch.Generator().manual_seed(1))

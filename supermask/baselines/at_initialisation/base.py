@@ -15,7 +15,7 @@ from supermask.masking.budget import Global, Scope, checked_density
 from supermask.masking.pruning import prune
 from supermask.parameters.copies import copy_of
 from supermask.random.distributions import Distribution
-from supermask.search.rule import LATER
+from supermask.search.algorithm import LATER
 from supermask.ticket import Ticket
 from supermask.training import State
 from supermask.training.objective import Loss, Objective, unwrapped

@@ -18,7 +18,7 @@ from supermask.baselines.sparse import Sparse
 from supermask.errors import SupermaskError
 from supermask.masking.ladder import Ladder
 from supermask.masking.pruning import prune
-from supermask.search.rule import LATER
+from supermask.search.algorithm import LATER
 from supermask.ticket import Ticket
 from supermask.training import Outcome, Recipe, State
 
