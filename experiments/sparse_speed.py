@@ -10,6 +10,8 @@ from supermask.report.plot import COLORS, new_figures, save_figure
 BATCHES = (1, 16, 128)
 SIZES = ((10, 100), (100, 300), (300, 784), (1024, 1024), (2048, 2048))
 """Outputs and inputs of linear layers: those of LeNet-300-100 from its last to its first, and two larger ones."""
+WIDE = ((512, 8192), (256, 16384), (64, 65536))
+"""Layers with inputs so many that those of a batch do not stay in the second cache of a core."""
 SHOWN = (0.2, 0.1, 0.05, 0.02, 0.01)
 LIBRARIES = ("torch", "scipy", "compiled")
 
@@ -67,6 +69,7 @@ EXPERIMENT = Experiment(
     ),
     groups=(
         *(_linear(*size, batch) for size in SIZES for batch in BATCHES),
+        *(_linear(*size, batch) for size in WIDE for batch in BATCHES[1:]),
         *(_convolution(*layer, batch) for layer in ((64, 1, 16), (256, 1, 8), (64, 3, 16)) for batch in (1, 16)),
     ),
     table=Table(

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from supermask.cli.options import Common, LossName, TicketData, TicketModel
 from supermask.data import DataSet, Examples
+from supermask.deploy import sparse
 from supermask.errors import SupermaskError
 from supermask.files import make_folder, relative, write_json
 from supermask.judge import generalization_bound
@@ -63,6 +64,8 @@ class Evaluate(Common):
         check_takes(ticket, self.ticket, network, example_of(data_set).inputs.to(device), data_set, loss)
         examples = on_device(self._examples(data_set), device)
         batches = batches_for(network, data_set, examples)
+        if device.type == "cpu":
+            network = sparse(network, batch=batches.batch).network
         out = make_folder(self.out or self.ticket.parent)
         result: dict[str, Any] = {"ticket": self.ticket.name, "data": name, "part": self.part}
         if loss is None and examples.labels.ndim == 1:

@@ -31,6 +31,19 @@ LINEAR: Crossovers = {
     (4_194_304, 128): 0.17,
 }
 """Of linear layers: experiments/results/sparse_speed.md, column torch, rounded down; a test holds it to them."""
+WIDE: Crossovers = {
+    (1, 1): 1.0,
+    (8_192, 16): 0.24,
+    (8_192, 128): 0.1,
+    (16_384, 16): 0.24,
+    (16_384, 128): 0.07,
+    (65_536, 16): 0.03,
+    (65_536, 128): 0.0,
+}
+"""Of linear layers, by inputs in place of weights: no more than this, because the inputs of a call outgrow the caches.
+
+Measured as `LINEAR`, with 4,194,304 weights; fewer inputs set no limit.
+"""
 POINTWISE: Crossovers = {
     (4_096, 1): 0.04,
     (4_096, 16): 0.15,
@@ -60,9 +73,10 @@ def sparse(model: nn.Module, *, batch: int = 1) -> SparseForm:
     """Put the weights of a network into compressed rows (CSR), of each layer for which that is faster on a CPU.
 
     A layer is, if its density is below the crossover that was measured for a layer of as many weights, or the next
-    smaller one, and as many examples: experiments/results/sparse_speed.md, one thread of one machine. These are linear
-    layers and convolutions of one pixel without stride; larger kernels would have to be unfolded first, which costs
-    more than it saves. Results equal those of the network up to the rounding of sums.
+    smaller one, and as many examples; for one of many inputs, also below that for as many inputs. All are in
+    experiments/results/sparse_speed.md, one thread of one machine. These are linear layers and convolutions of one
+    pixel without stride; larger kernels would have to be unfolded first, which costs more than it saves. Results equal
+    those of the network up to the rounding of sums.
 
     Args:
         model: plain, float32 or float64, on the CPU; left as it was.
@@ -89,8 +103,8 @@ def crossover(measured: Crossovers, weights: int, batch: int) -> float:
     """Return the density below which compressed rows are faster, of the next smaller layer and batch that was measured.
 
     Args:
-        measured: `LINEAR` or `POINTWISE`.
-        weights: of the layer, zeros too.
+        measured: `LINEAR`, `WIDE` or `POINTWISE`.
+        weights: of the layer, zeros too; of `WIDE` its inputs.
         batch: examples of a call.
 
     """
@@ -102,11 +116,16 @@ def _faster(layer: nn.Linear | nn.Conv2d, batch: int) -> nn.Module | None:
     """Return the layer in compressed rows, if that is faster."""
     if set(layer._parameters) != {"weight", "bias"} or layer.weight.dtype not in (torch.float32, torch.float64):
         return None  # e.g. one that is parametrized
-    if type(layer) is nn.Linear and _density(layer) < crossover(LINEAR, layer.weight.numel(), batch):
-        return SparseLinear(layer)
+    if type(layer) is nn.Linear:
+        return SparseLinear(layer) if _density(layer) < _of_linear(layer, batch) else None
     if type(layer) is nn.Conv2d and _is_pointwise(layer):
         return SparsePointwise(layer) if _density(layer) < crossover(POINTWISE, layer.weight.numel(), batch) else None
     return None
+
+
+def _of_linear(layer: nn.Linear, batch: int) -> float:
+    """Return the density below which a linear layer is faster."""
+    return min(crossover(LINEAR, layer.weight.numel(), batch), crossover(WIDE, layer.in_features, batch))
 
 
 def _is_pointwise(layer: nn.Conv2d) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from supermask import EdgePopup, data, models
 from supermask.cli import main
 from supermask.data import Examples
+from supermask.deploy import SparseLinear
 from supermask.runs.ticket_scores import LARGEST, batches_for
 
 DIGITS = {"name": "lenet_300_100", "input_shape": [1, 8, 8], "classes": 10, "width": 1.0}
@@ -41,9 +43,11 @@ def test_no_examples_make_no_batches():
     assert list(batches_for(nn.Flatten(), data.load("digits"), examples)) == []
 
 
-def test_the_network_sees_every_example_once_and_each_class_is_counted(tmp_path):
-    found = EdgePopup(models.build("lenet_300_100", input_shape=(1, 8, 8)), density=0.5, seed=3).ticket()
-    ticket = replace(found, provenance={"model": DIGITS, "data": "digits"})
+@pytest.mark.parametrize(("width", "density", "rows"), [(1.0, 0.5, False), (4.0, 0.02, True)])
+def test_the_network_sees_every_example_once_and_each_class_is_counted(tmp_path, width, density, rows):
+    model = partial(models.build, "lenet_300_100", input_shape=(1, 8, 8), width=width)
+    found = EdgePopup(model(), density=density, seed=3).ticket()
+    ticket = replace(found, provenance={"model": {**DIGITS, "width": width}, "data": "digits"})
     ticket.save(tmp_path / "network.ticket")
     seen = []
     hook = register_module_forward_hook(lambda module, inputs, output: seen.append((module, len(output))))
@@ -53,9 +57,9 @@ def test_the_network_sees_every_example_once_and_each_class_is_counted(tmp_path)
         hook.remove()
     digits = data.load("digits")
     test, network = digits.test(), seen[-1][0]  # the outermost module is the last to be done
-    # two show that they fit, and one, alone, the sizes
-    assert sum(count for module, count in seen if module is network) == len(test) + 3
-    again = ticket.apply(models.build("lenet_300_100", input_shape=(1, 8, 8)))
+    assert sum(count for module, count in seen if module is network) == len(test)
+    assert any(isinstance(module, SparseLinear) for module in network.modules()) is rows
+    again = ticket.apply(model())
     guesses = again(digits.normalize(test.images)).argmax(1)
     said = json.loads((tmp_path / "evaluation.json").read_text())
     assert said["correct"] == int((guesses == test.labels).sum())

@@ -15,7 +15,7 @@ from experiments.measuring.sparse_times import crossover as measured_crossover
 from experiments.sparse_speed import EXPERIMENT as SPARSE_SPEED
 from supermask import EdgePopup, SupermaskError, models
 from supermask.deploy import SparseLinear, SparsePointwise, sparse
-from supermask.deploy.sparse import LINEAR, POINTWISE, crossover
+from supermask.deploy.sparse import LINEAR, POINTWISE, WIDE, crossover
 
 
 @torch.no_grad()
@@ -97,6 +97,12 @@ def test_only_what_pays_is_replaced():
     torch.testing.assert_close(found.network["pixel"](images), model["pixel"](images), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("inputs", "batch", "faster"), [(65536, 128, False), (65536, 16, True), (512, 128, True)])
+def test_inputs_that_outgrow_the_caches_leave_a_layer_dense(inputs, batch, faster):
+    layer = pruned(nn.Linear(inputs, 2**22 // inputs), 0.02)
+    assert bool(sparse(layer, batch=batch).sparse) is faster
+
+
 @torch.no_grad()
 def test_one_layer_in_two_places_and_a_layer_alone():
     layer = pruned(nn.Linear(1024, 1024), 0.01)
@@ -145,13 +151,17 @@ def test_the_next_smaller_layer_and_batch_count():
 
 def test_the_crossovers_are_those_that_were_measured():
     found = read_results(SPARSE_SPEED)
-    measured = {"linear": {}, "1x1": {}, "3x3": {}}
+    measured = {"linear": {}, "1x1": {}, "3x3": {}, "wide": {(1, 1): 1.0}}
     for label, (result,) in found.items():
         shape = result.config["shape"]
         weights = shape["outputs"] * shape["inputs"]
         density = math.floor(100 * measured_crossover(result, "torch")) / 100
-        measured[label.split()[0]][weights, shape["batch"]] = density
+        if shape["inputs"] > 2048:
+            measured["wide"][shape["inputs"], shape["batch"]] = density
+        else:
+            measured[label.split()[0]][weights, shape["batch"]] = density
     assert dict(LINEAR) == measured["linear"]
+    assert dict(WIDE) == measured["wide"]
     assert dict(POINTWISE) == measured["1x1"]
     assert max(measured["3x3"].values()) < 0.05  # no reason to unfold
 
