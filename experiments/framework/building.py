@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from experiments.framework.experiment import Table
 from supermask.data import DataSet
+from supermask.graph import largest_activation
 from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
@@ -20,6 +21,10 @@ from theory.domains import Ball, Nonnegative
 
 BINS = np.logspace(-16, 0, 65)
 """Edges of the histogram of per-weight errors that a result keeps."""
+
+
+LARGEST = 1 << 27
+"""Bytes of the largest activation of a batch: a float64 convolution of 3x3 unfolds it to nine times as many."""
 
 
 class TargetSource(Protocol):
@@ -163,11 +168,11 @@ class Building:
         )
 
 
-@torch.no_grad()
 @torch.no_grad()  # gradients would keep all that the wide networks compute, of all images
 def run(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the outputs of a network, a hundred images at a time."""
-    return torch.cat([network(part) for part in images.split(100)])
+    """Return the outputs of a network, a hundred images at a time, fewer where its layers are wide."""
+    one = largest_activation(network, images[:1])
+    return torch.cat([network(part) for part in images.split(max(1, min(100, LARGEST // max(1, one))))])
 
 
 def _row(results: Sequence[BuildingResult]) -> list[str]:
