@@ -22,12 +22,15 @@ from supermask.runs.result import JobResult
 from supermask.runs.ticket_bytes import bytes_table, bytes_values
 from supermask.runs.ticket_facts import facts_of
 from supermask.runs.ticket_model import check_takes, data_of, loss_of, network_of
-from supermask.runs.ticket_scores import batches_for, per_class
+from supermask.runs.ticket_scores import batches_for, per_class, top_5
 from supermask.ticket import Ticket
 from supermask.ticket.file import sizes
 from supermask.training.batches import on_device
 from supermask.training.evaluation import evaluate, outputs, scored
 from supermask.training.result import Scored
+
+MANY = 10
+"""Classes above which the accuracy within the five likeliest is shown too, as papers on larger data do."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Evaluate(Common):
             found = list(outputs(network, batches))
             score, classes = scored(found), per_class(found, data_set.classes)
             result |= {**asdict(score), "accuracy": score.accuracy, "per_class": classes}
+            if len(classes) > MANY:
+                result["top_5"] = top_5(found)
             bars = {str(label): 100 * accuracy for label, accuracy in enumerate(classes)}
             plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {name}", "class", "accuracy (%)")
             written = "evaluation.json, classes.png"
@@ -84,6 +89,7 @@ class Evaluate(Common):
         write_json(out / "evaluation.json", {**result, **({} if proof is None else {"proof": asdict(proof)})})
         rows = [
             *score_rows(Scored.of(score), name),
+            *([["accuracy, top 5", f"{result['top_5']:.2%}"]] if "top_5" in result else []),
             *([] if by_loss(name, [Scored.of(score)]) else [["loss", f"{score.loss:.4f}"]]),
             ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"],
         ]

@@ -35,3 +35,16 @@ def per_class(found: Iterable[tuple[Tensor, Tensor]], classes: int) -> list[floa
         total += torch.bincount(labels.cpu(), minlength=classes)
         correct += torch.bincount(labels.cpu()[right], minlength=classes)
     return [float(share) for share in correct / total.clamp(min=1)]
+
+
+def top_5(found: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Return the fraction of labels among the five largest logits (batch, classes) of their example; 0 without any.
+
+    Of equal logits at the fifth place any may be counted, as `torch.topk` chooses.
+    """
+    right, total = 0, 0
+    for logits, labels in found:
+        largest = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        right += int((largest == labels[:, None]).sum())
+        total += len(labels)
+    return right / max(1, total)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from supermask import EdgePopup, data, models
 from supermask.cli import main
 from supermask.data import Examples
 from supermask.deploy import SparseLinear
-from supermask.runs.ticket_scores import LARGEST, batches_for
+from supermask.runs.ticket_scores import LARGEST, batches_for, top_5
 
 DIGITS = {"name": "lenet_300_100", "input_shape": [1, 8, 8], "classes": 10, "width": 1.0}
 
@@ -65,3 +66,27 @@ def test_the_network_sees_every_example_once_and_each_class_is_counted(tmp_path,
     assert said["correct"] == int((guesses == test.labels).sum())
     by_hand = [float((guesses[test.labels == label] == label).float().mean()) for label in range(10)]
     assert said["per_class"] == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_with_many_classes_the_five_likeliest_count_too(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (80, 8, 8), np.uint8), random.permutation(np.arange(80) % 12)
+    parts = {"x_train": images[:40], "y_train": labels[:40]}
+    np.savez(tmp_path / "own.npz", **parts, x_test=images[40:], y_test=labels[40:])
+    model = partial(models.build, "lenet_300_100", input_shape=(1, 8, 8), classes=12)
+    name = f"npz:{tmp_path / 'own.npz'}"
+    ticket = replace(EdgePopup(model(), density=0.5, seed=3).ticket(), provenance={"model": {**DIGITS, "classes": 12}})
+    ticket.save(tmp_path / "network.ticket")
+    assert main(["evaluate", str(tmp_path / "network.ticket"), "--data", name, "--device", "cpu"]) == 0
+    own = data.load(name)
+    test = own.test()
+    logits = ticket.apply(model())(own.normalize(test.images)).tolist()
+    by_hand = [sorted(range(12), key=row.__getitem__)[-5:] for row in logits]
+    wanted = sum(label in best for label, best in zip(test.labels.tolist(), by_hand, strict=True)) / len(test)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["top_5"] == pytest.approx(wanted)
+    assert f"{wanted:.2%}" in capsys.readouterr().out
+
+
+def test_the_five_likeliest_of_fewer_classes_are_all():
+    assert top_5([(torch.zeros(3, 4), torch.tensor([0, 1, 3]))]) == 1.0
+    assert top_5([]) == 0.0
