@@ -1,7 +1,9 @@
 """Trained networks built in one random network as tasks of experiments: their table and their plot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Protocol
@@ -24,7 +26,7 @@ BINS = np.logspace(-16, 0, 65)
 
 
 LARGEST = 1 << 27
-"""Bytes of the largest activation of a batch: a float64 convolution of 3x3 unfolds it to nine times as many."""
+"""Bytes of the largest activation of a batch: the windows of a convolution take several times as many."""
 
 
 class TargetSource(Protocol):
@@ -172,7 +174,43 @@ class Building:
 def run(network: nn.Module, images: Tensor) -> Tensor:
     """Return the outputs of a network, a hundred images at a time, fewer where its layers are wide."""
     one = largest_activation(network, images[:1])
-    return torch.cat([network(part) for part in images.split(max(1, min(100, LARGEST // max(1, one))))])
+    with _products_first(network):
+        return torch.cat([network(part) for part in images.split(max(1, min(100, LARGEST // max(1, one))))])
+
+
+@contextmanager
+def _products_first(network: nn.Module) -> Iterator[None]:
+    """Let wide float64 convolutions multiply before they gather windows, in the same module and with its weights.
+
+    PyTorch unfolds the windows of the many inputs first, for which a layer of a built ResNet-20 takes 0.1 GB an image
+    and 25 times as long.
+    """
+    wide = [module for module in network.modules() if isinstance(module, nn.Conv2d) and _is_wide(module)]
+    for module in wide:
+        module.forward = partial(convolved, module)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in wide:
+            del module.forward
+
+
+def _is_wide(layer: nn.Conv2d) -> bool:
+    plain = layer.groups == 1 and {*layer.dilation, *layer.stride} == {1} and layer.padding_mode == "zeros"
+    fewer = layer.out_channels < layer.in_channels
+    return plain and fewer and layer.weight.dtype is torch.float64 and not isinstance(layer.padding, str)
+
+
+def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return what a convolution of stride 1 makes of images (batch, channels, height, width)."""
+    down, across = layer.padding
+    x = nn.functional.pad(x, (across, across, down, down))
+    places = layer.weight.permute(2, 3, 0, 1)  # (height, width, outputs, inputs) of the kernel
+    products = (places.flatten(0, 2) @ x.flatten(2)).view(len(x), *places.shape[:3], *x.shape[2:])
+    high, wide = (side - tap + 1 for side, tap in zip(x.shape[2:], layer.kernel_size, strict=True))
+    taps = [(i, j) for i in range(layer.kernel_size[0]) for j in range(layer.kernel_size[1])]
+    found = torch.stack([products[:, i, j, :, i : i + high, j : j + wide] for i, j in taps]).sum(0)
+    return found if layer.bias is None else found + layer.bias[:, None, None]
 
 
 def _row(results: Sequence[BuildingResult]) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from experiments import pensia_fc2, pensia_lenet5, trained_targets
-from experiments.framework.building import BUILT, Building, plot_errors, run
+from experiments.framework.building import BUILT, Building, convolved, plot_errors, run
 from experiments.framework.pensia import ARCHITECTURES, PensiaNetwork, read_network
 from supermask import Ticket, data
 from supermask.errors import DataError
@@ -114,3 +114,14 @@ def small_job(source, seed):
     return trained_targets.Job(
         method="dense", model="lenet_300_100", width=0.1, data="digits", seed=seed, recipe=recipe
     )
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_wide_convolutions_are_run_by_products_first(kernel, bias):
+    wide = nn.Conv2d(7, 3, kernel, padding=(1, 0), bias=bias)
+    network = nn.Sequential(nn.Conv2d(2, 7, 1), nn.ReLU(), wide, nn.Flatten()).double()
+    images = torch.randn(5, 2, 6, 9, dtype=torch.float64)
+    torch.testing.assert_close(convolved(wide, network[:2](images)), network[:3](images), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(run(network, images), network(images), rtol=1e-12, atol=1e-14)
+    assert "forward" not in vars(wide)
