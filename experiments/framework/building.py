@@ -203,6 +203,7 @@ def _is_wide(layer: nn.Conv2d) -> bool:
 
 def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """Return what a convolution of stride 1 makes of images (batch, channels, height, width)."""
+    assert not isinstance(layer.padding, str)
     down, across = layer.padding
     x = nn.functional.pad(x, (across, across, down, down))
     places = layer.weight.permute(2, 3, 0, 1)  # (height, width, outputs, inputs) of the kernel
