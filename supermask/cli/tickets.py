@@ -68,7 +68,7 @@ class Evaluate(Common):
         examples = on_device(self._examples(data_set), device)
         batches = batches_for(network, data_set, examples)
         if device.type == "cpu":
-            network = sparse(network, batch=batches.batch).network
+            network = sparse(network, batch=batches.batch, copy=False).network
         out = make_folder(self.out or self.ticket.parent)
         result: dict[str, Any] = {"ticket": self.ticket.name, "data": name, "part": self.part}
         if loss is None and examples.labels.ndim == 1:

@@ -58,7 +58,7 @@ class SparseForm:
     """A network in sparse form.
 
     Attributes:
-        network: a copy of the network, in evaluation mode, for inference on a CPU.
+        network: in evaluation mode, for inference on a CPU.
         sparse: density of the layers that are in compressed rows now, by name.
         dense: that of the linear and convolutional layers that stayed as they were.
 
@@ -69,7 +69,7 @@ class SparseForm:
     dense: Mapping[str, float]
 
 
-def sparse(model: nn.Module, *, batch: int = 1) -> SparseForm:
+def sparse(model: nn.Module, *, batch: int = 1, copy: bool = True) -> SparseForm:
     """Put the weights of a network into compressed rows (CSR), of each layer for which that is faster on a CPU.
 
     A layer is, if its density is below the crossover that was measured for a layer of as many weights, or the next
@@ -79,8 +79,10 @@ def sparse(model: nn.Module, *, batch: int = 1) -> SparseForm:
     those of the network up to the rounding of sums.
 
     Args:
-        model: plain, float32 or float64, on the CPU; left as it was.
+        model: plain, float32 or float64, on the CPU; left as it was where it is copied.
         batch: examples of a call that it is meant for.
+        copy: whether the layers are put into a copy. Without one the model itself is changed, which works for models
+            that cannot be copied too.
 
     Raises:
         SupermaskError: the batch is below 1, or the model is not on the CPU.
@@ -90,7 +92,7 @@ def sparse(model: nn.Module, *, batch: int = 1) -> SparseForm:
         raise SupermaskError(f"batch={batch} is below 1; give the number of examples of a call.")
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
         raise SupermaskError("The network is not on the CPU, for which compressed rows are meant; move it there.")
-    network = copy_of(model).eval()
+    network = (copy_of(model) if copy else model).eval()
     layers = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     faster = {name: made for name, layer in layers.items() if (made := _faster(layer, batch)) is not None}
     densities = {name: _density(layer) for name, layer in layers.items()}

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -130,6 +131,18 @@ def test_a_network_in_sparse_form_takes_up_the_state_of_another():
     other.load_state_dict(model.state_dict())
     x = torch.randn(2, 1024)
     assert torch.equal(other(x), model(x))
+
+
+@torch.no_grad()
+def test_a_network_that_cannot_be_copied_is_changed_itself():
+    model = nn.Sequential(pruned(nn.Linear(1024, 1024), 0.01), nn.ReLU())
+    model.held = threading.Lock()
+    x = torch.randn(2, 1024)
+    wanted = model(x)
+    found = sparse(model, batch=16, copy=False).network
+    assert found is model
+    assert isinstance(model[0], SparseLinear)
+    torch.testing.assert_close(found(x), wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [0, -1])
