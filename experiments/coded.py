@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.training import trainings
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, new_figures, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.coded import CodedRule
 from supermask.training import Recipe
@@ -112,7 +112,8 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
                 axes.plot(*zip(*points, strict=True), "o", color=color, label=method)
         if title == DATA["mnist"]:
             axes.plot([1520, 3030], [0.96, 0.69], "*", color=COLORS[-1], label="MIRACLE, published, no file")
-        axes.set(xscale="log", ylim=(0.0, None), xlabel="bytes of the file", ylabel="test error (%)", title=title)
+        axes.set(ylim=(0.0, None), xlabel="bytes of the file", ylabel="test error (%)", title=title)
+        plain_log(axes)
         axes.legend(frameon=False)
     save_figure(figure, path)
 

@@ -9,7 +9,7 @@ from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.deep_compression.method import CompressionDetails
 from supermask.baselines.deep_compression.pruning import LENET5_CAFFE, LENET_300_100, density_of
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import COLORS, new_figure, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
@@ -103,7 +103,8 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
         )
     for stage, marker in STAGES.items():
         axes.plot([], [], color="k", linestyle="none", marker=marker, label=stage)
-    axes.set(xscale="log", xlabel="bytes", ylabel="test error (%)", title="Deep Compression on MNIST", ylim=(0, None))
+    axes.set(xlabel="bytes", ylabel="test error (%)", title="Deep Compression on MNIST", ylim=(0, None))
+    plain_log(axes)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 

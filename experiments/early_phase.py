@@ -23,7 +23,7 @@ from supermask.judge.perturbations import (
     signs_changed,
 )
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import COLORS, frame_accuracies, new_figure, save_figure
 from supermask.results import Result
 from supermask.ticket import Ticket
 
@@ -153,6 +153,7 @@ def _plot(found: Mapping[str, Sequence[EarlyResult]], path: Path) -> None:
             label=label,
         )
     axes.set(xlabel="effective standard deviation of the change", ylabel="test accuracy (%)", title="An early state")
+    frame_accuracies(axes)
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 

@@ -9,7 +9,7 @@ from experiments.framework.experiment import Experiment, Group
 from experiments.framework.training import ACCURACY_AND_DENSITY, trainings
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, new_figures, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.coded import CodedRule
 from supermask.training import Recipe
@@ -77,7 +77,8 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
                 curves.setdefault(_curve(label), []).append((size, accuracy))
         for color, (curve, points) in zip(COLORS, curves.items(), strict=False):
             place.plot(*zip(*sorted(points), strict=True), color=color, marker="o", label=curve)
-        place.set(xscale="log", xlabel="bytes of the file", ylabel="test accuracy (%)", title=f"LeNets on {data}")
+        place.set(xlabel="bytes of the file", ylabel="test accuracy (%)", title=f"LeNets on {data}")
+        plain_log(place)
         place.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
 

@@ -15,7 +15,7 @@ from supermask.baselines.sparse import Sparse
 from supermask.judge.jackpot import Jackpot, Role, Sweep, jackpot
 from supermask.judge.small_dense import width_of
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, frame_accuracies, new_figures, plain_log, save_figure
 from supermask.results import Result
 from supermask.ticket import Ticket
 from supermask.training import Outcome
@@ -190,7 +190,9 @@ def _plot(found: Found, path: Path) -> None:
                 capsize=2,
                 label=label,
             )
-        panel.set(xscale="log", xlabel="learning rate", ylabel="test accuracy (%)", title=network)
+        panel.set(xlabel="learning rate", ylabel="test accuracy (%)", title=network)
+        plain_log(panel)
+        frame_accuracies(panel)
         panel.legend(frameon=False, fontsize="small")
     save_figure(figure, path)
 

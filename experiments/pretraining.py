@@ -17,7 +17,7 @@ from supermask.data.corruptions import blurred, quarter_turns, random_labels
 from supermask.masking.budget import Pool
 from supermask.masking.pruning import prune
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, new_figures, plain_log, save_figure
 from supermask.results import Result
 from supermask.runs import build_network
 from supermask.training import Outcome, train
@@ -148,7 +148,8 @@ def _plot(found: Found, path: Path) -> None:
             shown = {steps: results for steps, results in rows.items() if results}
             values = [100 * mean([getattr(result, what) for result in results]).value for results in shown.values()]
             panel.plot([*shown], values, ".-", color=color, label=task)
-        panel.set(xscale="log", xlabel="steps of the pretraining", title=f"{what} network, trained afterwards")
+        panel.set(xlabel="steps of the pretraining", title=f"{what} network, trained afterwards")
+        plain_log(panel)
     panels[0].set_ylabel("test accuracy (%)")
     panels[1].legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)

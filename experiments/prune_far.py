@@ -12,7 +12,7 @@ from supermask.baselines.at_initialisation import SNIP, GraSP, MagnitudeAtInitia
 from supermask.baselines.method import Method, RunContext
 from supermask.baselines.sparse import Sparse
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import COLORS, frame_accuracies, new_figure, plain_log, save_figure
 from supermask.results import Result
 from supermask.runs import Job
 from supermask.training import Recipe
@@ -124,7 +124,9 @@ def _plot(found: Mapping[str, Sequence[FarResult]], path: Path) -> None:
     if "dense" in found:
         level = 100 * fmean(result.accuracy for result in found["dense"])
         axes.axhline(level, color="0.5", linestyle="--", linewidth=1, label="dense")
-    axes.set(xscale="log", xlabel="compression", ylabel="test accuracy (%)", title="LeNet-5, pruned before training")
+    axes.set(xlabel="compression", ylabel="test accuracy (%)", title="LeNet-5, pruned before training")
+    plain_log(axes)
+    frame_accuracies(axes)
     axes.legend(frameon=False)
     save_figure(figure, path)
 

@@ -19,7 +19,7 @@ from supermask.baselines.low_rank import Pufferfish
 from supermask.baselines.rounds import IMP, FineTune, OptimalBrainDamage
 from supermask.graph import savings_of
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, frame_accuracies, new_figures, plain_log, save_figure
 from supermask.results import Result
 from supermask.runs import Job, SearchOptions, build_network, recorded
 from supermask.runs.fit import example_of
@@ -226,7 +226,9 @@ def _plot(found: Mapping[str, Sequence[RivalResult]], path: Path) -> None:
                 capsize=2,
                 label=label.removeprefix(f"{setting.small.job.model}, "),
             )
-        place.set(xscale="log", xlabel="bytes of the file", ylabel="test accuracy (%)", title=setting.title)
+        place.set(xlabel="bytes of the file", ylabel="test accuracy (%)", title=setting.title)
+        plain_log(place)
+        frame_accuracies(place)
         place.legend(frameon=False, fontsize=6)
     save_figure(figure, path)
 

@@ -13,7 +13,7 @@ from supermask.baselines.method import Method, RunContext
 from supermask.baselines.rounds import OneShot
 from supermask.data import DataSet
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import COLORS, frame_accuracies, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs.run_job import context_of
 from supermask.runs.sanity import CHECKS, ITSELF, sanity_checks
@@ -101,6 +101,7 @@ def _plot(found: Mapping[str, Sequence[SanityResult]], path: Path) -> None:
         )
     axes.set_xticks(range(len(CHECKS)), [_SHOWN[name].replace(" ", "\n") for name in CHECKS], fontsize="small")
     axes.set(ylabel="test accuracy (%)", title=f"Checks of tickets of density {DENSITY:g}")
+    frame_accuracies(axes)
     axes.legend(frameon=False, fontsize="small")
     save_figure(figure, path)
 

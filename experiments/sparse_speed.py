@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.measuring.sparse_times import Shape, Speed, SpeedResult, crossover
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, STYLES, new_figures, save_figure
 
 BATCHES = (1, 16, 128)
 SIZES = ((10, 100), (100, 300), (300, 784), (1024, 1024), (2048, 2048))
@@ -13,6 +14,7 @@ SIZES = ((10, 100), (100, 300), (300, 784), (1024, 1024), (2048, 2048))
 WIDE = ((512, 8192), (256, 16384), (64, 65536))
 """Layers with inputs so many that those of a batch do not stay in the second cache of a core."""
 SHOWN = (0.2, 0.1, 0.05, 0.02, 0.01)
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 LIBRARIES = ("torch", "scipy", "compiled")
 
 
@@ -31,19 +33,21 @@ def _crossover(result: SpeedResult, library: str) -> str:
 
 
 def _plot(found: Mapping[str, Sequence[SpeedResult]], path: Path) -> None:
-    figure, panels = new_figures(3, 13.0)
+    layers = [*dict.fromkeys(label.split(",")[0] for label in found)]
+    figure, panels = new_figures(len(BATCHES), 14.0)
     for panel, batch in zip(panels, BATCHES, strict=True):
-        own = {label: results[0] for label, results in found.items() if label.endswith(f", {batch}")}
-        for number, (label, result) in enumerate(own.items()):
-            ratios = {density: each.ratio["torch"].value for density, each in result.density.items()}
-            style = "-" if label.startswith("linear") else "--"
-            color = COLORS[number % len(COLORS)]
-            panel.plot(list(ratios), list(ratios.values()), style, color=color, marker=".", label=label.split(",")[0])
+        for number, layer in enumerate(layers):
+            style: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "linestyle": STYLES[number // len(COLORS)]}
+            panel.plot([], [], marker=".", label=layer, **style)  # a layer that has no such batch is named too
+            for result in found.get(f"{layer}, {batch}", ()):
+                ratios = {density: each.ratio["torch"].value for density, each in result.density.items()}
+                panel.plot(list(ratios), list(ratios.values()), marker=".", **style)
         panel.axhline(1, color="k", linewidth=0.8)
         panel.set(xscale="log", yscale="log", xlabel="density", title=f"batch of {batch}")
-        if own:
-            panel.legend(frameon=False, fontsize="small")
+        panel.set_xticks(TICKS, [f"{density:g}" for density in TICKS])
+        panel.minorticks_off()
     panels[0].set_ylabel("time of CSR over dense, one thread")
+    panels[-1].legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
 

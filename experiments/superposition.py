@@ -13,7 +13,7 @@ from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask import EdgePopup, data, models
 from supermask.data.tasks import permuted
 from supermask.report import mean
-from supermask.report.plot import COLORS, STYLES, new_figures, save_figure
+from supermask.report.plot import COLORS, STYLES, new_figures, plain_log, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from supermask.superposition import (
@@ -190,9 +190,10 @@ def _plot(found: Mapping[str, Sequence[PermutationsResult]], path: Path) -> None
             inferred.plot(*_curve(results, way, "inferred"), color=color, marker="o", label=way)
     for style, color, (label, other) in zip(STYLES, COLORS[::-1], others, strict=False):
         inferred.plot(*_curve(other, "one-shot", "inferred"), linestyle=style, color=color, label=f"{label}: one-shot")
-    accuracy.set(xscale="log", xlabel="tasks", ylabel="test accuracy (%)", title=f"Permuted MNIST, {first}")
-    inferred.set(xscale="log", xlabel="tasks", ylabel="images whose task is inferred (%)", title="Tasks")
+    accuracy.set(xlabel="tasks", ylabel="test accuracy (%)", title=f"Permuted MNIST, {first}")
+    inferred.set(xlabel="tasks", ylabel="images whose task is inferred (%)", title="Tasks")
     for axes in (accuracy, inferred):
+        plain_log(axes)
         axes.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
 

@@ -16,7 +16,7 @@ from supermask.baselines.rounds import IMP, OneShot
 from supermask.baselines.sparse import Sparse
 from supermask.judge.correlation import weight_correlation
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import COLORS, frame_accuracies, new_figure, save_figure
 from supermask.results import Result
 from supermask.ticket import Ticket
 
@@ -142,6 +142,7 @@ def _plot(found: Found, path: Path) -> None:
         )
     axes.set_xticks(range(len(found)), [*found], rotation=20, ha="right")
     axes.set(ylabel="test accuracy (%)", title=f"One mask of density {DENSITY:g}, three starts")
+    frame_accuracies(axes)
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 

@@ -11,7 +11,7 @@ from supermask.baselines.method import RunContext
 from supermask.baselines.rounds import IMP, OneShot
 from supermask.baselines.sparse import Sparse
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, frame_accuracies, new_figures, plain_log, save_figure
 from supermask.results import Result
 
 SEEDS = (0, 1, 2)
@@ -94,7 +94,9 @@ def _plot(found: Found, path: Path) -> None:
                 capsize=2,
                 label=way.replace("_", "-"),
             )
-        panel.set(xscale="log", xlabel="rate at which the ticket is trained", title=label)
+        panel.set(xlabel="rate at which the ticket is trained", title=label)
+        plain_log(panel)
+        frame_accuracies(panel)
         panel.legend(frameon=False, fontsize="small")
     panels[0].set_ylabel("test accuracy (%)")
     save_figure(figure, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.records.record import Entry, of_tier
 from experiments.records.tiers import RIVALS, TIERS
 from supermask.report import table
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import COLORS, new_figures, plain_log, save_figure
 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
 _MARKERS = {
@@ -89,6 +89,7 @@ def plot(entries: Sequence[Entry], path: Path) -> None:
             place.axvline(tier, color="#bbbbbb", linewidth=0.7, zorder=0)
         place.plot([], [], "o", color=COLORS[0], label="entries: whole file")
         # one range for all, which an empty panel needs: from below the best of MNIST to a program of 101 bytes
-        place.set(xscale="log", yscale="log", xlabel="bytes", ylabel="test error (%)", title=title, ylim=(0.3, 70))
+        place.set(yscale="log", xlabel="bytes", ylabel="test error (%)", title=title, ylim=(0.3, 70))
+        plain_log(place)
         place.legend(frameon=False, fontsize=8)
     save_figure(figure, path)

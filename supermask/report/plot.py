@@ -44,6 +44,45 @@ def new_figures(count: int, width: float, height: float = 4.0) -> "tuple[Figure,
     return figure, row
 
 
+def plain_log(axes: "Axes") -> None:
+    """Make the horizontal axis logarithmic, with numbers that read as such: 1,000 and 0.02 and no powers of ten.
+
+    Args:
+        axes: with all that is drawn on it, whose range chooses where the numbers stand.
+
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    low, high = sorted(axes.get_xlim())
+    steps = next(steps for decades, steps in _STEPS.items() if high / low <= 10.0**decades)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+_STEPS: Mapping[float, tuple[float, ...]] = {1.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 3.0: (1.0, 2.0, 5.0), np.inf: (1.0,)}
+"""Up to how many powers of ten an axis has which numbers between two of them."""
+
+
+def frame_accuracies(axes: "Axes") -> None:
+    """Let means in per cent fill the height of a plot; an interval that reaches further than their range leaves it.
+
+    Student's interval of two or three runs can be longer than all accuracies that there are.
+
+    Args:
+        axes: on which errorbars are drawn.
+
+    """
+    means = np.concatenate([np.atleast_1d(bar[0].get_ydata()) for bar in axes.containers] or [np.zeros(0)])
+    if not len(means):
+        return
+    low, high = axes.get_ylim()
+    room = max(1.0, float(np.ptp(means)))
+    # 101 and not 100, so that a point at 100 % is not cut in half
+    axes.set_ylim(max(low, 0.0, means.min() - room), min(high, 101.0, means.max() + room))
+
+
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     write_whole(path, png_of(figure))
