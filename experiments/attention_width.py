@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory.attention import NearSequences, TokenBall, construct_transformer
@@ -120,7 +120,7 @@ def _plot(found: Mapping[str, Sequence[AttentionResult]], path: Path) -> None:
     """Draw every seed's errors and bounds by the width."""
     figure, axes = new_figure()
     lines = {"largest of 200 sequences": "measured", "largest found in the ball": "lower", "certified": "upper"}
-    for color, (label, name) in zip(COLORS, lines.items(), strict=False):
+    for color, (label, name) in colored(lines.items()):
         points = [(each.config["width"], getattr(each, name)) for results in found.values() for each in results]
         axes.plot(*zip(*points, strict=True), color=color, linestyle="none", marker="o", markersize=3, label=label)
     axes.set(yscale="log", xlabel="key and value units per input", ylabel="l2 error of a token")

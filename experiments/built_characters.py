@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from experiments.characters import DENSE
 from experiments.framework.experiment import Experiment, Group, Table
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import Job, build_network, load_data, recorded, run
 from theory.attention import NearSequences, TokenBall, construct_transformer
@@ -172,7 +172,7 @@ def _row(results: Sequence[CharactersResult]) -> list[str]:
 def _plot(found: Mapping[str, Sequence[CharactersResult]], path: Path) -> None:
     """Draw the certified error of a logit by the radius, one line for each epsilon."""
     figure, axes = new_figure()
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         (result,) = results
         radii = [radius for radius in RADII if radius]
         axes.plot(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from experiments.framework.building import run
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.trained_targets import LARGEST_IMAGE, TrainedTarget
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import Built, bounds, construct
@@ -167,7 +167,7 @@ def _row(results: Sequence[SizeResult]) -> list[str]:
 
 def _plot(found: Mapping[str, Sequence[SizeResult]], path: Path) -> None:
     figure, axes = new_figure()
-    for color, kind in zip(COLORS, _KINDS, strict=False):
+    for color, kind in colored(_KINDS):
         results = [each for label, results in found.items() if label.startswith(f"{kind}, ") for each in results]
         places, bits = [each.upper for each in results], [8 * each.bytes / each.parameters for each in results]
         axes.plot(places, bits, color=color, marker="o", markersize=3, linestyle="-", label=f"ticket, {kind}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.training import trainings
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, plain_log, save_figure
+from supermask.report.plot import COLORS, colored, new_figures, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.coded import CodedRule
 from supermask.training import Recipe
@@ -105,7 +105,7 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     titles = [title for title in DATA.values() if any(label.startswith(f"{title},") for label in found)]
     figure, panels = new_figures(len(titles), 5.0 * len(titles))
     for axes, title in zip(panels, titles, strict=True):
-        for color, method in zip(COLORS, ("coded", "coded, not straightened", "edge_popup"), strict=False):
+        for color, method in colored(("coded", "coded, not straightened", "edge_popup")):
             rows = [row for label, row in found.items() if label.startswith(title) and label.endswith(f", {method}")]
             points = [(result.bytes, 100 * _error(result.test)) for row in rows for result in row]
             if points:

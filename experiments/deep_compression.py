@@ -9,7 +9,7 @@ from supermask.baselines.deep_compression import DeepCompression
 from supermask.baselines.deep_compression.method import CompressionDetails
 from supermask.baselines.deep_compression.pruning import LENET5_CAFFE, LENET_300_100, density_of
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, new_figure, plain_log, save_figure
+from supermask.report.plot import colored, new_figure, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
@@ -87,7 +87,7 @@ def _extremes(coded: Sequence[float]) -> str:
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure(width=7.2)
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         points = [_point(results, stage) for stage in STAGES]
         axes.plot(*zip(*points, strict=True), color=color, linewidth=1, label=label)
         for (size, error), marker in zip(points, STAGES.values(), strict=True):

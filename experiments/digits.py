@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group
 from experiments.framework.training import ACCURACY, accuracy, trainings
 from supermask.cli.options import DIGITS
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.runs import Job, JobResult
 
 SEEDS = (0, 1, 2)
@@ -16,7 +16,7 @@ JOB = Job(recipe=replace(DIGITS, best="loss"))  # what "auto" means for 144 exam
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure()
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         mean = accuracy(results)
         axes.bar(label, 100 * mean.value, yerr=100 * (mean.half_width or 0.0), color=color, capsize=5)
     axes.set(ylabel="test accuracy (%)", title="LeNet-300-100 on the digits, density 0.3", ylim=(0, 102))

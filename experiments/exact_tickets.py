@@ -13,7 +13,7 @@ from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.trained_targets import TrainedTarget
 from supermask.data import DataSet
 from supermask.random.weights import grow_all
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import laws
@@ -182,7 +182,7 @@ def _failed(results: Sequence[ExactResult], i: int) -> str:
 
 def _plot(found: Mapping[str, Sequence[ExactResult]], path: Path) -> None:
     figure, axes = new_figure(height=3.4)
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         shares = [
             laws.clopper_pearson(sum(r.failed[i] for r in results), sum(r.tried[i] for r in results))
             for i in range(len(ITEMS))

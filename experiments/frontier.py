@@ -9,7 +9,7 @@ from experiments.framework.experiment import Experiment, Group
 from experiments.framework.training import ACCURACY_AND_DENSITY, trainings
 from supermask.baselines.deep_compression import DeepCompression
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, plain_log, save_figure
+from supermask.report.plot import COLORS, colored, new_figures, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.coded import CodedRule
 from supermask.training import Recipe
@@ -75,8 +75,9 @@ def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
                 size = max(result.bytes for result in results)
                 accuracy = mean([100 * result.test.accuracy for result in results]).value
                 curves.setdefault(_curve(label), []).append((size, accuracy))
-        for color, (curve, points) in zip(COLORS, curves.items(), strict=False):
-            place.plot(*zip(*sorted(points), strict=True), color=color, marker="o", label=curve)
+        for number, (color, (curve, points)) in enumerate(colored(curves.items())):
+            marker = "oD"[number // len(COLORS)]
+            place.plot(*zip(*sorted(points), strict=True), color=color, marker=marker, label=curve)
         place.set(xlabel="bytes of the file", ylabel="test accuracy (%)", title=f"LeNets on {data}")
         plain_log(place)
         place.legend(frameon=False, fontsize=8)

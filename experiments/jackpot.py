@@ -15,7 +15,7 @@ from supermask.baselines.sparse import Sparse
 from supermask.judge.jackpot import Jackpot, Role, Sweep, jackpot
 from supermask.judge.small_dense import width_of
 from supermask.report import mean
-from supermask.report.plot import COLORS, frame_accuracies, new_figures, plain_log, save_figure
+from supermask.report.plot import colored, frame_accuracies, new_figures, plain_log, save_figure
 from supermask.results import Result
 from supermask.ticket import Ticket
 from supermask.training import Outcome
@@ -179,7 +179,7 @@ def _plot(found: Found, path: Path) -> None:
             for rounds in ROUNDS[1:2]
             for role in ("ticket", "reinitialised", "small_dense")
         }
-        for color, (label, (role, rounds)) in zip(COLORS, curves.items(), strict=False):
+        for color, (label, (role, rounds)) in colored(curves.items()):
             values = [mean([_of(result, role, rounds).test for result in results]) for results in rows.values()]
             panel.errorbar(
                 [*rows],

@@ -10,7 +10,7 @@ from supermask.baselines.sparse import Sparse
 from supermask.files import make_folder
 from supermask.judge.controls import named_control
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import colored, new_figures, save_figure
 from supermask.results import Result
 from supermask.runs import Job, build_network, load_data, recorded, run
 from supermask.runs.protocols import PROTOCOLS
@@ -183,7 +183,7 @@ def _text(value: Mean) -> str:
 
 def _plot(found: Mapping[str, Sequence[RungResult]], path: Path) -> None:
     figure, (left, right) = new_figures(2, width=10.0)
-    for color, (series, label) in zip(COLORS, SERIES.items(), strict=False):
+    for color, (series, label) in colored(SERIES.items()):
         for axes, fact, scale in ((left, "accuracy", 100.0), (right, "stopped", 1.0)):
             points = {
                 100 * results[0].kept / 266_200: _mean(stops, fact)

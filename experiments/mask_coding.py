@@ -20,7 +20,7 @@ from experiments.measuring.mask_codes import (
     measured,
 )
 from supermask.random.stream import Stream, philox
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import Job, SearchOptions, recorded, run
 from supermask.runs.run_job import TICKET
@@ -183,7 +183,7 @@ def _row(results: Sequence[CodesResult]) -> list[str]:
 def _plot(found: Mapping[str, Sequence[CodesResult]], path: Path) -> None:
     figure, axes = new_figure(width=8, height=0.8 + 0.4 * len(found))
     rows = [result for (result,) in found.values()]
-    for color, code in zip(COLORS, _SHOWN, strict=True):
+    for color, code in colored(_SHOWN):
         there = [(ratio(row, code), place) for place, row in enumerate(rows) if code in row.codes]
         if there:
             axes.plot(*zip(*there, strict=True), "o", color=color, label=code)

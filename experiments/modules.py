@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.measuring.module_catalog import SUBJECTS
 from experiments.measuring.module_trial import DENSITY, STEPS, Trial, TrialResult
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import colored, new_figures, save_figure
 
 
 def _row(results: Sequence[TrialResult]) -> list[str]:
@@ -38,7 +38,7 @@ def _conclusion(found: Mapping[str, Sequence[TrialResult]]) -> str:
 def _plot(found: Mapping[str, Sequence[TrialResult]], path: Path) -> None:
     figure, (axes,) = new_figures(1, 11.0)
     packages = sorted({label.partition(":")[0] for label in found})
-    for color, package in zip(COLORS, packages, strict=False):
+    for color, package in colored(packages):
         results = [each[0] for label, each in found.items() if label.startswith(f"{package}:")]
         sizes = [sum(result.account.values()) for result in results]
         axes.plot(sizes, [result.masked for result in results], ".", color=color, label=package)

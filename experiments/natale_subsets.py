@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.random.stream import philox
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import bounds, laws
@@ -101,7 +101,7 @@ def _percent(found: laws.Proportion) -> str:
 
 def _plot(found: Mapping[str, Sequence[SubsetsResult]], path: Path) -> None:
     figure, axes = new_figure(height=3.4)
-    for color, (label, (result,)) in zip(COLORS * 2, found.items(), strict=False):
+    for color, (label, (result,)) in colored(found.items()):
         shares = proportions(result, 1)
         values = np.array([[share.value, share.low, share.high] for share in shares])
         errors = np.abs(values[:, 1:].T - values[:, 0])

@@ -14,7 +14,7 @@ from experiments.framework.building import TargetSource, run
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.framework.pensia import PensiaNetwork
 from experiments.trained_targets import LARGEST_IMAGE, TrainedTarget
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import construct
@@ -180,7 +180,7 @@ def _plot(found: Mapping[str, Sequence[NearResult]], path: Path) -> None:
     lines = {"over the ball": lambda result: result.everywhere} | {
         f"within {ball:g} of a point": lambda result, ball=ball: result.near[f"{ball:g}"] for ball in RADII[1:4]
     }
-    for color, (label, upper) in zip(COLORS, lines.items(), strict=False):
+    for color, (label, upper) in colored(lines.items()):
         ratios = [max(upper(each) / each.measured for each in found[_label(depth)]) for depth in depths]
         axes.plot(depths, ratios, color=color, marker="o", markersize=3, label=label)
     axes.set(yscale="log", xlabel="layers of the target", ylabel="upper bound over largest difference at a point")

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.random.stream import Floats, philox
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import laws
@@ -126,7 +126,7 @@ def _row(results: Sequence[GapResult]) -> list[str]:
 
 def _plot(found: Mapping[str, Sequence[GapResult]], path: Path) -> None:
     figure, axes = new_figure(height=3.6)
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         units = list(results[0].errors)
         values = [np.median([result.errors[n].value for result in results]) for n in units]
         lows = [min(result.errors[n].low for result in results) for n in units]

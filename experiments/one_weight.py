@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.random.stream import Floats, philox
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import laws
@@ -200,7 +200,7 @@ def _fit(result: SweepResult) -> tuple[list[int], Floats]:
 
 def _plot(found: Mapping[str, Sequence[SweepResult]], path: Path) -> None:
     figure, axes = new_figure()
-    for color, (label, (result,)) in zip(COLORS, found.items(), strict=False):
+    for color, (label, (result,)) in colored(found.items()):
         medians = result.medians.values()
         values = np.array([m.value for m in medians])
         reach = [values - [m.low for m in medians], [m.high for m in medians] - values]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group, Published
 from experiments.framework.training import ACCURACY, accuracy, trainings
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 
@@ -112,7 +112,7 @@ NETWORKS = (
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure()
-    for color, network in zip(COLORS, NETWORKS, strict=False):
+    for color, network in colored(NETWORKS):
         done = [density for density in DENSITIES if network.row(density) in found]
         axes.plot(
             done,

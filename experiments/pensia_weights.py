@@ -17,7 +17,7 @@ from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.pensia import read_network
 from supermask import data
 from supermask.random.stream import Floats, philox
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result, inlined
 from supermask.runs import recorded
 from theory.subset_sum import solve
@@ -205,7 +205,7 @@ def _row(results: Sequence[ReplacementResult]) -> list[str]:
 
 def _plot(found: Mapping[str, Sequence[ReplacementResult]], path: Path) -> None:
     figure, axes = new_figure()
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         axes.stairs(results[0].sums.histogram, BINS, color=color, label=label)
     axes.axvline(EPSILON, color="black", linestyle="--", linewidth=1, label=f"epsilon {EPSILON}")
     axes.set(xscale="log", yscale="log", xlabel="error of a weight", ylabel="weights", xlim=(1e-10, 1))

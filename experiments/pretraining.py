@@ -17,7 +17,7 @@ from supermask.data.corruptions import blurred, quarter_turns, random_labels
 from supermask.masking.budget import Pool
 from supermask.masking.pruning import prune
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, plain_log, save_figure
+from supermask.report.plot import colored, new_figures, plain_log, save_figure
 from supermask.results import Result
 from supermask.runs import build_network
 from supermask.training import Outcome, train
@@ -143,7 +143,7 @@ def _plot(found: Found, path: Path) -> None:
         if none:
             level = 100 * mean([getattr(result, what) for result in none]).value
             panel.axhline(level, color="k", linestyle="--", linewidth=1, label="no pretraining")
-        for color, task in zip(COLORS, get_args(TaskName), strict=False):
+        for color, task in colored(get_args(TaskName)):
             rows = {steps: found.get(f"{task}, {steps:,} steps") for steps in LENGTHS}
             shown = {steps: results for steps, results in rows.items() if results}
             values = [100 * mean([getattr(result, what) for result in results]).value for results in shown.values()]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments.framework.building import run as outputs_of
 from experiments.framework.experiment import Experiment, Group, Table
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import Job, build_network, load_data, recorded, run
 from supermask.training import Recipe
@@ -245,7 +245,7 @@ TABLE = Table(
 def _plot(found: Mapping[str, Sequence[SurroundedResult]], path: Path) -> None:
     """Draw the certificates by the radius of the balls."""
     figure, axes = new_figure()
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         axes.plot(RADII, results[0].uppers, color=color, marker="o", label=label)
     axes.axhline(EPSILON, color="gray", linestyle=":")
     axes.set(xlabel="radius of the balls, l2", ylabel="certificate")

@@ -211,7 +211,7 @@ def _row(results: Sequence[RivalResult]) -> list[str]:
 
 
 def _plot(found: Mapping[str, Sequence[RivalResult]], path: Path) -> None:
-    figure, axes = new_figures(2, width=13.0, height=5.2)
+    figure, axes = new_figures(2, width=14.0, height=5.2)
     for place, setting in zip(axes, (LENET, LENET5), strict=True):
         shown = {label: results for label, results in found.items() if label.startswith(f"{setting.small.job.model}, ")}
         for number, (label, results) in enumerate(shown.items()):
@@ -229,7 +229,8 @@ def _plot(found: Mapping[str, Sequence[RivalResult]], path: Path) -> None:
         place.set(xlabel="bytes of the file", ylabel="test accuracy (%)", title=setting.title)
         plain_log(place)
         frame_accuracies(place)
-        place.legend(frameon=False, fontsize=6)
+    # the same methods on both, in the same order
+    axes[-1].legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.measuring.selection_times import SelectionResult, SelectionTimes
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 
 _OTHERS = ("cold", "partition", "kthvalue", "topk", "sort")
 
@@ -35,7 +35,7 @@ def _plot(found: Mapping[str, Sequence[SelectionResult]], path: Path) -> None:
     levels = {way: float(np.median(others[way])) for way in reversed(_OTHERS) if way in others}
     figure, axes = new_figure()
     axes.plot(result.walk.ms, ".", color="k", markersize=2, label="ours, warm")
-    for color, (label, level) in zip(COLORS, {**levels, "floor": result.floor_ms}.items(), strict=False):
+    for color, (label, level) in colored({**levels, "floor": result.floor_ms}.items()):
         axes.axhline(level, color=color, linestyle="--", linewidth=1, label=label)
     axes.set(yscale="log", xlabel="step", ylabel="milliseconds", title=f"Selection among {next(iter(found))}")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -9,7 +9,7 @@ from experiments.framework.report import read_results
 from experiments.framework.training import trainings
 from supermask.errors import SupermaskError
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import COLORS, colored, new_figure, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.training import Recipe
 from supermask.training.result import Scored
@@ -57,7 +57,7 @@ def _row(results: Sequence[JobResult]) -> list[str]:
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
     figure, axes = new_figure()
     results = [result for row in found.values() for result in row]
-    for color, width in zip(COLORS, sorted({width for width, _ in SIZES}), strict=False):
+    for color, width in colored(sorted({width for width, _ in SIZES})):
         points = [_point(result) for result in results if result.config["width"] == width]
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, "o", color=color, label=f"width {width:g}, at its density")

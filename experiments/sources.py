@@ -13,7 +13,7 @@ from torch import nn
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.random.stream import philox
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import construct
@@ -131,7 +131,7 @@ def _row(results: Sequence[SourceResult]) -> list[str]:
 
 def _plot(found: Mapping[str, Sequence[SourceResult]], path: Path) -> None:
     figure, axes = new_figure(height=3.4)
-    for color, (label, results) in zip(COLORS * 2, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         widths = np.mean([result.widths for result in results], axis=0)
         axes.plot(results[0].config["epsilons"], widths, marker="o", color=color, label=label)
     axes.set(xscale="log", yscale="log", xlabel="epsilon", ylabel="hidden units per input", title="Width by source")

@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.measuring.timed_training import WARM_UP, TimedResult, TimedTraining
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.runs import Job, SearchOptions
 from supermask.training import Recipe
 
@@ -70,7 +70,7 @@ def _told(label: str, results: Sequence[TimedResult]) -> str:
 
 def _plot(found: Mapping[str, Sequence[TimedResult]], path: Path) -> None:
     figure, axes = new_figure()
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         seconds = [result.elapsed.wall_seconds for result in results]
         axes.plot(seconds, [100 * value for value in _accuracies(results)], "o", color=color, label=label)
     axes.axhline(100 * LINE, color="k", linewidth=0.8, linestyle=":")

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.measuring.step_times import BYTES_PER_WEIGHT, CostResult, StepCost
 from experiments.measuring.training_step import DENSITY, OTHERS, WAYS, StepSetting
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from theory.laws import Estimate
 
 _SEARCHES = [way for way in WAYS if way != "dense"]
@@ -61,7 +61,7 @@ def _plot_ratios(
     """
     figure, axes = new_figure(height=0.6 + 0.65 * len(labels))
     rows, thick = np.arange(len(labels)), 0.8 / len(bars)
-    for place, (color, (way, ratios)) in enumerate(zip(COLORS, bars.items(), strict=False)):
+    for place, (color, (way, ratios)) in enumerate(colored(bars.items())):
         y, values = rows + (place + 0.5) * thick - 0.4, np.array([ratio.value for ratio in ratios])
         reach = [values - [ratio.low for ratio in ratios], [ratio.high for ratio in ratios] - values]
         axes.barh(y, values - 1, thick, left=1, color=color, xerr=reach, error_kw={"linewidth": 0.8}, label=way)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from experiments.framework.experiment import Experiment, Group, Table
 from experiments.subset_sum_rates import random_problems
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory.subset_sum import FewestTerms, FixedTerms, SmallestError, solve
@@ -113,7 +113,7 @@ def _proven(result: RatesResult) -> str:
 
 def _plot(found: Mapping[str, Sequence[RatesResult]], path: Path) -> None:
     figure, axes = new_figure(height=3.6)
-    for color, (label, (result,)) in zip(COLORS * 2, found.items(), strict=False):
+    for color, (label, (result,)) in colored(found.items()):
         points = rates(result)
         axes.plot(list(points), list(points.values()), marker="o", color=color, label=label)
     axes.set(yscale="log", xlabel="items", ylabel="problems per second, one thread", title="Subset sums by their terms")

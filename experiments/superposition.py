@@ -13,7 +13,7 @@ from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask import EdgePopup, data, models
 from supermask.data.tasks import permuted
 from supermask.report import mean
-from supermask.report.plot import COLORS, STYLES, new_figures, plain_log, save_figure
+from supermask.report.plot import COLORS, STYLES, colored, new_figures, plain_log, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from supermask.superposition import (
@@ -183,7 +183,7 @@ def _row(results: Sequence[PermutationsResult]) -> list[str]:
 def _plot(found: Mapping[str, Sequence[PermutationsResult]], path: Path) -> None:
     figure, (accuracy, inferred) = new_figures(2, width=11.0)
     (first, results), *others = found.items()
-    for color, way in zip(COLORS, _WAYS, strict=False):
+    for color, way in colored(_WAYS):
         if way not in _SLOW:  # which is measured on fewer, and other, images
             accuracy.plot(*_curve(results, way, "correct"), color=color, marker="o", label=way)
         if _WAYS[way] is not None:

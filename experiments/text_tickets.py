@@ -18,7 +18,7 @@ from experiments.measuring.text_training import (
     Way,
 )
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import colored, new_figures, save_figure
 
 SEEDS = (0, 1, 2)
 SPARSE: tuple[Way, ...] = (
@@ -59,7 +59,7 @@ def _plot(found: Found, path: Path) -> None:
         for label, style in {"dense": "--", "dense, not pretrained": ":"}.items():
             if results := found.get(label):
                 panel.axhline(_accuracy(results, cells), color="k", linestyle=style, linewidth=1, label=label)
-        for color, way in zip(COLORS, SPARSE, strict=False):
+        for color, way in colored(SPARSE):
             shown = {density: results for density in DENSITIES if (results := found.get(_label(way, density)))}
             values = [_accuracy(results, cells) for results in shown.values()]
             panel.plot([*shown], values, ".-", color=color, label=way)

@@ -11,7 +11,7 @@ from supermask.baselines.method import RunContext
 from supermask.baselines.rounds import IMP, OneShot
 from supermask.baselines.sparse import Sparse
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, frame_accuracies, new_figures, plain_log, save_figure
+from supermask.report.plot import colored, frame_accuracies, new_figures, plain_log, save_figure
 from supermask.results import Result
 
 SEEDS = (0, 1, 2)
@@ -83,7 +83,7 @@ def _gain(results: Sequence[TicketRateResult], rate: float) -> Mean:
 def _plot(found: Found, path: Path) -> None:
     figure, panels = new_figures(len(found), 5.0 * len(found))
     for panel, (label, results) in zip(panels, found.items(), strict=True):
-        for color, way in zip(COLORS, ("iterative", "one_shot"), strict=False):
+        for color, way in colored(("iterative", "one_shot")):
             values = [mean([getattr(result, way)[rate] for result in results]) for rate in TRAINED_AT]
             panel.errorbar(
                 TRAINED_AT,

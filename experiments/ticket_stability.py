@@ -17,7 +17,7 @@ from supermask.baselines.sparse import Sparse
 from supermask.judge.barrier import STABLE, Barrier
 from supermask.judge.controls import ShuffledInLayers
 from supermask.report import Mean, mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import colored, new_figures, save_figure
 from supermask.results import Result
 from supermask.ticket import Ticket
 from supermask.training import State
@@ -120,7 +120,7 @@ def _plot(found: Found, path: Path) -> None:
     names = [*dict.fromkeys(label.rsplit(", ", 2)[0] for label in found)]
     figure, panels = new_figures(len(names), 4.5 * len(names))
     for panel, name in zip(panels, names, strict=True):
-        for color, what in zip(COLORS, get_args(Kind), strict=False):
+        for color, what in colored(get_args(Kind)):
             rows = {rounds: found.get(_label(name, what, rounds)) for rounds in ROUNDS}
             shown = {100 * 0.8**rounds: results for rounds, results in rows.items() if results}
             heights = [100 * median(result.barrier.height for result in results) for results in shown.values()]

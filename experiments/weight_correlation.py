@@ -15,7 +15,7 @@ from supermask.data import Examples
 from supermask.judge.correlation import Correlation, weight_correlation
 from supermask.judge.hessian import spectral_density
 from supermask.report import mean
-from supermask.report.plot import COLORS, new_figures, save_figure
+from supermask.report.plot import colored, new_figures, save_figure
 from supermask.results import Result
 from supermask.training import Recipe
 from supermask.training.batches import Prepared
@@ -126,7 +126,7 @@ def _conclusion(found: Mapping[str, Sequence[MovedResult]]) -> str:
 
 def _plot(found: Mapping[str, Sequence[MovedResult]], path: Path) -> None:
     figure, (left, right) = new_figures(2, 11.0)
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         values = [mean([result.correlations[p].value for result in results]).value for p in FRACTIONS]
         left.plot(FRACTIONS, values, ".-", color=color, label=label)
         highest = [mean([result.curvatures[step].highest for result in results]).value for step in CURVED]

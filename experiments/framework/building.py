@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from experiments.framework.experiment import Table
 from supermask.data import DataSet
 from supermask.graph import largest_activation
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
 from theory import construct
@@ -244,7 +244,7 @@ BUILT = Table(
 def plot_errors(found: Mapping[str, Sequence[BuildingResult]], path: Path) -> None:
     """Draw the histogram of the per-weight errors of each group's first seed."""
     figure, axes = new_figure()
-    for color, (label, results) in zip(COLORS, found.items(), strict=False):
+    for color, (label, results) in colored(found.items()):
         axes.stairs(results[0].histogram, BINS, color=color, label=label)
     axes.set(xscale="log", yscale="log", xlabel="error of a weight", ylabel="weights")
     axes.set_title("How far the pruned paths miss the target's weights")

@@ -5,9 +5,10 @@ its end.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe & Ito: told apart by all
+_Drawn = TypeVar("_Drawn")
 STYLES = ("-", "-.", (0, (1, 1)))  # for more lines than colors; those that are dashed are levels
+
+
+def colored(items: Iterable[_Drawn]) -> Iterator[tuple[str, _Drawn]]:
+    """Yield each item with a color; behind the last color they begin again, so that no item is left out."""
+    return zip(cycle(COLORS), items, strict=False)
 
 
 def new_figure(width: float = 6.4, height: float = 4.0) -> "tuple[Figure, Axes]":
@@ -61,7 +68,7 @@ def plain_log(axes: "Axes") -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-_STEPS: Mapping[float, tuple[float, ...]] = {1.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 3.0: (1.0, 2.0, 5.0), np.inf: (1.0,)}
+_STEPS: Mapping[float, tuple[float, ...]] = {1.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 2.0: (1.0, 2.0, 5.0), np.inf: (1.0,)}
 """Up to how many powers of ten an axis has which numbers between two of them."""
 
 

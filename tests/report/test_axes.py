@@ -2,7 +2,7 @@
 
 import pytest
 
-from supermask.report.plot import frame_accuracies, new_figure, plain_log
+from supermask.report.plot import COLORS, colored, frame_accuracies, new_figure, plain_log
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,10 @@ def test_a_plot_without_points_is_left_as_it_is():
     before = axes.get_ylim()
     frame_accuracies(axes)
     assert axes.get_ylim() == before
+
+
+def test_more_items_than_colors_are_all_drawn():
+    items = list(range(2 * len(COLORS) + 1))
+    found = list(colored(items))
+    assert [item for _, item in found] == items
+    assert {color for color, _ in found} == set(COLORS)

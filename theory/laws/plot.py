@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from supermask.report.plot import COLORS, new_figure, save_figure
+from supermask.report.plot import colored, new_figure, save_figure
 from theory.laws.fits import median_slope
 from theory.laws.intervals import Proportion, median
 
@@ -32,12 +32,12 @@ def plot_failures(
     from matplotlib.ticker import MaxNLocator  # matplotlib takes a quarter as long to import as PyTorch
 
     figure, axes = new_figure(height=4.8)
-    for color, (label, curve) in zip(COLORS, curves.items(), strict=False):
+    for color, (label, curve) in colored(curves.items()):
         found = curve.values()
         values = np.array([p.value for p in found])
         reach = np.array([[p.value - p.low for p in found], [p.high - p.value for p in found]])
         axes.errorbar(list(curve), values, reach, color=color, label=label, marker="o", markersize=4, capsize=2)
-    for color, (label, line) in zip(COLORS, (bounds or {}).items(), strict=False):
+    for color, (label, line) in colored((bounds or {}).items()):
         axes.plot(list(line), list(line.values()), color=color, label=label, linestyle="--")
     axes.set(xlabel=x_label, ylabel="probability of failure", title=title, ylim=(-0.02, 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -65,7 +65,7 @@ def plot_slopes(
 
     """
     figure, axes = new_figure()
-    for color, (label, samples) in zip(COLORS, series.items(), strict=False):
+    for color, (label, samples) in colored(series.items()):
         x = np.array(list(samples), dtype=np.float64)
         logs = [np.log2(np.asarray(sample, dtype=np.float64)) for sample in samples.values()]
         found = [median(sample) for sample in samples.values()]
