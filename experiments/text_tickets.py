@@ -18,7 +18,7 @@ from experiments.measuring.text_training import (
     Way,
 )
 from supermask.report import mean
-from supermask.report.plot import colored, new_figures, save_figure
+from supermask.report.plot import COLORS, STYLES, colored, new_figures, save_figure
 
 SEEDS = (0, 1, 2)
 SPARSE: tuple[Way, ...] = (
@@ -59,10 +59,11 @@ def _plot(found: Found, path: Path) -> None:
         for label, style in {"dense": "--", "dense, not pretrained": ":"}.items():
             if results := found.get(label):
                 panel.axhline(_accuracy(results, cells), color="k", linestyle=style, linewidth=1, label=label)
-        for color, way in colored(SPARSE):
+        for number, (color, way) in enumerate(colored(SPARSE)):
             shown = {density: results for density in DENSITIES if (results := found.get(_label(way, density)))}
             values = [_accuracy(results, cells) for results in shown.values()]
-            panel.plot([*shown], values, ".-", color=color, label=way)
+            style = STYLES[number // len(COLORS)]
+            panel.plot([*shown], values, marker=".", linestyle=style, color=color, label=way)
         panel.set(xscale="log", xlabel="density", title=title)
         panel.set_xticks(DENSITIES, [f"{density:g}" for density in DENSITIES])
         panel.minorticks_off()
