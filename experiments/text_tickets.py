@@ -62,8 +62,8 @@ def _plot(found: Found, path: Path) -> None:
         for number, (color, way) in enumerate(colored(SPARSE)):
             shown = {density: results for density in DENSITIES if (results := found.get(_label(way, density)))}
             values = [_accuracy(results, cells) for results in shown.values()]
-            style = STYLES[number // len(COLORS)]
-            panel.plot([*shown], values, marker=".", linestyle=style, color=color, label=way)
+            (line,) = panel.plot([*shown], values, ".-", color=color, label=way)
+            line.set_linestyle(STYLES[number // len(COLORS)])
         panel.set(xscale="log", xlabel="density", title=title)
         panel.set_xticks(DENSITIES, [f"{density:g}" for density in DENSITIES])
         panel.minorticks_off()
