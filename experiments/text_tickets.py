@@ -63,7 +63,7 @@ def _plot(found: Found, path: Path) -> None:
             shown = {density: results for density in DENSITIES if (results := found.get(_label(way, density)))}
             values = [_accuracy(results, cells) for results in shown.values()]
             (line,) = panel.plot([*shown], values, ".-", color=color, label=way)
-            line.set_linestyle(STYLES[number // len(COLORS)])
+            line.set(linestyle=STYLES[number // len(COLORS)])
         panel.set(xscale="log", xlabel="density", title=title)
         panel.set_xticks(DENSITIES, [f"{density:g}" for density in DENSITIES])
         panel.minorticks_off()
