@@ -117,9 +117,9 @@ def _holding(folder: Path) -> TextIO:
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             break
         file.close()
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {platform.node()}")
-    file.flush()
+    with contextlib.suppress(OSError):  # on a full disk the folder is held all the same, by nobody's name
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
     return file
 
 

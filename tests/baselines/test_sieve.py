@@ -5,6 +5,7 @@ import torch
 
 from supermask.baselines.at_initialisation.sieve import Sieve
 from supermask.masking.budget import Pool
+from supermask.masking.selection import Selection
 
 
 def layers(sizes, seed, *, grain=0.0, left=1.0):
@@ -35,7 +36,7 @@ def sorted_out(masks, weights, slopes, kept):
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("left", [1.0, 0.3, 0.02])
-@pytest.mark.parametrize("grain", [0.0, 0.25])
+@pytest.mark.parametrize("grain", [0.0, 0.04])
 @pytest.mark.parametrize("share", [0.99, 0.6, 0.05])
 def test_what_falls_is_what_a_sort_leaves_out(share, grain, left, last):
     sizes = {"one": (301, 53), "two": (7,), "three": (40_000,), "none": (0,)}
@@ -62,11 +63,11 @@ def test_step_after_step_it_counts_what_is_left():
         assert all(torch.equal(masks[name], expected[name]) for name in sizes)
 
 
-def refused(change, kept=50, floor=0):
+def refused(change, kept=50):
     masks, weights, slopes, order = layers({"one": (90,), "two": (10,)}, 1)
     change(weights, slopes)
     before = [each.clone() for each in (*masks.values(), *weights.values(), *order.values())]
-    done = Sieve(masks, weights, order).fall(slopes, Pool(("one", "two"), kept, floor=floor), 1, last=False)
+    done = Sieve(masks, weights, order).fall(slopes, Pool(("one", "two"), kept, floor=0), 1, last=False)
     unchanged = all(map(torch.equal, before, (*masks.values(), *weights.values(), *order.values())))
     assert done or unchanged
     return not done
@@ -81,9 +82,27 @@ def test_where_nothing_flows_all_is_left_to_the_selection():
     assert refused(lambda weights, slopes: [slope.zero_() for slope in slopes.values()])
 
 
-@pytest.mark.parametrize("floor", [0, 1])
-def test_a_layer_below_its_floor_is_left_to_the_selection(floor):
-    assert refused(lambda weights, slopes: slopes["two"].mul_(1e-9), floor=floor) == (floor == 1)
+@pytest.mark.parametrize("floor", [0, 1, 3])
+def test_layers_have_their_floors_as_by_a_selection_of_all_scores(floor):
+    sizes = {"one": (5_000,), "two": (300, 20), "three": (40,), "four": (2,)}
+    masks, weights, slopes, order = layers(sizes, 0)
+    slopes["three"] *= 1e-9
+    slopes["four"] *= 1e-12
+    sieve, expected = Sieve(masks, weights, order), {name: mask.clone() for name, mask in masks.items()}
+    for step, kept in enumerate((9_000, 4_000, 500, 40)):
+        scores = {name: (weights[name] * slopes[name]).masked_fill(~mask, -torch.inf) for name, mask in masks.items()}
+        pool = Pool(tuple(sizes), kept, floor=floor)
+        Selection(signed=True).select([pool], scores, expected)
+        assert sieve.fall(slopes, pool, step, last=False)
+        assert all(torch.equal(masks[name], expected[name]) for name in sizes)
+    assert [int(masks[name].sum()) for name in ("three", "four")] == [floor, min(floor, 2)]
+
+
+def test_what_a_floor_cannot_have_is_left_to_the_selection():
+    masks, weights, slopes, order = layers({"one": (90,), "two": (10,)}, 1)
+    masks["two"].fill_(False)
+    weights["two"].zero_()
+    assert not Sieve(masks, weights, order).fall(slopes, Pool(("one", "two"), 50, floor=1), 1, last=False)
 
 
 @pytest.mark.parametrize("kept", [0, 100])

@@ -23,6 +23,8 @@ _SAMPLE = 1 << 13
 _DEVIATIONS = 4.0
 """Standard deviations of the sample's rank on each side; what lies outside is left to a selection of all scores."""
 _LARGEST_LAYER = 1 << 31
+_FEW = 0.25
+"""Density below which the places of what is left are kept, four bytes each."""
 _BLOCK = 64
 """Scores that are computed before a look at which of them are listed; a block without weights is passed over."""
 
@@ -92,6 +94,7 @@ class Sieve:
             part = slice(layer.start, layer.stop)
             args = layer.weight, layer.mask, layer.order, self._scores[part], self._places[part]
             rank, layer.left = _let_fall(*args, bound, rank, float(step), 2 * largest, layer.left)
+            layer.look()
         torch.autograd.graph.increment_version(
             tuple(self._weights.values())
         )  # written past autograd, which must see it
@@ -100,7 +103,7 @@ class Sieve:
     def forget(self) -> None:
         """Count what is left again, because others have written the masks."""
         for layer in self._layers.values():
-            layer.left = -1
+            layer.left, layer.few = -1, None
 
     def _bracket(self, layers: "list[_Layer]", kept: int, left: int) -> tuple[float, float]:
         """Return two scores between which that of the last kept weight most likely lies, both included."""
@@ -123,7 +126,11 @@ class Sieve:
         count, largest, magnitude = 0, np.int64(0), np.int64(0)
         for layer in layers:
             layer.start = count
-            count, top, far = _list(layer.weight, layer.slope, layer.mask, high, self._scores, self._places, count)
+            args = high, self._scores, self._places, count
+            if layer.few is None:
+                count, top, far = _list(layer.weight, layer.slope, layer.mask, *args)
+            else:
+                count, top, far = _list_few(layer.weight, layer.slope, layer.few, *args)
             layer.stop = count
             largest, magnitude = max(largest, top), max(magnitude, far)
         return None if largest <= 0 or magnitude >= _INFINITY else float(np.int64(largest).view(np.float64))
@@ -181,6 +188,14 @@ class _Layer:
         self.start = self.stop = 0
         self.left = -1
         self.raised = False
+        self.few: NDArray[np.int32] | None = None
+
+    def look(self) -> None:
+        """Find the places of what is left, where that is little: a cache line then holds few of them."""
+        if self.few is not None:
+            self.few = self.few[: _still(self.few, self.mask)]
+        elif self.left < _FEW * len(self.mask):
+            self.few = np.flatnonzero(self.mask).astype(np.int32)
 
     def count(self) -> int:
         """Return how many of its weights are left."""
@@ -258,6 +273,35 @@ def _append(block: Any, kept: Any, high: float, first: int, scores: Any, places:
         scores[stop], places[stop] = block[i], start + i
         stop += np.uint64(np.uint8(block[i] <= high) & kept[i])
     return np.int64(stop)
+
+
+@compiled
+def _list_few(
+    weight: Any, slope: Any, few: Any, high: float, scores: Any, places: Any, count: int
+) -> tuple[int, int, int]:
+    """Do what `_list` does, by the places of what is left."""
+    largest, magnitude = np.int64(0), np.int64(0)
+    stop, room = np.uint64(count), np.uint64(scores.size)
+    for place in few:
+        if stop == room:
+            return scores.size, largest, magnitude
+        at = np.uint32(place)
+        score = weight[at] * slope[at]
+        bits = np.float64(score).view(np.int64)
+        largest, magnitude = max(largest, bits), max(magnitude, bits & _MAGNITUDE)
+        scores[stop], places[stop] = score, place
+        stop += np.uint64(score <= high)
+    return np.int64(stop), largest, magnitude
+
+
+@compiled
+def _still(few: Any, mask: Any) -> int:
+    """Move the places that are left to the front; return how many they are."""
+    count = np.uint64(0)
+    for place in few:
+        few[count] = place
+        count += np.uint64(mask[np.uint32(place)])
+    return np.int64(count)
 
 
 @compiled
