@@ -4,7 +4,7 @@ Each carries one sentence: what was wrong, where, and what would be right. The c
 exits with status 2; everything else that escapes is a bug and keeps its traceback.
 """
 
-from supermask.shown import printable
+from supermask.shown import printable, shortened
 
 
 class SupermaskError(ValueError):
@@ -31,3 +31,20 @@ def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, without its full stop, to be put into a sentence; else its name."""
     # an error without a message would have no first line to take
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def reason_of(error: BaseException) -> str | None:
+    """Return in a sentence why something could not be carried out; None where the error is a fault of the code.
+
+    A full disk, a long name, too many open files and too little memory are not faults of the code.
+    """
+    if isinstance(error, SupermaskError):
+        return str(error)
+    if isinstance(error, OSError):
+        file = "a file" if error.filename is None else shortened(printable(str(error.filename)))
+        return f"Cannot read or write {file}: {error.strerror or error}."
+    # torch says it by a RuntimeError, on the CPU without a class of its own
+    told = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
+    if told or isinstance(error, MemoryError):
+        return "There is not enough memory for this; give a smaller network, smaller batches or fewer runs."
+    return None

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -67,31 +68,31 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process: no other one fills it meanwhile. A dead one's hold is lifted by the system.
+    """Hold a folder for this thread: no other one, of any process, fills it meanwhile. A dead one's hold is lifted.
 
     Whoever holds it may hold it once more, as a command does that runs what holds its own folder.
 
     Raises:
-        RunError: another process holds it; the message names the process and its machine.
+        RunError: another process or thread holds it; the message names the process and its machine.
         SupermaskError: the folder cannot be written.
 
     """
-    name = os.path.realpath(folder)
-    if name in _HELD:
+    mine = os.path.realpath(folder), threading.get_ident()
+    if mine in _HELD:
         yield
         return
     with _holding(folder):
-        _HELD.add(name)
+        _HELD.add(mine)
         try:
             yield
         finally:
-            _HELD.remove(name)
+            _HELD.remove(mine)
             # before the lock is lifted, so that nobody's file is removed but one's own
             (folder / _HOLDER).unlink(missing_ok=True)
 
 
-_HELD: set[str] = set()
-"""The folders that this process holds."""
+_HELD: set[tuple[str, int]] = set()
+"""The folders that this process holds, each with the thread that does."""
 
 
 def _holding(folder: Path) -> TextIO:
@@ -116,9 +117,9 @@ def _holding(folder: Path) -> TextIO:
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             break
         file.close()
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {platform.node()}")
-    file.flush()
+    with contextlib.suppress(OSError):  # on a full disk the folder is held all the same, by nobody's name
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
     return file
 
 
@@ -198,7 +199,11 @@ def relative(path: Path) -> str:
 
 
 def _umask() -> int:
-    # os has no call that only reads the mask, so it is set and put back
-    mask = os.umask(0)
-    os.umask(mask)
+    # os has no call that only reads the mask, so it is set and put back; two threads at once would put back the 0
+    with _READING:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
+
+
+_READING = threading.Lock()

@@ -13,7 +13,7 @@ from supermask.cli.options import TicketModel
 from supermask.deploy import Narrowed, export, narrow
 from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
-from supermask.files import make_folder, relative, write_json
+from supermask.files import held, make_folder, relative, write_json
 from supermask.report import plot_bars, table
 from supermask.runs.ticket_model import check_input, check_size, described, input_shape_of, network_of
 from supermask.ticket import Ticket
@@ -53,25 +53,26 @@ class Export:
         check_size(ticket, self.ticket, example)
         narrowed = narrow(network, example) if self.narrow else None
         out = make_folder(self.out or self.ticket.parent)
-        chosen = narrowed.network if narrowed else network
-        exported = export(chosen, out / f"network{how.suffix}", example=example, format=self.format)
-        measured = {**asdict(exported), "path": exported.path.name, "input_shape": list(exported.input_shape)}
-        made = {**versions(), **{package: version(package) for package in how.packages}}
-        rows = [
-            ["input", "x".join(["batch", *map(str, exported.input_shape)])],
-            ["bytes", f"{exported.bytes:,}"],
-            ["largest difference", f"{exported.difference:.1e} of the largest output, on random inputs"],
-        ]
-        written = [exported.path.name, "export.json"]
-        if narrowed:
-            rows += _told(narrowed)
-            measured["narrow"] = _plain(narrowed)
-            shares = {name: 100 * left / count for name, (left, count) in narrowed.units.items()}
-            plot_bars(shares, out / "units.png", self.ticket.name, "layer", "units left (%)")
-            written.append("units.png")
-        write_json(out / "export.json", {"ticket": self.ticket.name, **measured, "versions": made})
-        print(table([self.ticket.name, self.format], rows))
-        print(f"In {relative(out)}: {', '.join(written)}")
+        with held(out):
+            chosen = narrowed.network if narrowed else network
+            exported = export(chosen, out / f"network{how.suffix}", example=example, format=self.format)
+            measured = {**asdict(exported), "path": exported.path.name, "input_shape": list(exported.input_shape)}
+            made = {**versions(), **{package: version(package) for package in how.packages}}
+            rows = [
+                ["input", "x".join(["batch", *map(str, exported.input_shape)])],
+                ["bytes", f"{exported.bytes:,}"],
+                ["largest difference", f"{exported.difference:.1e} of the largest output, on random inputs"],
+            ]
+            written = [exported.path.name, "export.json"]
+            if narrowed:
+                rows += _told(narrowed)
+                measured["narrow"] = _plain(narrowed)
+                shares = {name: 100 * left / count for name, (left, count) in narrowed.units.items()}
+                plot_bars(shares, out / "units.png", self.ticket.name, "layer", "units left (%)")
+                written.append("units.png")
+            write_json(out / "export.json", {"ticket": self.ticket.name, **measured, "versions": made})
+            print(table([self.ticket.name, self.format], rows))
+            print(f"In {relative(out)}: {', '.join(written)}")
 
     def _example(self, ticket: Ticket) -> Tensor:
         shape = self.input_shape or input_shape_of(ticket)

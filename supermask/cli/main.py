@@ -10,8 +10,7 @@ from typing import Annotated, Any, Union
 
 from supermask.cli.limits import refuse_endless
 from supermask.cli.plugins import Command, brought
-from supermask.errors import SupermaskError
-from supermask.shown import printable, shortened
+from supermask.errors import SupermaskError, reason_of
 
 COMMANDS = {
     "search": "supermask.cli.single:Search",
@@ -43,9 +42,6 @@ def guarded(program: str, parse: Callable[[], Command]) -> int:
     try:
         parse()()
         sys.stdout.flush()  # here, so that a full disk behind it is told as such
-    except SupermaskError as error:
-        _say(f"{program}: {error}")
-        return 2
     except KeyboardInterrupt as stop:
         _say(f"{program}: {str(stop) or 'interrupted'}.")
         # 128 + 2, as a shell reports a process that SIGINT ended
@@ -54,14 +50,12 @@ def guarded(program: str, parse: Callable[[], Command]) -> int:
         _drop_output()
         # 128 + 13, as a shell reports a process that SIGPIPE ended
         return 141
-    except OSError as error:  # a full disk, a long name, too many open files: not of the code
-        _say(f"{program}: Cannot read or write {_named(error)}: {error.strerror or error}.")
-        _drop_output()
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not _is_short_of_memory(error):
+    except Exception as error:
+        reason = reason_of(error)
+        if reason is None:
             raise
-        _say(f"{program}: There is not enough memory for this; give a smaller network, smaller batches or fewer runs.")
+        _say(f"{program}: {reason}")
+        _drop_output()
         return 2
     return 0
 
@@ -72,15 +66,6 @@ def _drop_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _named(error: OSError) -> str:
-    return "a file" if error.filename is None else shortened(printable(str(error.filename)))
-
-
-def _is_short_of_memory(error: BaseException) -> bool:
-    # torch says it by a RuntimeError, on the CPU without a class of its own
-    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _say(sentence: str) -> None:

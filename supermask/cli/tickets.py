@@ -11,7 +11,7 @@ from supermask.cli.options import Common, LossName, TicketData, TicketModel
 from supermask.data import DataSet, Examples
 from supermask.deploy import sparse
 from supermask.errors import SupermaskError
-from supermask.files import make_folder, relative, write_json
+from supermask.files import held, make_folder, relative, write_json
 from supermask.judge import generalization_bound
 from supermask.report import plot_bars, table
 from supermask.runs.fit import example_of
@@ -70,37 +70,39 @@ class Evaluate(Common):
         if device.type == "cpu":
             network = sparse(network, batch=batches.batch, copy=False).network
         out = make_folder(self.out or self.ticket.parent)
-        result: dict[str, Any] = {"ticket": self.ticket.name, "data": name, "part": self.part}
-        if loss is None and examples.labels.ndim == 1:
-            found = list(outputs(network, batches))
-            score, classes = scored(found), per_class(found, data_set.classes)
-            result |= {**asdict(score), "accuracy": score.accuracy, "per_class": classes}
-            if len(classes) > MANY:
-                result["top_5"] = top_5(found)
-            bars = {str(label): 100 * accuracy for label, accuracy in enumerate(classes)}
-            plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {name}", "class", "accuracy (%)")
-            written = "evaluation.json, classes.png"
-        else:
-            score = evaluate(network, batches, loss=loss)
-            result |= {**asdict(score), **({} if score.correct is None else {"accuracy": score.accuracy})}
-            written = "evaluation.json"
-        proved = self.part == "training" and loss is None and is_provable(ticket, data_set)
-        proof = proof_by(ticket, score, data_set) if proved else None
-        write_json(out / "evaluation.json", {**result, **({} if proof is None else {"proof": asdict(proof)})})
-        rows = [
-            *score_rows(Scored.of(score), name),
-            *([["accuracy, top 5", f"{result['top_5']:.2%}"]] if "top_5" in result else []),
-            *([] if by_loss(name, [Scored.of(score)]) else [["loss", f"{score.loss:.4f}"]]),
-            ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"],
-        ]
-        print(table([f"{self.ticket.name} on {name}", self.part], rows))
-        if proof is not None:
-            print(f"\n{proof.text()}\n")
-        if ticket.provenance.get("trained"):
-            print(
-                "The ticket is a weak one: these are its weights before training; network.safetensors has the trained."
-            )
-        print(f"In {relative(out)}: {written}")
+        with held(out):
+            result: dict[str, Any] = {"ticket": self.ticket.name, "data": name, "part": self.part}
+            if loss is None and examples.labels.ndim == 1:
+                found = list(outputs(network, batches))
+                score, classes = scored(found), per_class(found, data_set.classes)
+                result |= {**asdict(score), "accuracy": score.accuracy, "per_class": classes}
+                if len(classes) > MANY:
+                    result["top_5"] = top_5(found)
+                bars = {str(label): 100 * accuracy for label, accuracy in enumerate(classes)}
+                plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {name}", "class", "accuracy (%)")
+                written = "evaluation.json, classes.png"
+            else:
+                score = evaluate(network, batches, loss=loss)
+                result |= {**asdict(score), **({} if score.correct is None else {"accuracy": score.accuracy})}
+                written = "evaluation.json"
+            proved = self.part == "training" and loss is None and is_provable(ticket, data_set)
+            proof = proof_by(ticket, score, data_set) if proved else None
+            write_json(out / "evaluation.json", {**result, **({} if proof is None else {"proof": asdict(proof)})})
+            rows = [
+                *score_rows(Scored.of(score), name),
+                *([["accuracy, top 5", f"{result['top_5']:.2%}"]] if "top_5" in result else []),
+                *([] if by_loss(name, [Scored.of(score)]) else [["loss", f"{score.loss:.4f}"]]),
+                ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"],
+            ]
+            print(table([f"{self.ticket.name} on {name}", self.part], rows))
+            if proof is not None:
+                print(f"\n{proof.text()}\n")
+            if ticket.provenance.get("trained"):
+                print(
+                    "The ticket is a weak one: these are its weights before training; network.safetensors has the"
+                    " trained."
+                )
+            print(f"In {relative(out)}: {written}")
 
     def _examples(self, data_set: DataSet) -> Examples:
         if self.part == "test":
@@ -150,13 +152,14 @@ class Inspect:
             print(f"{self.given} is the checkpoint that the ticket is over.")
         if self.out is not None:
             out = make_folder(self.out)
-            counts = {name: {"kept": kept, "prunable": count} for name, (kept, count) in layers.items()}
-            sized = {"where the bytes are": bytes_values(found)}
-            made = {"provenance": dict(ticket.provenance)}
-            write_json(out / "inspection.json", {"layers": counts, **sized, **facts, **made})
-            bars = {name: 100 * kept / max(1, count) for name, (kept, count) in layers.items()}
-            plot_bars(bars, out / "layers.png", self.ticket.name, "parameter", "density (%)")
-            print(f"In {relative(out)}: inspection.json, layers.png")
+            with held(out):
+                counts = {name: {"kept": kept, "prunable": count} for name, (kept, count) in layers.items()}
+                sized = {"where the bytes are": bytes_values(found)}
+                made = {"provenance": dict(ticket.provenance)}
+                write_json(out / "inspection.json", {"layers": counts, **sized, **facts, **made})
+                bars = {name: 100 * kept / max(1, count) for name, (kept, count) in layers.items()}
+                plot_bars(bars, out / "layers.png", self.ticket.name, "parameter", "density (%)")
+                print(f"In {relative(out)}: inspection.json, layers.png")
 
     def _proof(self, ticket: Ticket) -> str:
         """Return what is proved of the error on examples to come, empty where no training error is known."""

@@ -13,7 +13,7 @@ from supermask.baselines.sparse import Sparse, whole_ticket
 from supermask.cli.options import DIGITS, Common, DataName
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
-from supermask.files import make_folder, write_json
+from supermask.files import held, make_folder, write_json
 from supermask.judge.transfer import carried, with_controls
 from supermask.report import table
 from supermask.runs.ticket_model import Described, described, refuse_unasked
@@ -54,29 +54,30 @@ class Transfer(Common):
         data_set = data.load(self.data, folder=self.data_folder, validation=self.validation, seed=self.seed)
         found = carried(ticket, whole_ticket(_built(network, data_set), seed=ticket.seed, weights=self.initial))
         out = make_folder(self.out or self.ticket.parent)
-        found.ticket.save(out / "carried.ticket")
-        scores: dict[str, Scored] = {}
-        for name, each in with_controls(found.ticket, seed=self.seed).items():
-            sparse = Sparse(_built(network, data_set), each)
-            scores[name] = Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
-        write_json(
-            out / "transfer.json",
-            {
-                "ticket": self.ticket.name,
-                "data": data_set.name,
-                "taken": list(found.taken),
-                "left": list(found.left),
-                "same_weights": found.same_weights,
-                "density": found.density,
-                "recipe": asdict(self.recipe),
-                "test": {name: asdict(score) for name, score in scores.items()},
-            },
-        )
-        rows = [[name, f"{score.accuracy:.2%}"] for name, score in scores.items()]
-        print(table([f"{self.ticket.name} on {data_set.name}", "test accuracy"], rows))
-        whole = f", whole: {', '.join(found.left)}" if found.left else ""
-        weights = "its own weights" if found.same_weights else f"weights of its seed, {self.initial}"
-        print(f"\n{len(found.taken)} layers at density {found.density:.2%}, over {weights}{whole}.")
+        with held(out):
+            found.ticket.save(out / "carried.ticket")
+            scores: dict[str, Scored] = {}
+            for name, each in with_controls(found.ticket, seed=self.seed).items():
+                sparse = Sparse(_built(network, data_set), each)
+                scores[name] = Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
+            write_json(
+                out / "transfer.json",
+                {
+                    "ticket": self.ticket.name,
+                    "data": data_set.name,
+                    "taken": list(found.taken),
+                    "left": list(found.left),
+                    "same_weights": found.same_weights,
+                    "density": found.density,
+                    "recipe": asdict(self.recipe),
+                    "test": {name: asdict(score) for name, score in scores.items()},
+                },
+            )
+            rows = [[name, f"{score.accuracy:.2%}"] for name, score in scores.items()]
+            print(table([f"{self.ticket.name} on {data_set.name}", "test accuracy"], rows))
+            whole = f", whole: {', '.join(found.left)}" if found.left else ""
+            weights = "its own weights" if found.same_weights else f"weights of its seed, {self.initial}"
+            print(f"\n{len(found.taken)} layers at density {found.density:.2%}, over {weights}{whole}.")
 
     def _described(self, ticket: Ticket) -> Described:
         """Return the network that the ticket names.

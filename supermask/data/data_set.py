@@ -37,6 +37,13 @@ class Examples:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for name, given in (("images", images), ("labels", labels)):
+            if not isinstance(given, Tensor):
+                raise DataError(
+                    f"{name} are of type {type(given).__name__}; give tensors, e.g. by torch.as_tensor of an array."
+                )
+            if given.layout is not torch.strided:
+                raise DataError(f"{name} are of layout {given.layout}; give dense tensors, e.g. by to_dense().")
         if images.dtype in (torch.bool, torch.complex64, torch.complex128) or images.ndim < 2:
             raise DataError(
                 f"images are {_describe(images)}; they must be numbers of shape (n, ...), e.g. (n, C, H, W)."

@@ -4,8 +4,10 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from supermask.training.processes import Processes
 
@@ -22,24 +24,35 @@ class StopRequest:
         forwarded: whether the signal may come twice, as Ctrl-C under torchrun does: once from the terminal and once
             from torchrun; only one that comes seconds later is then a second one.
 
+    Attributes:
+        asked: whether a signal came.
+        listening: how many of these contexts the process is in: while there are any, a signal is answered by them.
+
     """
+
+    listening: ClassVar[int] = 0
 
     def __init__(self, *, forwarded: bool = False) -> None:
         self.asked = False
         self._forwarded = forwarded
         self._first = -math.inf
         self._before: dict[int, Any] = {}
+        self._listens = False
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # signals belong to the main thread
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
+            self._listens = True
+            StopRequest.listening += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+        StopRequest.listening -= self._listens
+        self._listens = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         # monotonic, because the clock of the day can be set back
@@ -58,6 +71,24 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Context whose child processes do not see the terminal's Ctrl-C, which this process answers for all of them.
+
+    A child that is just being started would answer it by a traceback, and submitit's controller by killing its run a
+    second later, which may be in the middle of a save.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    # a child process inherits which signals are blocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Stopped(KeyboardInterrupt):

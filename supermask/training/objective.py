@@ -1,6 +1,7 @@
 """What a training minimises and what an evaluation counts, for outputs and targets of any kind."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from supermask.data.batch import Batch, arguments, examples_in, tensors_of, with_targets
 from supermask.data.data_set import IGNORED
-from supermask.errors import SupermaskError
+from supermask.errors import SupermaskError, first_line, reason_of
+from supermask.shown import quoted
 
 Loss = Callable[[Any, Any], Tensor]
 """Outputs as the network returns them, and targets, to a scalar: the mean over the batch."""
@@ -45,9 +47,19 @@ class Objective:
     Attributes:
         loss: a function of the outputs, as the network returns them, and the targets; None as above.
 
+    Raises:
+        SupermaskError: the loss is not a function.
+
     """
 
     loss: Loss | None = None
+
+    def __post_init__(self) -> None:
+        if self.loss is not None and not callable(self.loss):
+            raise SupermaskError(
+                f"loss={quoted(self.loss)} is of type {type(self.loss).__name__}; give a function of outputs and"
+                " targets, e.g. torch.nn.functional.mse_loss."
+            )
 
     def call(self, forward: Callable[..., Any], model: nn.Module, batch: Batch) -> Any:
         """Return what a network returns for a batch.
@@ -57,9 +69,15 @@ class Objective:
             model: the network, whose forward pass may have a name for the targets.
             batch: inputs and targets.
 
+        Raises:
+            SupermaskError: the network does not take such inputs.
+
         """
         args, keywords = arguments(batch.inputs if self.loss else with_targets(model, batch))
-        return forward(*args, **keywords)
+        with _told(
+            lambda: f"The network does not take inputs that are {_described_all(batch.inputs)}{_cast(model, batch)}"
+        ):
+            return forward(*args, **keywords)
 
     def cost(self, outputs: Any, targets: Any, *, temperature: float = 1.0) -> Tensor:
         """Return the mean loss of a batch, a scalar.
@@ -70,7 +88,8 @@ class Objective:
             temperature: that the logits of the cross entropy are divided by; other losses know none.
 
         Raises:
-            SupermaskError: the targets do not tell which loss is meant, or the loss is not one number.
+            SupermaskError: the targets do not tell which loss is meant, the loss does not take them, or it is not one
+                number.
 
         """
         own = self._own(outputs, targets)
@@ -79,7 +98,8 @@ class Objective:
         logits, labels = _rows(outputs, targets)
         # bfloat16 has three decimal digits at most
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        return cross_entropy(logits / temperature, labels)
+        with _fitting(cross_entropy, logits, labels):
+            return cross_entropy(logits / temperature, labels)
 
     def count(self, outputs: Any, batch: Batch) -> Counts:
         """Return what an evaluation counts of a batch.
@@ -93,8 +113,11 @@ class Objective:
             total = _counted(batch) if self.loss is None else examples_in(batch)
             return Counts(_correct(outputs, batch.targets), total, float(own) * total)
         logits, labels = _rows(outputs, batch.targets)
+        if labels.is_cuda and (outside := _outside(logits, labels)):
+            raise SupermaskError(f"cross_entropy does not take {_both(logits, labels)}{outside}.")
         # a sum and not a mean, because the last batch may be smaller
-        loss = float(cross_entropy(logits.float(), labels, reduction="sum"))
+        with _fitting(cross_entropy, logits, labels):
+            loss = float(cross_entropy(logits.float(), labels, reduction="sum"))
         return Counts(int((logits.argmax(1) == labels).sum()), int((labels != IGNORED).sum()), loss)
 
     def _own(self, outputs: Any, targets: Any) -> Tensor | None:
@@ -102,11 +125,75 @@ class Objective:
         if self.loss is None:
             return own_loss(outputs)
         _refuse_broadcast(self.loss, outputs, targets)
-        loss = self.loss(outputs, targets)
+        with _fitting(self.loss, outputs, targets):
+            loss = self.loss(outputs, targets)
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise SupermaskError(f"loss= returned {shape}; expected a scalar tensor, the mean over the batch.")
         return loss
+
+
+@contextmanager
+def _told(what: Callable[[], str]) -> Iterator[None]:
+    """Context in which an error of another library becomes one sentence, which begins with `what`."""
+    try:
+        yield
+    except Exception as error:
+        # what the system is short of is not of the data, and of several processes one may have lost another
+        grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if reason_of(error) is not None or grouped:
+            raise
+        raise SupermaskError(f"{what()}: {first_line(error)}.") from error
+
+
+@contextmanager
+def _fitting(loss: Loss, outputs: Any, targets: Any) -> Iterator[None]:
+    """Context in which a loss is taken that may not take such outputs and targets."""
+
+    def what() -> str:
+        # on a GPU labels that are out of bounds end all that is computed there, reading them included
+        outside = "" if isinstance(targets, Tensor) and targets.is_cuda else _outside(outputs, targets)
+        return f"{_name(loss)} does not take {_both(outputs, targets)}{outside}"
+
+    with _told(what):
+        yield
+
+
+def _outside(outputs: Any, targets: Any) -> str:
+    """Return how labels go beyond the classes that there are logits for; nothing where they do not."""
+    logits = logits_of(outputs)
+    integers = isinstance(targets, Tensor) and targets.dtype in _INTEGERS and targets.numel() > 0
+    if logits is None or logits.ndim < 2 or not integers:
+        return ""
+    labels = targets.long()[targets.long() != IGNORED]
+    classes = logits.shape[1]
+    low, high = (int(labels.min()), int(labels.max())) if labels.numel() else (0, 0)
+    if low >= 0 and high < classes:
+        return ""
+    return f", labels from {low} to {high} of {classes} classes, which are 0 to {classes - 1}"
+
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def _both(outputs: Any, targets: Any) -> str:
+    return f"outputs that are {_described_all(outputs)} and targets that are {_described_all(targets)}"
+
+
+def _described_all(value: Any) -> str:
+    """Return what the tensors of a value are, or its type where it has none."""
+    found = tensors_of(value)[:3] if not isinstance(value, tuple | list) or len(value) < 4 else []
+    return " and ".join(map(_described, found)) or f"of type {type(value).__name__}"
+
+
+def _cast(model: nn.Module, batch: Batch) -> str:
+    """Return what to do about a floating input of another dtype than the network's parameters."""
+    dtypes = {each.dtype for each in model.parameters() if each.is_floating_point()}
+    others = [each for each in tensors_of(batch.inputs) if each.is_floating_point() and each.dtype not in dtypes]
+    if len(dtypes) != 1 or not others:
+        return ""
+    name = str(dtypes.pop()).removeprefix("torch.")
+    return f", its parameters being {name} (inputs.to(torch.{name}) makes them alike)"
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

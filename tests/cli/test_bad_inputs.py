@@ -76,6 +76,8 @@ WRITING = {
     "compare": SOUND["compare"],
     "evaluate": SOUND["evaluate"],
     "inspect": SOUND["inspect"],
+    "sweep": SOUND["sweep"],
+    "transfer": SOUND["transfer"],
     "export": SOUND["export"],
     "judge": [*SOUND["judge"], "--minutes", "0.1"],
     "construct": ["--target", "{small}", "--epsilon", "0.5"],
@@ -92,6 +94,38 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_half_file(command, file
     call = [command, *WRITING[command], "--out", str(tmp_path / "out")]
     refused(call, {**files, "small": str(tmp_path / "small")}, capsys)
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_a_folder_that_another_process_fills_is_refused(command, files, capsys, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "small")
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out/.held").open("w") as held:  # a lock of another open file is as one of another process
+        held.write("process 7 on elsewhere")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        call = [command, *WRITING[command], "--out", str(tmp_path / "out")]
+        said = refused(call, {**files, "small": str(tmp_path / "small")}, capsys)
+    assert "is being filled by process 7 on elsewhere; wait for it" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".held"]
+
+
+@pytest.mark.parametrize("room", [0, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("command", WRITING)
+def test_no_file_grows_beyond_what_there_is_room_for(command, room, files, capsys, tmp_path):
+    """As on a full disk, each write fails, those of other libraries too; so does one that begins well."""
+    resource = pytest.importorskip("resource")
+    torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "small")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        call = [command, *WRITING[command], "--out", str(tmp_path / "out")]
+        refused(call, {**files, "small": str(tmp_path / "small")}, capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.rglob("*.part"))
+    assert all(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".ticket"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")

@@ -22,6 +22,7 @@ from supermask.runs import METHODS
 from supermask.runs.cluster import cluster_job, queues
 from supermask.runs.cluster.executor import first_error
 from supermask.runs.report import COLUMNS
+from supermask.training.interrupts import deaf_to_ctrl_c
 
 QUICK = ["--data", "synthetic", "--width", "0.2", "--epochs", "1", "--batch-size", "100", "--cluster", "local"]
 GRID = ["--methods", "edge_popup,dense", "--densities", "0.2,0.5", "--seeds", "2", "--out", "here"]
@@ -370,7 +371,7 @@ def test_the_line_of_a_log_that_says_what_went_wrong(tmp_path, log, says):
 
 def test_the_child_of_a_submission_does_not_see_ctrl_c():
     script = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-    with queues._deaf_to_ctrl_c():
+    with deaf_to_ctrl_c():
         child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert child.stdout == "True\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -42,28 +42,20 @@ SMALL = Experiment(
 
 def carry_out(experiment, runs, monkeypatch):
     """Run an experiment in this process."""
-    monkeypatch.setattr("supermask.runs.runner.ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr("experiments.framework.runner.ProcessPool", InThisProcess)
     return run_experiment(experiment, runs, device="cpu", workers=1, data_folder=None)
 
 
+@dataclass(frozen=True)
 class InThisProcess:
     """A pool that runs at once and here, so that tests need not start processes."""
 
-    def __init__(self, *_, **__):
-        pass
+    run: object
+    workers: int
+    device: str
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def submit(self, function, *arguments):
-        from concurrent.futures import Future
-
-        future = Future()
-        future.set_result(function(*arguments))
-        return future
+    def ends(self, plans, show):
+        return (runner.Ended(plan, runner.attempt(self.run, plan)) for plan in plans)
 
 
 def test_a_report_puts_published_beside_measured(tmp_path, monkeypatch):

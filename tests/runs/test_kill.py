@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from supermask.runs import Job, run
 from supermask.runs.planned import Planned
 from supermask.runs.runner import ProcessPool
-from supermask.training import Recipe
+from supermask.training import Recipe, Stopped
 from supermask.training.checkpoint import load_checkpoint
 from supermask.training.loop import CHECKPOINT
 
@@ -49,10 +50,13 @@ def _told_run(plan):
     run(plan.task, plan.path, resume=True, progress=False)
 
 
-def _pool(folder):
+def _plans(folder, count):
     long = replace(JOB, recipe=replace(JOB.recipe, epochs=100_000))
-    plans = [Planned(replace(long, seed=seed), folder / f"seed{seed}", "", "") for seed in range(2)]
-    list(ProcessPool(_told_run, 2, "cpu").ends(plans, lambda title: None))
+    return [Planned(replace(long, seed=seed), folder / f"seed{seed}", "", "") for seed in range(count)]
+
+
+def _pool(folder):
+    list(ProcessPool(_told_run, 2, "cpu").ends(_plans(folder, 2), lambda title: None))
 
 
 def _alive(pid):
@@ -60,7 +64,7 @@ def _alive(pid):
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def _until(condition, seconds=120):
+def _until(condition, seconds=400):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -79,6 +83,51 @@ def test_workers_whose_parent_was_killed_save_their_runs_and_end(tmp_path, sent)
     pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
     _until(lambda: not any(map(_alive, pids)))
     assert all(load_checkpoint(folder / CHECKPOINT)["step"] > 0 for folder in folders)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_pool_that_is_stopped_says_what_is_kept_and_leaves_no_process_behind(tmp_path, sent):
+    """`kill` sends a signal to one process, which has to pass it on."""
+
+    def send():
+        _until(lambda: all((tmp_path / f"seed{seed}" / "metrics.jsonl").exists() for seed in range(2)))
+        os.kill(os.getpid(), sent)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with pytest.raises(Stopped) as stopped:
+        list(ProcessPool(_told_run, 2, "cpu").ends(_plans(tmp_path, 3), lambda title: None))
+    sender.join()
+    assert str(stopped.value) == (
+        "stopped 2 runs under way (2 saved their state), 3 left in all; finished runs are kept, and the same command"
+        " goes on"
+    )
+    pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+    assert len(pids) == 2
+    assert not any(map(_alive, pids))
+    assert all(load_checkpoint(tmp_path / f"seed{seed}" / CHECKPOINT)["step"] > 0 for seed in range(2))
+
+
+def _first_dies(plan):
+    if plan.name == "seed0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if plan.name == "seed1":
+        raise OSError(28, "No space left on device", "/full")
+    plan.path.mkdir()
+
+
+def test_a_killed_process_takes_its_own_run_with_it_and_no_other(tmp_path):
+    plans = _plans(tmp_path, 3)
+    ends = list(ProcessPool(_first_dies, 1, "cpu").ends(plans, lambda title: None))
+    assert [end.plan for end in ends] == plans
+    assert [end.error for end in ends] == [
+        "its process was killed by SIGKILL, perhaps for want of memory; what it saved is kept, and the same command"
+        " takes it up",
+        "Cannot read or write /full: No space left on device.",
+        None,
+    ]
+    assert plans[2].path.exists()
 
 
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 30), pytest.param(20, 100, marks=pytest.mark.slow)])

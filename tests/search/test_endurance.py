@@ -1,6 +1,7 @@
 """Searches that last, that run side by side, and that live beside the processes of a data loader."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from supermask import EdgePopup, Ticket
+from supermask.errors import RunError
+from supermask.files import held
 
 
 def search(seed, steps, seen=lambda step: None):
@@ -34,15 +37,39 @@ def test_two_searches_in_two_threads_find_what_each_finds_alone():
         assert list(pool.map(search, range(4), [50] * 4)) == alone
 
 
+def test_two_threads_do_not_fill_one_folder(tmp_path):
+    inside = threading.Barrier(2, timeout=60)
+
+    def first():
+        with held(tmp_path):
+            inside.wait()
+            inside.wait()
+
+    def second():
+        inside.wait()
+        try:
+            with pytest.raises(RunError, match="is being filled by process"), held(tmp_path):
+                pass
+        finally:
+            inside.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(first), pool.submit(second)]:
+            each.result()
+    with held(tmp_path):
+        pass
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks itself up in /proc")
-def test_steps_take_no_memory_and_no_files():
+@pytest.mark.parametrize("steps", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_steps_take_no_memory_and_no_files(steps):
     def taken(step):
-        if step in (500, 1_999):
+        if step in (500, steps - 1):
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             found.append((pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))))
 
     found = []
-    search(0, 2_000, taken)
+    search(0, steps, taken)
     (before, opened), (after, still) = found
     assert still <= opened
     # a step that kept its scores would keep 2.6 KB, and 1,500 of them 4 MB

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from supermask.baselines.at_initialisation.base import AtInitialisation
 from supermask.baselines.at_initialisation.examples import ExampleSource
 from supermask.baselines.at_initialisation.probe import evaluating, gradients
+from supermask.baselines.at_initialisation.sieve import Sieve
 from supermask.baselines.sparse import Sparse
 from supermask.data.batch import arguments, mapped
 from supermask.errors import SupermaskError
@@ -69,7 +70,7 @@ class SynFlow(AtInitialisation):
     def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return the scores of the whole network, float64: those of the first step."""
         flow = Flow(network, _ones(sample))
-        scores, _ = flow.scores()
+        scores, _ = flow.scores(flow.slopes())
         return {name: score.masked_fill(~flow.masks[name], 0.0) for name, score in scores.items()}
 
     def choose(
@@ -83,16 +84,22 @@ class SynFlow(AtInitialisation):
         flow, selection = Flow(network, _ones(sample)), Selection(signed=True)
         shapes = {name: tuple(mask.shape) for name, mask in flow.masks.items()}
         order: dict[str, Tensor] = {name: torch.zeros_like(each) for name, each in flow.weights.items()}
+        sieve = Sieve(flow.masks, flow.values, order) if Sieve.suits(flow.masks, flow.values) else None
         for step in tqdm(range(1, self.iterations + 1), self.name, leave=False, disable=None, dynamic_ncols=True):
-            before = {name: mask.clone() for name, mask in flow.masks.items()}
-            scores, largest = flow.scores()
+            slopes, last = flow.slopes(), step == self.iterations
             pools = self._pools(shapes, density ** (step / self.iterations))
+            if sieve and len(pools) == 1 and sieve.fall(slopes, pools[0], step, last=last):
+                continue
+            before = {name: mask.clone() for name, mask in flow.masks.items()}
+            scores, largest = flow.scores(slopes)
             selection.select(pools, scores, flow.masks)
-            ending = step == self.iterations  # the place of what stays is known only then, and its weight not needed
             for name, mask in flow.masks.items():
-                after = torch.zeros_like(mask) if ending else mask
+                # the place of what stays is known only at the end, and its weight not needed then
+                after = torch.zeros_like(mask) if last else mask
                 numbers = step, 2 * largest or 1.0
                 let_fall(scores[name], before[name], after, *numbers, order[name], flow.values[name])
+            if sieve:
+                sieve.forget()
         return flow.masks, order
 
     def _pools(self, shapes: Shapes, density: float) -> list[Pool]:
@@ -116,21 +123,23 @@ class Flow:
 
     def __init__(self, network: Sparse, ones: Any) -> None:
         self._model, self._ones = network.model, ones
-        sizes = {name: parameter.detach().double().abs() for name, parameter in network.model.named_parameters()}
+        # a copy of each, and no second one: the largest network that fits is the one that is pruned
+        sizes = {
+            name: parameter.detach().to(torch.float64, copy=True).abs_()
+            for name, parameter in network.model.named_parameters()
+        }
         buffers = network.model.named_buffers()
         self._fixed = {**sizes, **{name: buffer.double() for name, buffer in buffers if buffer.is_floating_point()}}
         self.masks = network.masks()
-        self.weights = {name: (sizes[name] * mask).requires_grad_() for name, mask in self.masks.items()}
-        self._scores = {name: torch.empty_like(weight) for name, weight in self.weights.items()}
+        self.weights = {name: sizes[name].mul_(mask).requires_grad_() for name, mask in self.masks.items()}
+        self._scores: dict[str, Tensor] = {}
         self.values = {name: weight.detach() for name, weight in self.weights.items()}
 
-    def scores(self) -> tuple[dict[str, Tensor], float]:
-        """Return the flow through each weight by name, float64, -infinity where it is pruned, and the largest.
-
-        The tensors are the same at every call.
+    def slopes(self) -> dict[str, Tensor]:
+        """Return the derivatives of R by the weights, float64 by name.
 
         Raises:
-            SupermaskError: the network is so deep that the flow leaves the range of float64.
+            SupermaskError: the network's outputs have no logits.
 
         """
         args, keywords = arguments(self._ones)
@@ -139,8 +148,21 @@ class Flow:
         logits = logits_of(outputs)
         if logits is None:
             raise SupermaskError(f"SynFlow sums logits, which outputs of type {type(outputs).__name__} do not have.")
-        total = logits.sum()
-        slopes = gradients(total, self.weights)
+        return gradients(logits.sum(), self.weights)
+
+    def scores(self, slopes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+        """Return the flow through each weight by name, float64, -infinity where it is pruned, and the largest.
+
+        The tensors are the same at every call.
+
+        Args:
+            slopes: as `slopes` returned them.
+
+        Raises:
+            SupermaskError: the network is so deep that the flow leaves the range of float64.
+
+        """
+        self._scores = self._scores or {name: torch.empty_like(weight) for name, weight in self.values.items()}
         found = [
             write_products(self.values[name], slopes[name], mask, self._scores[name])
             for name, mask in self.masks.items()

@@ -4,8 +4,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ import torch
 from supermask.errors import SupermaskError, first_line
 from supermask.runs.cluster.cluster_job import ClusterJob
 from supermask.runs.cluster.resources import Resources
+from supermask.training.interrupts import deaf_to_ctrl_c
 
 if TYPE_CHECKING:
     import submitit
@@ -48,7 +48,7 @@ class Slurm:
         executor = submitit.SlurmExecutor(self._logs, max_num_timeout=self._resources.requeues)
         executor.update_parameters(**self._resources.for_slurm(self._logs.parent.parent.name, len(tasks)))
         try:
-            with _deaf_to_ctrl_c():
+            with deaf_to_ctrl_c():
                 return executor.submit_array(tasks)
         except FailedJobError as error:
             raise SupermaskError(f"Slurm did not take the runs ({first_line(error)}); give other resources.") from None
@@ -101,7 +101,7 @@ class Local:
         executor = submitit.LocalExecutor(self._logs)
         gpus = (self._gpus[slot % len(self._gpus)],) if self._gpus else ()
         executor.update_parameters(timeout_min=_A_YEAR, gpus_per_node=len(gpus), visible_gpus=gpus)
-        with _deaf_to_ctrl_c():
+        with deaf_to_ctrl_c():
             self._slots[slot] = executor.submit(task)
         return self._slots[slot]
 
@@ -127,20 +127,6 @@ def require_submitit() -> None:
     """
     if find_spec("submitit") is None:
         raise SupermaskError("supermask sweep needs submitit; install it: python -m pip install 'supermask[cluster]'.")
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Context whose child processes do not see the terminal's Ctrl-C, which this process answers for all of them.
-
-    submitit's controller would answer it by killing its run a second later, which may be in the middle of a save.
-    """
-    # a child process inherits which signals are blocked
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _visible_gpus() -> list[int]:
