@@ -234,7 +234,7 @@ def empty_network(
             reads = put(node.operation.module, reads)
         outlets.append(reads[0])
     _check_memory(pairs)
-    network = wired(modules, sources).double()
+    network = wired(modules, sources, target.input_shape).double()
     # not to_empty, for which torch imports sympy, a second of CPU time
     empty = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in network.state_dict().items()}
     network.load_state_dict(empty, assign=True)
