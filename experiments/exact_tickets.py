@@ -213,7 +213,7 @@ EXPERIMENT = Experiment(
     ),
     groups=tuple(
         Group(f"{bits} bits", tuple(Exactly(_TARGET, bits, seed) for seed in seeds), _THEORY)
-        for bits, seeds in ((8, (0,)), (6, (0,)), (4, (0,)))
+        for bits, seeds in ((8, (0, 1, 2)), (6, (0, 1, 2)), (4, (0, 1, 2)))
     ),
     table=Table(
         header=(
