@@ -27,6 +27,7 @@ INWARD = 4.0
 """Steps of a coarser dtype by which these inputs are moved into the domain: their rounding moves some out of it."""
 
 
+@torch.enable_grad()  # also where the caller needs none
 def search_from_below(
     target: Target,
     network: nn.Module,
