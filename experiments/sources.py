@@ -165,8 +165,8 @@ EXPERIMENT = Experiment(
         " seed prunes all but this share of the random weights before anything is chosen (Gadhikar et al. 2023). Leaky:"
         " a leaky ReLU of slope 1/8 stands between the two hops, so that paths for positive inputs leak into negative"
         " ones. Signs: all random weights of a layer have one size (Sreenivasan et al. 2022 use deeper networks for"
-        " that, which are not built here). L + 1: the first layer takes two random layers and the other one, in which each"
-        " weight is a subset sum over copies of a hidden unit (`theory.shallow`); biases are random everywhere."
+        " that, which are not built here). L + 1: the first layer takes two random layers and the other one, in which"
+        " each weight is a subset sum over copies of a hidden unit (`theory.shallow`); biases are random everywhere."
     ),
     groups=(
         Group("dense, uniform, ReLU", _tasks(), _PENSIA),
@@ -187,10 +187,9 @@ EXPERIMENT = Experiment(
             "Width: hidden units per input of the widest layer, chosen before anything is drawn so that all weights"
             " find enough paths with probability 0.99; a path is two random weights, so that of sparse networks grows"
             " by 1 / density^2 and more. Random weights, kept: of those that there are and of those that stay, per"
-            " weight of the target; first hops have only their blocks, but with L + 1 layers, where they are full matrices."
-            " Bytes: of the ticket. All are means of three"
-            " seeds, each with a target and a draw of its own. Upper: the worst certificate over its epsilon; at most"
-            " 1 where every one of them holds."
+            " weight of the target; first hops have only their blocks, but with L + 1 layers they are full matrices."
+            " Bytes: of the ticket. All are means of three seeds, each with a target and a draw of its own. Upper: the"
+            " worst certificate over its epsilon; at most 1 where every one of them holds."
         ),
     ),
     plot=_plot,
