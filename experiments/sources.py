@@ -137,9 +137,10 @@ def _row(results: Sequence[SourceResult]) -> list[str]:
 
 def _plot(found: Mapping[str, Sequence[SourceResult]], path: Path) -> None:
     figure, axes = new_figure(height=3.4)
-    for color, (label, results) in zip(COLORS * 2, found.items(), strict=False):
+    for place, (label, results) in enumerate(found.items()):
+        color, dashes = COLORS[place % len(COLORS)], ("-", "--")[place // len(COLORS) % 2]
         widths = np.mean([result.widths for result in results], axis=0)
-        axes.plot(results[0].config["epsilons"], widths, marker="o", color=color, label=label)
+        axes.plot(results[0].config["epsilons"], widths, marker="o", color=color, linestyle=dashes, label=label)
     axes.set(xscale="log", yscale="log", xlabel="epsilon", ylabel="hidden units per input", title="Width by source")
     axes.invert_xaxis()
     axes.legend(frameon=False, fontsize="small")
