@@ -17,8 +17,8 @@ wrong in two ways, and whole numbers repeat, which is a third:
 If the number of different sums at t were a Poisson variable of this mean lambda, none would be there with probability
 exp(-lambda). It is less random than that, the more so the smaller the items are: measured, the law is right to 10 % for
 8 bits and above what is found by up to half for 6 bits and by two to four times for 4 bits, where most that are
-missed are out of reach. With 3 left out it is below what is found by a fifth for 8 bits and by up to four tenths for 6.
-Derived as above, not proven.
+missed are out of reach. With 3 left out it is below what is found by a fifth for 8 bits and by up to four tenths for
+fewer. Derived as above, not proven.
 """
 
 import numpy as np
