@@ -1,4 +1,4 @@
-"""What a source network costs: sparse ones, leaky ReLUs and signs beside the dense uniform one of the theorem."""
+"""What a source network costs: sparse ones, leaky ReLUs, signs and fewer layers beside the theorem's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,10 +13,11 @@ from torch import nn
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from supermask.random.stream import philox
-from supermask.report.plot import colored, new_figure, save_figure
+from supermask.report.plot import COLORS, new_figure, save_figure
 from supermask.results import Result
 from supermask.runs import recorded
-from theory import construct
+from theory import Built, BuiltShallow, construct, construct_shallow
+from theory.shallow import NAME as SHALLOW
 
 EPSILONS = (0.1, 0.01, 0.001)
 SIZES = (8, 8, 4)
@@ -30,7 +31,7 @@ class SourceResult(Result):
     """By epsilon, what the source network took and what stayed of it.
 
     Attributes:
-        widths: hidden units per input, the most of the layers.
+        widths: hidden units per input, the most of the layers; with L + 1 layers those of the first, or copies.
         existing: random weights that there are, per weight of the target.
         kept: random weights that stay, per weight of the target.
         bytes: of the ticket.
@@ -52,7 +53,7 @@ class Source:
     """A random network that is pruned to a small target at several epsilons.
 
     Attributes:
-        construction: a name in `theory.constructions.CONSTRUCTIONS`.
+        construction: a name in `theory.constructions.CONSTRUCTIONS`, or that of `theory.shallow`.
         density: share of the random weights that there are.
         epsilons: largest differences wanted over the unit ball.
         seed: of the target and of the random network.
@@ -84,15 +85,7 @@ class Source:
         weights = sum(parameter.numel() for parameter in target.parameters())
         rows = []
         for epsilon in self.epsilons:
-            built = construct(
-                target,
-                epsilon,
-                construction=self.construction,
-                source_density=self.density,
-                grouped=True,
-                seed=self.seed,
-                progress=False,
-            )
+            built = self._built(target, epsilon)
             ticket = built.ticket
             there = self.density * ticket.prunable / weights
             rows.append(
@@ -101,6 +94,19 @@ class Source:
         widths, existing, kept, sizes, upper = zip(*rows, strict=True)
         return SourceResult(
             widths=widths, existing=existing, kept=kept, bytes=sizes, upper=upper, seconds=round(monotonic() - began, 1)
+        )
+
+    def _built(self, target: nn.Module, epsilon: float) -> Built | BuiltShallow:
+        if self.construction == SHALLOW:
+            return construct_shallow(target, epsilon, seed=self.seed)
+        return construct(
+            target,
+            epsilon,
+            construction=self.construction,
+            source_density=self.density,
+            grouped=True,
+            seed=self.seed,
+            progress=False,
         )
 
 
@@ -131,9 +137,10 @@ def _row(results: Sequence[SourceResult]) -> list[str]:
 
 def _plot(found: Mapping[str, Sequence[SourceResult]], path: Path) -> None:
     figure, axes = new_figure(height=3.4)
-    for color, (label, results) in colored(found.items()):
+    for place, (label, results) in enumerate(found.items()):
+        color, dashes = COLORS[place % len(COLORS)], ("-", "--")[place // len(COLORS) % 2]
         widths = np.mean([result.widths for result in results], axis=0)
-        axes.plot(results[0].config["epsilons"], widths, marker="o", color=color, label=label)
+        axes.plot(results[0].config["epsilons"], widths, marker="o", color=color, linestyle=dashes, label=label)
     axes.set(xscale="log", yscale="log", xlabel="epsilon", ylabel="hidden units per input", title="Width by source")
     axes.invert_xaxis()
     axes.legend(frameon=False, fontsize="small")
@@ -147,6 +154,7 @@ def _tasks(construction: str = "relu_diamond", density: float = 1.0) -> tuple[So
 _SPARSE = Published("wider by 1 / log(1 / sparsity)", "Gadhikar et al. 2023, abstract", "theory, by layers")
 _PENSIA = Published("log(1 / epsilon)", "Pensia et al. 2020, theorem 1", "theory alone")
 _LEAKY = Published("log(1 / epsilon)", "Burkholz 2022, abstract", "theory, for L + 1 layers; here 2 L")
+_SHALLOW = Published("L + 1 layers, log(1 / epsilon)", "Burkholz 2022, abstract", "theory alone")
 _SIGNS = Published("log^2(1 / epsilon)", "Sreenivasan et al. 2022", "theory, by deeper networks; here 2 L layers")
 
 EXPERIMENT = Experiment(
@@ -158,13 +166,15 @@ EXPERIMENT = Experiment(
         " seed prunes all but this share of the random weights before anything is chosen (Gadhikar et al. 2023). Leaky:"
         " a leaky ReLU of slope 1/8 stands between the two hops, so that paths for positive inputs leak into negative"
         " ones. Signs: all random weights of a layer have one size (Sreenivasan et al. 2022 use deeper networks for"
-        " that, which are not built here)."
+        " that, which are not built here). L + 1: the first layer takes two random layers and the other one, in which"
+        " each weight is a subset sum over copies of a hidden unit (`theory.shallow`); biases are random everywhere."
     ),
     groups=(
         Group("dense, uniform, ReLU", _tasks(), _PENSIA),
         *(Group(f"sparse, density {density}", _tasks(density=density), _SPARSE) for density in (0.8, 0.5, 0.3)),
         Group("leaky ReLU", _tasks("leaky_diamond"), _LEAKY),
         Group("signs", _tasks("sign_diamond"), _SIGNS),
+        Group("L + 1 layers, ReLU", _tasks(SHALLOW), _SHALLOW),
     ),
     table=Table(
         header=(
@@ -178,9 +188,9 @@ EXPERIMENT = Experiment(
             "Width: hidden units per input of the widest layer, chosen before anything is drawn so that all weights"
             " find enough paths with probability 0.99; a path is two random weights, so that of sparse networks grows"
             " by 1 / density^2 and more. Random weights, kept: of those that there are and of those that stay, per"
-            " weight of the target; first hops have only their blocks. Bytes: of the ticket. All are means of three"
-            " seeds, each with a target and a draw of its own. Upper: the worst certificate over its epsilon; at most"
-            " 1 where every one of them holds."
+            " weight of the target; first hops have only their blocks, but with L + 1 layers they are full matrices."
+            " Bytes: of the ticket. All are means of three seeds, each with a target and a draw of its own. Upper: the"
+            " worst certificate over its epsilon; at most 1 where every one of them holds."
         ),
     ),
     plot=_plot,

@@ -1,16 +1,16 @@
 """A large difference between two networks, found by gradient ascent over a domain: the certificate's lower end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from theory.constructions.effective import Effective, run_effective
+from theory.constructions.effective import run_effective
 from theory.domains import Domain
 from theory.norms import Norm
-from theory.target import Shape, Target
+from theory.target import Shape, Target, TargetLayer
 
 STARTS = 384
 """Inputs that the search starts at: one third random, two thirds the ends of axes."""
@@ -27,10 +27,11 @@ INWARD = 4.0
 """Steps of a coarser dtype by which these inputs are moved into the domain: their rounding moves some out of it."""
 
 
+@torch.enable_grad()  # also where the caller needs none
 def search_from_below(
     target: Target,
     network: nn.Module,
-    found: Sequence[Effective],
+    found: Sequence[Callable[[TargetLayer, Tensor], Tensor]],
     *,
     domain: Domain,
     norm: Norm,

@@ -151,8 +151,8 @@ def construct(
         SupermaskError: the target cannot be built, or an argument is out of range.
 
     """
-    _check(epsilon, width, norm, dtype, seed, source_density)
-    domain = _domain(domain, radius)
+    check_options(epsilon, width, norm, dtype, seed, source_density)
+    domain = chosen_domain(domain, radius)
     how = named_construction(construction)
     read = balanced(read_target(target, input_shape or domain.shape, signed=domain.signed), dtype)
     how.check(read)
@@ -205,7 +205,15 @@ def construct(
     )
 
 
-def _check(epsilon: float, width: int | None, norm: str, dtype: torch.dtype, seed: int, source_density: float) -> None:
+def check_options(
+    epsilon: float, width: int | None, norm: str, dtype: torch.dtype, seed: int, source_density: float
+) -> None:
+    """Refuse arguments that are out of range.
+
+    Raises:
+        SupermaskError: one is.
+
+    """
     if not 0.0 < epsilon < math.inf:
         raise SupermaskError(f"epsilon={epsilon!r} must be a positive number.")
     if width is not None and (not isinstance(width, int) or width < 1):
@@ -217,7 +225,13 @@ def _check(epsilon: float, width: int | None, norm: str, dtype: torch.dtype, see
     checked_seed(seed)
 
 
-def _domain(domain: Domain | None, radius: float) -> Domain:
+def chosen_domain(domain: Domain | None, radius: float) -> Domain:
+    """Return the domain that was given, or else the ball of the radius.
+
+    Raises:
+        SupermaskError: both are given, or the radius is none.
+
+    """
     if domain is None:
         return Ball(radius)
     if radius != 1.0:

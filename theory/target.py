@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
-from supermask.models.wired import Add, Concatenate, Sources, sources_of
+from supermask.models.wired import Add, Concatenate, Sources, check_shape, sources_of
 from theory.graph import graph_of
 from theory.graph.copies import plain_copy
 from theory.graph.shape_check import Shape, input_shape_of, shapes_along
@@ -208,7 +208,14 @@ class Target:
         return values
 
     def run(self, x: Tensor, layers: Iterator[Callable[[Tensor], Tensor]]) -> Tensor:
-        """Return what the graph computes of inputs (batch, *input_shape) with other layers in place of its own."""
+        """Return what the graph computes of inputs (batch, *input_shape) with other layers in place of its own.
+
+        Raises:
+            SupermaskError: the inputs have another shape.
+
+        """
+        readers = (node.operation for node in self.nodes if 0 in node.sources)
+        check_shape(x, self.input_shape, (each.module if isinstance(each, FixedStep) else each for each in readers))
 
         def through(node: Node, *tensors: Tensor) -> Tensor:
             operation = node.operation
@@ -217,7 +224,12 @@ class Target:
         return self.follow(x, through)[-1]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return what the layers compute of inputs (batch, *input_shape), in their dtype."""
+        """Return what the layers compute of inputs (batch, *input_shape), in their dtype.
+
+        Raises:
+            SupermaskError: the inputs have another shape.
+
+        """
         return self.run(x, iter(self.layers))
 
 

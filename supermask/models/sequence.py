@@ -63,8 +63,12 @@ def describe(network: nn.Sequential) -> list[list[Any]]:
     return parts
 
 
-def from_description(description: Sequence[Any]) -> nn.Sequential:
+def from_description(description: Sequence[Any], input_shape: Sequence[int] | None = None) -> nn.Sequential:
     """Return the network that `describe` described, freshly built, in float32.
+
+    Args:
+        description: of its modules.
+        input_shape: of one input without the batch, where inputs of other shapes are to be refused.
 
     Raises:
         SupermaskError: the description is not one of `describe`.
@@ -74,7 +78,7 @@ def from_description(description: Sequence[Any]) -> nn.Sequential:
         raise SupermaskError(f"{quoted(description)} does not describe a chain of modules; give a list of them.")
     modules = list(map(_build, description))
     sources = [_sources(place, part) for place, part in enumerate(description)]
-    network = wired(modules, sources)
+    network = wired(modules, sources, input_shape)
     _check_growth(modules, sources)
     return network
 

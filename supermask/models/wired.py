@@ -1,6 +1,7 @@
-"""Plain modules in a graph: each reads what modules before it gave, or the input."""
+"""Plain modules in a chain or a graph, where each reads what modules before it gave, or the input."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import add
 
@@ -29,6 +30,29 @@ class Concatenate(nn.Module):
         return torch.cat(tensors, dim=1)
 
 
+class Chain(nn.Sequential):
+    """Modules that each read what the one before gives, for inputs of one shape.
+
+    Attributes:
+        input_shape: of one input, without the batch; None, as of a part that was cut out, takes what its modules take.
+
+    """
+
+    input_shape: tuple[int, ...] | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the last module gives.
+
+        Raises:
+            SupermaskError: the inputs have another shape.
+
+        """
+        if self.input_shape is not None:
+            check_shape(input, self.input_shape, [*self][:1])
+        found: Tensor = super().forward(input)
+        return found
+
+
 class Wired(nn.Sequential):
     """Modules in a graph, named as those of an `nn.Sequential`; the last one gives the output.
 
@@ -36,10 +60,15 @@ class Wired(nn.Sequential):
         modules: in an order in which each comes behind what it reads.
         sources: of each module.
 
+    Attributes:
+        input_shape: of one input, without the batch; None takes what the modules take.
+
     Raises:
         SupermaskError: a module reads nothing, or what comes behind it.
 
     """
+
+    input_shape: tuple[int, ...] | None = None
 
     def __init__(self, modules: Sequence[nn.Module], sources: Sequence[Sources]) -> None:
         if not len(modules) == len(sources) > 0:
@@ -54,7 +83,15 @@ class Wired(nn.Sequential):
         self._done = [[source for source in set(reads) if last[source] == place] for place, reads in enumerate(sources)]
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return what the last module gives."""
+        """Return what the last module gives.
+
+        Raises:
+            SupermaskError: the inputs have another shape.
+
+        """
+        if self.input_shape is not None:
+            readers = (module for module, reads in zip(self, self.sources, strict=True) if 0 in reads)
+            check_shape(input, self.input_shape, readers)
         given: dict[int, Tensor] = {0: input}
         for place, module in enumerate(self):
             given[place + 1] = module(*(given[source] for source in self.sources[place]))
@@ -63,11 +100,44 @@ class Wired(nn.Sequential):
         return given[len(self.sources)]
 
 
-def wired(modules: Sequence[nn.Module], sources: Sequence[Sources]) -> nn.Sequential:
-    """Return the modules as a graph, as a plain `nn.Sequential` where each reads just the one before it."""
-    if all(reads == (place,) for place, reads in enumerate(sources)):
+def wired(
+    modules: Sequence[nn.Module], sources: Sequence[Sources], input_shape: Sequence[int] | None = None
+) -> nn.Sequential:
+    """Return the modules as a graph, or as a chain where each reads just the one before it.
+
+    Args:
+        modules: in an order in which each comes behind what it reads.
+        sources: of each module.
+        input_shape: of one input without the batch, where inputs of other shapes are to be refused.
+
+    """
+    chain = all(reads == (place,) for place, reads in enumerate(sources))
+    if chain and input_shape is None:
         return nn.Sequential(*modules)
-    return Wired(modules, sources)
+    network = Chain(*modules) if chain else Wired(modules, sources)
+    network.input_shape = None if input_shape is None else tuple(input_shape)
+    return network
+
+
+def check_shape(inputs: Tensor, shape: Sequence[int], readers: Iterable[object]) -> None:
+    """Refuse inputs of another shape than a network is for: convolutions and poolings would run on them too.
+
+    Args:
+        inputs: (batch, *shape).
+        shape: of one input, without the batch.
+        readers: the modules that read them; where all of them flatten first, only how many numbers there are counts.
+
+    Raises:
+        SupermaskError: they have another shape.
+
+    """
+    # torch.fx follows a forward pass with something that is no tensor and has no sizes
+    if not isinstance(inputs, Tensor) or tuple(inputs.shape[1:]) == tuple(shape):
+        return
+    flat = all(isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1) for module in readers)
+    if not (flat and inputs.dim() > 1 and math.prod(inputs.shape[1:]) == math.prod(shape)):
+        wanted, found = (f"({', '.join(map(str, sizes))})" for sizes in (("batch", *shape), inputs.shape))
+        raise SupermaskError(f"The network is for inputs of shape {wanted}, not {found}; give inputs of that shape.")
 
 
 def sources_of(network: nn.Sequential) -> tuple[Sources, ...]:

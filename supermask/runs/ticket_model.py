@@ -129,8 +129,8 @@ def check_takes(
 
     """
     check_size(ticket, path, example)
-    # an index that an embedding does not have, and what code of the caller's own raises
-    fails = Exception if _is_of_code(ticket) else (RuntimeError, IndexError)
+    # an index that an embedding does not have, another shape, and what code of the caller's own raises
+    fails = Exception if _is_of_code(ticket) else (RuntimeError, IndexError, SupermaskError)
     try:
         outputs = network(example)
     except fails as error:
@@ -204,7 +204,8 @@ def _builder(ticket: Ticket, path: Path, model: str | None = None) -> Callable[[
         if len(modules) > LONGEST_CHAIN:
             most = f"at most {LONGEST_CHAIN:,} are built"
             raise TicketError(f"{path} lists {len(modules):,} modules of its network; {most}.")
-        return lambda: from_description(modules)
+        shape = input_shape_of(ticket)
+        return lambda: from_description(modules, shape)
     found = described(ticket)
     if found is None:
         raise TicketError(f"{path} does not say which model it was made from; load it in Python and apply it to yours.")

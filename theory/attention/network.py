@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from supermask.errors import SupermaskError
 from supermask.random.distributions import Fans, Uniform
 from supermask.random.weights import RandomWeight
 from theory.attention.maps import LinearMap
@@ -42,7 +43,14 @@ class WideAttention(nn.Module):
         self.value, self.output = nn.Linear(units, heads * values), nn.Linear(heads * values, units, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what each token reads."""
+        """Return what each token reads.
+
+        Raises:
+            SupermaskError: the tokens are no sequences of a batch.
+
+        """
+        if x.dim() != 3:  # with one head, others would be read as sequences of something else
+            raise SupermaskError(f"The network takes tokens of shape (batch, T, units), not {tuple(x.shape)}.")
         query, key, value = (each(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in
                              (self.query, self.key, self.value))  # fmt: skip
         found = scaled_dot_product_attention(query, key, value, is_causal=self.causal, scale=1.0)
@@ -68,7 +76,17 @@ class WideEmbedding(nn.Module):
         self.of_place = nn.Linear(context * width, units, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the tokens."""
+        """Return the tokens.
+
+        Raises:
+            SupermaskError: the ids are no sequences of a batch, or too long ones.
+
+        """
+        context = self.places.num_embeddings
+        if ids.dim() != 2 or ids.shape[1] > context:
+            raise SupermaskError(
+                f"The network takes ids of shape (batch, T) with T at most {context}, not {tuple(ids.shape)}."
+            )
         places = torch.arange(ids.shape[1], device=ids.device)
         found: Tensor = self.of_token(self.tokens(ids)) + self.of_place(self.places(places))
         return found

@@ -1,6 +1,6 @@
 """What a pruned pair of layers computes, from its own masked weights: P * x+ - N * x- + c, with x+- = max(+-x, 0)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -90,7 +90,7 @@ def errors_of(layer: TargetLayer, found: Effective) -> Matrix:
     return np.concatenate([worst, np.abs(found.offset - layer.offset)[:, None]], axis=1)
 
 
-def run_effective(target: Target, found: Sequence[Effective], x: Tensor) -> Tensor:
+def run_effective(target: Target, found: Sequence[Callable[[TargetLayer, Tensor], Tensor]], x: Tensor) -> Tensor:
     """Return what a network of these effective layers computes of inputs, float64 (batch, *input_shape)."""
     return target.run(x, map(partial, found, target.layers))
 

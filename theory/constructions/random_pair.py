@@ -233,8 +233,9 @@ def empty_network(
         else:
             reads = put(node.operation.module, reads)
         outlets.append(reads[0])
-    _check_memory(pairs)
-    network = wired(modules, sources).double()
+    weights = {name: weight for pair in pairs for name, weight in pair.weights().items()}
+    check_memory(weights, "give a smaller width" if grouped else "give grouped=True, or a smaller width")
+    network = wired(modules, sources, target.input_shape).double()
     # not to_empty, for which torch imports sympy, a second of CPU time
     empty = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in network.state_dict().items()}
     network.load_state_dict(empty, assign=True)
@@ -265,10 +266,19 @@ def _grouped(kind: type[nn.Conv1d] | type[nn.Conv2d], pair: RandomPair) -> nn.Mo
     return kind(pair.columns, pair.hidden, 1, groups=pair.columns, bias=False)
 
 
-def _check_memory(pairs: Sequence[RandomPair]) -> None:
-    count = sum(weight.count for pair in pairs for weight in pair.weights().values())
+def check_memory(weights: Mapping[str, RandomWeight], remedy: str) -> None:
+    """Refuse a random network that memory may not hold.
+
+    Args:
+        weights: of the network, by parameter name.
+        remedy: what to do instead, for the message.
+
+    Raises:
+        SupermaskError: it has more than MOST_WEIGHTS weights.
+
+    """
+    count = sum(weight.count for weight in weights.values())
     if count > MOST_WEIGHTS:
-        remedy = "give a smaller width" if pairs[0].grouped else "give grouped=True, or a smaller width"
         raise SupermaskError(
             f"The random network has {count:,} weights, more than the {MOST_WEIGHTS:,} that are built; {remedy}."
         )

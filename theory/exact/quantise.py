@@ -17,7 +17,7 @@ from theory.target import FixedStep, Node, Target, TargetLayer
 LEAST_BITS, MOST_BITS = 2, 16
 LARGEST_INPUT = 2**24
 """Of whole inputs: float32 holds all integers up to here, and data sets come in float32."""
-KEEP_INTEGERS = (nn.ReLU, nn.Flatten, nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.ZeroPad2d)
+KEEP_INTEGERS = (nn.ReLU, nn.Flatten, nn.Unflatten, nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.ZeroPad2d)
 """Steps that make integers of integers, each positively homogeneous."""
 
 

@@ -20,6 +20,7 @@ from theory.laws.optimum import (
     uniformized,
 )
 from theory.laws.plot import plot_failures, plot_slopes
+from theory.laws.whole import predicted_misses, whole_rate
 
 __all__ = [
     "Estimate",
@@ -38,7 +39,9 @@ __all__ = [
     "plot_failures",
     "plot_slopes",
     "predicted_failure",
+    "predicted_misses",
     "rate",
     "slope",
     "uniformized",
+    "whole_rate",
 ]

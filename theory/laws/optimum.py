@@ -2,7 +2,8 @@
 
 The 2^n subset sums near a target look like a Poisson process whose density is 2^n times a normal one. This is a local
 limit argument, not a theorem with a rate: its checks are the statistical tests, and from n = 12 or so on they find no
-difference. Every error here is that of the optimum, and is taken to be exact.
+difference. Every error here is that of the optimum, and is taken to be exact. Where most targets are met, those that
+are not lie far from the middle of the sums, and the law is too low: `whole` says by what, and has it for whole numbers.
 """
 
 import math
@@ -34,7 +35,7 @@ def rate(coefficients: ArrayLike, targets: ArrayLike) -> Floats:
         (batch,) in one over the unit of the targets.
 
     """
-    x, t = _problems(coefficients, targets)
+    x, t = checked_problems(coefficients, targets)
     variance = (x**2).sum(1) / 4
     if not variance.all():
         raise SupermaskError("Some problem has coefficients of 0 alone; its subset sums have no distribution.")
@@ -149,7 +150,13 @@ def closest_pair_median(pairs: int) -> float:
     return math.sqrt(-2 * math.expm1(-math.log(2) / checked_count(pairs, "pairs")))
 
 
-def _problems(coefficients: ArrayLike, targets: ArrayLike) -> tuple[Floats, Floats]:
+def checked_problems(coefficients: ArrayLike, targets: ArrayLike) -> tuple[Floats, Floats]:
+    """Return coefficients (batch, n) and targets (batch,) as float64.
+
+    Raises:
+        SupermaskError: they have other shapes, or hold what is not finite.
+
+    """
     x, t = np.asarray(coefficients, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] == 0 or t.shape != x.shape[:1]:
         raise SupermaskError(
