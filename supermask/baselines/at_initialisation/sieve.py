@@ -217,7 +217,7 @@ def _sample(weight: Any, slope: Any, mask: Any, start: int, stride: int, found: 
 @compiled
 def _list(
     weight: Any, slope: Any, mask: Any, high: float, scores: Any, places: Any, count: int
-) -> tuple[int, int, int]:
+) -> tuple[Any, Any, Any]:
     """List what is left and not above a score; return the length, the largest score and magnitude, both as bits.
 
     Where there is no room for more, the length is that of the list.
@@ -252,7 +252,7 @@ def _any(kept: Any) -> bool:
 
 
 @compiled
-def _write_scores(weight: Any, slope: Any, kept: Any, block: Any, largest: int, magnitude: int) -> tuple[int, int]:
+def _write_scores(weight: Any, slope: Any, kept: Any, block: Any, largest: int, magnitude: int) -> tuple[Any, Any]:
     """Write the scores of a block; return the bits of the largest score and of the largest magnitude so far."""
     all_bits = block.view(np.int64)
     for i in range(_BLOCK):
@@ -265,7 +265,7 @@ def _write_scores(weight: Any, slope: Any, kept: Any, block: Any, largest: int, 
 
 
 @compiled
-def _append(block: Any, kept: Any, high: float, first: int, scores: Any, places: Any, count: int) -> int:
+def _append(block: Any, kept: Any, high: float, first: int, scores: Any, places: Any, count: int) -> Any:
     """List the scores of a block that are not above `high`; return the length of the list."""
     stop, start = np.uint64(count), np.int32(first)  # unsigned: an index that may be negative is looked at twice
     for i in range(kept.size):
@@ -278,7 +278,7 @@ def _append(block: Any, kept: Any, high: float, first: int, scores: Any, places:
 @compiled
 def _list_few(
     weight: Any, slope: Any, few: Any, high: float, scores: Any, places: Any, count: int
-) -> tuple[int, int, int]:
+) -> tuple[Any, Any, Any]:
     """Do what `_list` does, by the places of what is left."""
     largest, magnitude = np.int64(0), np.int64(0)
     stop, room = np.uint64(count), np.uint64(scores.size)
@@ -295,7 +295,7 @@ def _list_few(
 
 
 @compiled
-def _still(few: Any, mask: Any) -> int:
+def _still(few: Any, mask: Any) -> Any:
     """Move the places that are left to the front; return how many they are."""
     count = np.uint64(0)
     for place in few:
@@ -305,7 +305,7 @@ def _still(few: Any, mask: Any) -> int:
 
 
 @compiled
-def _threshold(scores: Any, low: float, kept: int) -> tuple[float, int]:
+def _threshold(scores: Any, low: float, kept: int) -> tuple[Any, Any]:
     """Return the last score that is kept, and how many equal to it are; -1 where it is below `low` or not here."""
     within = scores[scores >= low]
     place = within.size - kept
