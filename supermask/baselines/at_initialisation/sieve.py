@@ -217,7 +217,7 @@ def _sample(weight: Any, slope: Any, mask: Any, start: int, stride: int, found: 
 @compiled
 def _list(
     weight: Any, slope: Any, mask: Any, high: float, scores: Any, places: Any, count: int
-) -> Any:
+) -> tuple[Any, Any, Any]:
     """List what is left and not above a score; return the length, the largest score and magnitude, both as bits.
 
     Where there is no room for more, the length is that of the list.
@@ -252,7 +252,7 @@ def _any(kept: Any) -> bool:
 
 
 @compiled
-def _write_scores(weight: Any, slope: Any, kept: Any, block: Any, largest: int, magnitude: int) -> tuple[int, int]:
+def _write_scores(weight: Any, slope: Any, kept: Any, block: Any, largest: int, magnitude: int) -> tuple[Any, Any]:
     """Write the scores of a block; return the bits of the largest score and of the largest magnitude so far."""
     all_bits = block.view(np.int64)
     for i in range(_BLOCK):
@@ -278,7 +278,7 @@ def _append(block: Any, kept: Any, high: float, first: int, scores: Any, places:
 @compiled
 def _list_few(
     weight: Any, slope: Any, few: Any, high: float, scores: Any, places: Any, count: int
-) -> Any:
+) -> tuple[Any, Any, Any]:
     """Do what `_list` does, by the places of what is left."""
     largest, magnitude = np.int64(0), np.int64(0)
     stop, room = np.uint64(count), np.uint64(scores.size)
@@ -305,7 +305,7 @@ def _still(few: Any, mask: Any) -> Any:
 
 
 @compiled
-def _threshold(scores: Any, low: float, kept: int) -> tuple[float, int]:
+def _threshold(scores: Any, low: float, kept: int) -> tuple[Any, Any]:
     """Return the last score that is kept, and how many equal to it are; -1 where it is below `low` or not here."""
     within = scores[scores >= low]
     place = within.size - kept
