@@ -135,13 +135,17 @@ class Objective:
 
 @contextmanager
 def _told(what: Callable[[], str]) -> Iterator[None]:
-    """Context in which an error of another library becomes one sentence, which begins with `what`."""
+    """Context in which an error of another library becomes one sentence, which begins with `what`.
+
+    Errors that speak of the caller's code and not of tensors, such as a name that is not there, pass as they are.
+    """
     try:
         yield
-    except Exception as error:
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
         # what the system is short of is not of the data, and of several processes one may have lost another
         grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if reason_of(error) is not None or grouped:
+        of_module = isinstance(error, AttributeError) and isinstance(error.obj, nn.Module)
+        if reason_of(error) is not None or grouped or of_module:
             raise
         raise SupermaskError(f"{what()}: {first_line(error)}.") from error
 

@@ -201,7 +201,7 @@ def test_the_network_is_left_as_it_was(method):
 
 def test_modes_come_back_after_a_failure():
     network = sparse(with_norm())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(SupermaskError, match="does not take inputs"):
         SNIP().scores(network, Given(0, (torch.zeros(2, 1, 9, 9), torch.zeros(2).long())))
     assert all(module.training for module in network.model.modules())
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from supermask.errors import SupermaskError
 from supermask.training import evaluate
 
 
@@ -32,7 +33,9 @@ def test_no_examples_have_accuracy_zero():
 @pytest.mark.parametrize("mode", [True, False])
 def test_the_mode_is_back_after_an_error(mode):
     model = nn.Linear(2, 2).train(mode)
-    with pytest.raises(IndexError) as caught:  # kept alive, and with it the frames of its traceback
+    with pytest.raises(
+        SupermaskError, match="labels from 7 to 7"
+    ) as caught:  # kept alive, and with it the frames of its traceback
         evaluate(model, [(torch.zeros(1, 2), torch.full((1,), 7))])
     assert model.training is mode
     assert caught.value is not None

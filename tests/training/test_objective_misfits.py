@@ -84,3 +84,12 @@ def test_the_error_of_the_network_is_kept_behind_the_sentence():
     with pytest.raises(SupermaskError) as caught:
         evaluated(torch.randn(8, 13), LABELS, None)
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_mistake_in_the_code_of_a_network_is_not_blamed_on_the_data():
+    class Misnamed(nn.Linear):
+        def forward(self, input):
+            return self.head(input)
+
+    with pytest.raises(AttributeError, match="head"):
+        evaluate(Misnamed(2, 2), [(torch.zeros(1, 2), torch.zeros(1).long())])
