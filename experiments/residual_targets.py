@@ -259,6 +259,13 @@ def _plot(found: Mapping[str, Sequence[SurroundedResult]], path: Path) -> None:
     save_figure(figure, path)
 
 
+def _conclusion(found: Mapping[str, Sequence[SurroundedResult]]) -> str:
+    above = [label for label, (result,) in found.items() if result.upper > EPSILON]
+    if not above:
+        return f"All certificates are within epsilon, {EPSILON:g}."
+    return f"The certificate is above epsilon, {EPSILON:g}, for {' and '.join(above)}: the plan was too bold."
+
+
 EXPERIMENT = Experiment(
     name="residual_targets",
     title="Residual networks as masked random networks, certified near images",
@@ -274,4 +281,5 @@ EXPERIMENT = Experiment(
     ),
     table=TABLE,
     plot=_plot,
+    conclusion=_conclusion,
 )
