@@ -180,10 +180,9 @@ def run(network: nn.Module, images: Tensor) -> Tensor:
 
 @contextmanager
 def _products_first(network: nn.Module) -> Iterator[None]:
-    """Let wide float64 convolutions multiply before they gather windows, in the same module and with its weights.
+    """Let wide float64 convolutions multiply before they add up windows, as the same modules with the same weights.
 
-    PyTorch unfolds the windows of the many inputs first, for which a layer of a built ResNet-20 takes 0.1 GB an image
-    and 25 times as long.
+    PyTorch unfolds the windows of the many inputs first: 0.1 GB for an image in a layer of a built ResNet-20.
     """
     wide = [module for module in network.modules() if isinstance(module, nn.Conv2d) and _is_wide(module)]
     for module in wide:
