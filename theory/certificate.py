@@ -210,7 +210,8 @@ def own_rounding(target: Target, size: float, norm: Norm, precision: Precision =
 def itself(layer: TargetLayer) -> Effective:
     """Return a layer as if a pair had met it exactly, with no more rounding than its own."""
     negative, mass = layer.kernel if layer.signed else None, np.abs(layer.kernel)
-    return Effective(layer.kernel, negative, layer.offset, mass, layer.offset_mass, layer.terms, float(mass.sum()))
+    sizes = mass, layer.offset_mass
+    return Effective(layer.kernel, negative, layer.offset, *sizes, layer.terms, float(mass.sum()), gathered=1)
 
 
 def _error_norm(layer: TargetLayer, found: Effective, norm: Norm) -> float:

@@ -41,7 +41,7 @@ from theory.norms import (
     step_rounding,
 )
 from theory.precision import FLOAT64, Precision
-from theory.rounding import rounding_of_sums
+from theory.rounding import algebra_rounding, rounding_of_sums
 from theory.tails import Tail, Total
 from theory.target import FixedStep, Node, Target, TargetLayer
 
@@ -257,10 +257,10 @@ class Walk:
         layer, pair, norm = known.layer, known.pair, self.norm
         of_target, of_network = known.rounding(near, norm, self.precision)
         added = known.added(near.network)
-        # three times: as both networks round it, as it was computed here, and as the layer's own tensor was
-        spread = (known.error * near.network_spread + 3.0 * (of_target + of_network)) * SLACK
+        # twice: as both networks round it and as it was computed here; and once more as it was computed here
+        spread = (known.error * near.network_spread + 2.0 * (of_target + of_network)) * SLACK
         margins = (
-            (_rows(rows, layer) * _column(moved, added) + _column(2.0 * rounding, added)) * SLACK
+            (_rows(rows, layer) * _column(moved, added) + _column(rounding, added)) * SLACK
             for rows, moved, rounding in (
                 (known.rows, near.target_spread, of_target),
                 (known.network_rows, near.network_spread, of_network),
@@ -269,8 +269,8 @@ class Walk:
         behind = Near(
             layer(near.target),
             pair(layer, near.network),
-            (known.weight * near.target_spread + 2.0 * of_target) * SLACK,
-            (known.network * near.network_spread + 2.0 * of_network) * SLACK,
+            (known.weight * near.target_spread + of_target) * SLACK,
+            (known.network * near.network_spread + of_network) * SLACK,
             (known.weight * near.difference + norms(added, norm) + spread) * SLACK,
             *margins,
         ).measured(norm)
@@ -315,9 +315,9 @@ class _Operators:
         self.rows, self.network_rows = (torch.from_numpy(row_norms(each, norm)) for each in (layer.kernel, network))
 
     def rounding(self, near: Near, norm: Norm, precision: Precision) -> tuple[Tensor, Tensor]:
-        """Return bounds of what rounding moves an output of the target and of the network by.
+        """Return bounds of how far what the target and the network run to is from what is computed of them here.
 
-        They come from the sizes that are added up at the points.
+        That is for the same inputs, and comes from the sizes that are added up at the points.
         """
         layer, pair = self.layer, self.pair
         of_network = norms(layer.affine(near.network.abs(), pair.mass, pair.offset_mass), norm)
@@ -325,9 +325,10 @@ class _Operators:
         of_network = (of_network + self.mass * near.network_spread) * SLACK
         of_target = (of_target + self.sizes * near.target_spread) * SLACK
         none, reach = torch.zeros_like(of_target), near.reach(norm)
+        target_here, network_here = algebra_rounding(layer, of_network, of_target)
         return (
-            rounding_of_sums(layer, pair, none, of_target, reach, norm, precision),
-            rounding_of_sums(layer, pair, of_network, none, reach, norm, precision),
+            rounding_of_sums(layer, pair, none, of_target, reach, norm, precision) + target_here,
+            rounding_of_sums(layer, pair, of_network, none, reach, norm, precision) + network_here,
         )
 
     def added(self, x: Tensor) -> Tensor:

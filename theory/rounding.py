@@ -4,7 +4,7 @@ import numpy as np
 
 from theory.constructions.effective import Effective
 from theory.norms import Bound, Norm, constant_norm, schur_norm
-from theory.precision import Precision
+from theory.precision import FLOAT64, Precision
 from theory.target import Matrix, TargetLayer
 
 
@@ -34,11 +34,28 @@ def rounding_of_sums(
     precision: Precision,
 ) -> Bound:
     """Return the same, where bounds of the norm of the sums of sizes behind the outputs are known of both networks."""
-    # twice: the first hop, the bias and the weights as they are stored in the one, and the recomputation of P, N and c
-    sums = 2.0 * (of_network * precision.sums(found.terms + 4) + of_target * precision.sums(layer.terms))
+    # 4 more: the first hop, and three numbers as they are stored. P, N and c were summed up in float64, path by path
+    of_run = of_network * (precision.sums(found.terms + 4) + FLOAT64.sums(found.gathered + 4))
+    # twice: the weights of the target as they are read and as they are stored, batch norm folded into them
+    sums = of_run + 2.0 * of_target * precision.sums(layer.terms)
     # weights, hidden tensors and outputs of two hops; of the target, and what each batch norm stores
     stored = of_network * precision.stored(6) + of_target * precision.stored(6 + 6 * layer.norms)
     return sums + stored + _lost(layer, found, reach, norm, precision)
+
+
+def algebra_rounding(layer: TargetLayer, of_network: Bound, of_target: Bound) -> tuple[Bound, Bound]:
+    """Return bounds of what W * x + b and P * x+ - N * x- + c are off by as they are computed, in float64.
+
+    Theirs are far fewer terms than the network's: two for each weight of the target, and the offset.
+
+    Args:
+        layer: of the target.
+        of_network: a bound of the norm of the sums of sizes behind the network's outputs.
+        of_target: the same of the target.
+
+    """
+    share = FLOAT64.sums(2 * layer.reads * layer.taps + 4)
+    return of_target * share, of_network * share
 
 
 def _lost(layer: TargetLayer, found: Effective, reach: Bound, norm: Norm, precision: Precision) -> Bound:

@@ -388,7 +388,8 @@ def _bounds(target: Target, worst: Sequence[_Worst], size: float, norm: Norm) ->
         error = operator_norm(layer, found.errors[:, :, None, None], norm)
         offset = constant_norm(layer, found.offset_errors, norm)
         reach = size + difference
-        sizes = Effective(layer.kernel, None, layer.offset, mass, found.offset_mass, found.terms, found.outgoing)
+        paths = found.terms, found.outgoing, found.terms  # no entry gathers more than all
+        sizes = Effective(layer.kernel, None, layer.offset, mass, found.offset_mass, *paths)
         rounding = layer_rounding(layer, sizes, reach, norm, FLOAT64)
         difference = (grows * difference + error * reach + offset + rounding) * SLACK
         difference = math.inf if math.isnan(difference) else difference  # infinity times zero

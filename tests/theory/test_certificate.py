@@ -71,7 +71,7 @@ def perturbed(target, size, seed):
         offset = layer.offset if layer.bias is None else off(layer.bias)
         negative = off(layer.kernel) if i == 0 else None
         mass = np.abs(layer.kernel), np.abs(layer.offset)
-        found.append(Effective(off(layer.kernel), negative, offset, *mass, layer.inputs, 1.0))
+        found.append(Effective(off(layer.kernel), negative, offset, *mass, layer.inputs, 1.0, 1))
     return found
 
 
@@ -213,7 +213,11 @@ def test_where_all_errors_pull_one_way_only_the_two_halves_are_given_away(norm, 
     target = nn.Sequential(nn.Linear(2, 1, bias=False)).double()
     target[0].weight.data = torch.tensor([[0.25, 0.5]], dtype=torch.float64)
     weight = read_target(target).layers[0].kernel
-    found = [Effective(weight + 0.125, weight + 0.125, np.zeros(1), np.abs(weight), np.zeros(1), terms=2, outgoing=1.0)]
+    found = [
+        Effective(
+            weight + 0.125, weight + 0.125, np.zeros(1), np.abs(weight), np.zeros(1), terms=2, outgoing=1.0, gathered=1
+        )
+    ]
     assert certified(target, found, radius=3.0, norm=norm).upper == pytest.approx(expected, rel=1e-6)
 
 
@@ -284,6 +288,13 @@ def test_effective_weights_are_sums_over_paths(slope, bias):
     theirs = (found.positive, found.negative, found.offset, found.mass, found.offset_mass)
     for mine, other in zip(expected, theirs, strict=True):
         np.testing.assert_allclose(other, mine, rtol=0.0, atol=1e-14)
+    assert found.gathered == max(np.count_nonzero(second[o, c]) for o in range(outputs) for c in range(inputs + bias))
+
+
+def test_a_bias_gathers_the_paths_of_all_its_columns_and_taps():
+    layer = TargetLayer(np.zeros((1, 1, 1, 2)), np.zeros(1), signed=False)
+    second = np.array([[[[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]])  # one path a tap, and four of the bias
+    assert effective(layer, Paths(np.ones((2, 2)), second), slope=0.0).gathered == 4
 
 
 def test_inputs_that_are_never_negative_have_one_half():
@@ -305,7 +316,9 @@ def test_a_unit_that_reads_two_inputs_is_no_diamond():
 def test_identical_networks_are_apart_by_rounding_only(norm):
     target = network(4, 5, 3, bias=True, seed=0)
     found = [
-        Effective(x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs, 1.0)
+        Effective(
+            x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs, 1.0, 1
+        )
         for x in read_target(target).layers
     ]
     certificate = certified(target, found, radius=1.0, norm=norm, other=target)

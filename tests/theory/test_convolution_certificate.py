@@ -92,7 +92,15 @@ def off_by(read, size):
         negative = layer.kernel - 0.5 * size if layer.signed else None
         mass = np.abs(layer.kernel), np.abs(layer.offset)
         found.append(
-            Effective(layer.kernel + size, negative, layer.offset + size, *mass, terms=layer.kernel.size, outgoing=1.0)
+            Effective(
+                layer.kernel + size,
+                negative,
+                layer.offset + size,
+                *mass,
+                terms=layer.kernel.size,
+                outgoing=1.0,
+                gathered=1,
+            )
         )
     return found
 
@@ -193,7 +201,9 @@ def test_the_rounding_of_averages_is_counted(norm):
     target = filled(nn.Conv2d(1, 1, 1, bias=False), nn.AvgPool2d(side))
     read = read_target(target, (1, side, side))
     found = [
-        Effective(x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs, 1.0)
+        Effective(
+            x.kernel, x.kernel if x.signed else None, x.offset, np.abs(x.kernel), np.abs(x.offset), x.inputs, 1.0, 1
+        )
         for x in read.layers
     ]
     upper = upper_bounds(read, found, radius, norm).upper

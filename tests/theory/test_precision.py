@@ -4,6 +4,7 @@ import copy
 import importlib
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from supermask.errors import SupermaskError
 from theory import ascent
 from theory.precision import FLOAT64, precision_of
+from theory.rounding import rounding_of_sums
 
 # `theory` offers the function construct under the name of its module
 construct = importlib.import_module("theory.build").construct
@@ -76,6 +78,23 @@ def test_of_the_same_weights_only_rounding_is_between_two_runs_and_it_is_counted
         with torch.no_grad():
             rounding = (copy.deepcopy(target).to(dtype)(x).double() - read(x.double())).norm(dim=1).max()
         assert least < float(rounding) <= upper
+
+
+def test_a_sum_that_loses_all_but_its_first_term_is_within_the_bound_and_near_it():
+    """1 + 2^-24 is halfway between two numbers of float32 and rounds to 1, so each of these additions loses a unit."""
+    terms, unit = 1000, np.float32(2.0**-24)
+    target = nn.Linear(terms, 1, bias=False).double()
+    target.weight.data[:] = float(unit)
+    target.weight.data[0, 0] = 1.0
+    layer = importlib.import_module("theory.target").read_target(nn.Sequential(target)).layers[0]
+    found = importlib.import_module("theory.certificate").itself(layer)
+    run = np.float32(0.0)
+    for weight in target.weight.data[0].float().numpy():
+        run = run + weight
+    exact, lost = float(layer.kernel.sum()), float(layer.kernel.sum()) - float(run)
+    bound = rounding_of_sums(layer, found, exact, 0.0, 1.0, "linf", precision_of(torch.float32))
+    assert lost == pytest.approx((terms - 1) * 2.0**-24)
+    assert lost <= bound <= 1.02 * lost
 
 
 def test_sums_too_long_for_a_dtype_have_no_bound():

@@ -25,6 +25,7 @@ class Effective:
         offset_mass: the same over the paths of the bias, like `offset`.
         terms: products behind one output at most; those of pruned weights are zeros, which add without rounding.
         outgoing: |second hop| summed over all paths into one output, at most.
+        gathered: paths that one entry of P, N or c adds up, at most.
 
     """
 
@@ -35,6 +36,7 @@ class Effective:
     offset_mass: Matrix
     terms: int
     outgoing: float
+    gathered: int
 
     def __call__(self, layer: TargetLayer, x: Tensor) -> Tensor:
         """Return P * x+ - N * x- + c for a layer of this geometry."""
@@ -78,7 +80,13 @@ def effective(layer: TargetLayer, paths: Paths, *, slope: float) -> Effective:
     mass, offset_mass = _sums(layer, second, np.abs(hop), sizes=True)
     terms = max(int(np.count_nonzero(hops)) for hops in second)  # output by output, as in `_sums`
     outgoing = max(float(np.abs(hops).sum(dtype=np.float64)) for hops in second)
-    return Effective(positive, negative, offset, mass, offset_mass, terms, outgoing)
+    return Effective(positive, negative, offset, mass, offset_mass, terms, outgoing, _gathered(layer, second))
+
+
+def _gathered(layer: TargetLayer, second: NDArray[np.floating]) -> int:
+    """Return how many paths a weight or a bias has at most; the bias adds up those of all its columns and taps."""
+    weights = max(int(np.count_nonzero(hops[: layer.reads], axis=1).max(initial=0)) for hops in second)
+    return max(weights, max(int(np.count_nonzero(hops[layer.reads :])) for hops in second))
 
 
 def errors_of(layer: TargetLayer, found: Effective) -> Matrix:
