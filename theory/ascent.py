@@ -21,6 +21,8 @@ EFFORT = 5e7
 SLOW = 20
 """How much longer a multiplication takes in a convolution, roughly; only the number of starts depends on it."""
 STEPS = 200
+HALVED = (0.25, 0.5)
+"""Shares of the steps after which only the better half of the inputs goes on; those behind hardly ever catch up."""
 RUN = 16
 """The best inputs found, on which the networks themselves are run: only their outputs count as a lower bound."""
 INWARD = 4.0
@@ -55,7 +57,11 @@ def search_from_below(
     """
     x = domain.project(_starts(target, seed), "l2")
     best, reached = x.clone(), torch.zeros(len(x), dtype=torch.float64)
+    halved = {int(share * STEPS) for share in HALVED}
     for step in range(STEPS):
+        if step in halved:
+            ahead = reached.topk(min(len(x), max(RUN, len(x) // 2))).indices
+            x, best, reached = x[ahead], best[ahead], reached[ahead]
         at = domain.place(x).requires_grad_()
         differences = norms(target(at) - run_effective(target, found, at), norm)
         (gradient,) = torch.autograd.grad(differences.sum(), at)
