@@ -10,7 +10,7 @@ from torch import Tensor
 from tyro.conf import Positional
 
 from supermask.cli.options import TicketModel
-from supermask.deploy import Narrowed, export, narrow
+from supermask.deploy import Exported, Narrowed, export, narrow
 from supermask.deploy.formats import named_format
 from supermask.errors import SupermaskError
 from supermask.files import held, make_folder, relative, write_json
@@ -56,23 +56,28 @@ class Export:
         with held(out):
             chosen = narrowed.network if narrowed else network
             exported = export(chosen, out / f"network{how.suffix}", example=example, format=self.format)
-            measured = {**asdict(exported), "path": exported.path.name, "input_shape": list(exported.input_shape)}
             made = {**versions(), **{package: version(package) for package in how.packages}}
+            written = self._write(out, exported, narrowed, made)
             rows = [
                 ["input", "x".join(["batch", *map(str, exported.input_shape)])],
                 ["bytes", f"{exported.bytes:,}"],
                 ["largest difference", f"{exported.difference:.1e} of the largest output, on random inputs"],
+                *(_told(narrowed) if narrowed else []),
             ]
-            written = [exported.path.name, "export.json"]
-            if narrowed:
-                rows += _told(narrowed)
-                measured["narrow"] = _plain(narrowed)
-                shares = {name: 100 * left / count for name, (left, count) in narrowed.units.items()}
-                plot_bars(shares, out / "units.png", self.ticket.name, "layer", "units left (%)")
-                written.append("units.png")
-            write_json(out / "export.json", {"ticket": self.ticket.name, **measured, "versions": made})
             print(table([self.ticket.name, self.format], rows))
             print(f"In {relative(out)}: {', '.join(written)}")
+
+    def _write(self, out: Path, exported: Exported, narrowed: Narrowed | None, made: dict[str, str]) -> list[str]:
+        """Write export.json, and the plot of a narrowed network's units; return the names of all files."""
+        measured = {**asdict(exported), "path": exported.path.name, "input_shape": list(exported.input_shape)}
+        written = [exported.path.name, "export.json"]
+        if narrowed:
+            measured["narrow"] = _plain(narrowed)
+            shares = {name: 100 * left / count for name, (left, count) in narrowed.units.items()}
+            plot_bars(shares, out / "units.png", self.ticket.name, "layer", "units left (%)")
+            written.append("units.png")
+        write_json(out / "export.json", {"ticket": self.ticket.name, **measured, "versions": made})
+        return written
 
     def _example(self, ticket: Ticket) -> Tensor:
         shape = self.input_shape or input_shape_of(ticket)

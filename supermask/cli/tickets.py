@@ -1,10 +1,11 @@
 """`supermask evaluate` and `supermask inspect`: what a ticket file is worth, and what it holds."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 from tyro.conf import Positional
 
 from supermask.cli.options import Common, LossName, TicketData, TicketModel
@@ -25,8 +26,9 @@ from supermask.runs.ticket_model import check_takes, data_of, loss_of, network_o
 from supermask.runs.ticket_scores import batches_for, per_class, top_5
 from supermask.ticket import Ticket
 from supermask.ticket.file import sizes
-from supermask.training.batches import on_device
-from supermask.training.evaluation import evaluate, outputs, scored
+from supermask.training.batches import Prepared, on_device
+from supermask.training.evaluation import Score, evaluate, outputs, scored
+from supermask.training.objective import Loss
 from supermask.training.result import Scored
 
 MANY = 10
@@ -71,30 +73,11 @@ class Evaluate(Common):
             network = sparse(network, batch=batches.batch, copy=False).network
         out = make_folder(self.out or self.ticket.parent)
         with held(out):
-            result: dict[str, Any] = {"ticket": self.ticket.name, "data": name, "part": self.part}
-            if loss is None and examples.labels.ndim == 1:
-                found = list(outputs(network, batches))
-                score, classes = scored(found), per_class(found, data_set.classes)
-                result |= {**asdict(score), "accuracy": score.accuracy, "per_class": classes}
-                if len(classes) > MANY:
-                    result["top_5"] = top_5(found)
-                bars = {str(label): 100 * accuracy for label, accuracy in enumerate(classes)}
-                plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {name}", "class", "accuracy (%)")
-                written = "evaluation.json, classes.png"
-            else:
-                score = evaluate(network, batches, loss=loss)
-                result |= {**asdict(score), **({} if score.correct is None else {"accuracy": score.accuracy})}
-                written = "evaluation.json"
+            measured = _measured(network, batches, loss, data_set)
             proved = self.part == "training" and loss is None and is_provable(ticket, data_set)
-            proof = proof_by(ticket, score, data_set) if proved else None
-            write_json(out / "evaluation.json", {**result, **({} if proof is None else {"proof": asdict(proof)})})
-            rows = [
-                *score_rows(Scored.of(score), name),
-                *([["accuracy, top 5", f"{result['top_5']:.2%}"]] if "top_5" in result else []),
-                *([] if by_loss(name, [Scored.of(score)]) else [["loss", f"{score.loss:.4f}"]]),
-                ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"],
-            ]
-            print(table([f"{self.ticket.name} on {name}", self.part], rows))
+            proof = proof_by(ticket, measured.score, data_set) if proved else None
+            written = self._write(out, name, measured, proof)
+            print(table([f"{self.ticket.name} on {name}", self.part], [*measured.rows(name), _kept_row(ticket)]))
             if proof is not None:
                 print(f"\n{proof.text()}\n")
             if ticket.provenance.get("trained"):
@@ -102,12 +85,65 @@ class Evaluate(Common):
                     "The ticket is a weak one: these are its weights before training; network.safetensors has the"
                     " trained."
                 )
-            print(f"In {relative(out)}: {written}")
+            print(f"In {relative(out)}: {', '.join(written)}")
+
+    def _write(self, out: Path, data: str, measured: "_Measured", proof: Proof | None) -> list[str]:
+        """Write the plot of the classes, where there are any, and evaluation.json; return their names."""
+        written = ["evaluation.json"]
+        if measured.classes:
+            bars = {str(label): 100 * accuracy for label, accuracy in enumerate(measured.classes)}
+            plot_bars(bars, out / "classes.png", f"{self.ticket.name} on {data}", "class", "accuracy (%)")
+            written.append("classes.png")
+        about = {"ticket": self.ticket.name, "data": data, "part": self.part}
+        proved = {} if proof is None else {"proof": asdict(proof)}
+        write_json(out / "evaluation.json", {**about, **measured.values(), **proved})
+        return written
 
     def _examples(self, data_set: DataSet) -> Examples:
         if self.part == "test":
             return data_set.test()
         return data_set.validation if self.part == "validation" else training_examples(data_set)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a network is worth on the examples of a part.
+
+    Attributes:
+        score: its correct answers and its loss.
+        classes: accuracy within each class; empty where examples have more than one label, or none.
+        top_5: accuracy within the five likeliest, of more than `MANY` classes.
+
+    """
+
+    score: Score
+    classes: list[float] = field(default_factory=list)
+    top_5: float | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return them as plain values."""
+        accuracy = {} if self.score.correct is None else {"accuracy": self.score.accuracy}
+        classes = {"per_class": self.classes} if self.classes else {}
+        return {**asdict(self.score), **accuracy, **classes, **({} if self.top_5 is None else {"top_5": self.top_5})}
+
+    def rows(self, data: str) -> list[list[str]]:
+        """Return them as rows of a table."""
+        scored = Scored.of(self.score)
+        likeliest = [] if self.top_5 is None else [["accuracy, top 5", f"{self.top_5:.2%}"]]
+        loss = [] if by_loss(data, [scored]) else [["loss", f"{self.score.loss:.4f}"]]
+        return [*score_rows(scored, data), *likeliest, *loss]
+
+
+def _measured(network: nn.Module, batches: Prepared, loss: Loss | None, data_set: DataSet) -> _Measured:
+    if loss is not None or batches.examples.labels.ndim != 1:
+        return _Measured(evaluate(network, batches, loss=loss))
+    found = list(outputs(network, batches))
+    classes = per_class(found, data_set.classes)
+    return _Measured(scored(found), classes, top_5(found) if len(classes) > MANY else None)
+
+
+def _kept_row(ticket: Ticket) -> list[str]:
+    return ["weights kept", f"{ticket.kept:,} of {ticket.prunable:,} ({ticket.density:.2%})"]
 
 
 @dataclass(frozen=True)
@@ -153,13 +189,14 @@ class Inspect:
         if self.out is not None:
             out = make_folder(self.out)
             with held(out):
-                counts = {name: {"kept": kept, "prunable": count} for name, (kept, count) in layers.items()}
-                sized = {"where the bytes are": bytes_values(found)}
-                made = {"provenance": dict(ticket.provenance)}
-                write_json(out / "inspection.json", {"layers": counts, **sized, **facts, **made})
-                bars = {name: 100 * kept / max(1, count) for name, (kept, count) in layers.items()}
-                plot_bars(bars, out / "layers.png", self.ticket.name, "parameter", "density (%)")
-                print(f"In {relative(out)}: inspection.json, layers.png")
+                self._write(out, layers, {"where the bytes are": bytes_values(found), **facts}, ticket)
+            print(f"In {relative(out)}: inspection.json, layers.png")
+
+    def _write(self, out: Path, layers: dict[str, tuple[int, int]], facts: dict[str, Any], ticket: Ticket) -> None:
+        counts = {name: {"kept": kept, "prunable": count} for name, (kept, count) in layers.items()}
+        write_json(out / "inspection.json", {"layers": counts, **facts, "provenance": dict(ticket.provenance)})
+        bars = {name: 100 * kept / max(1, count) for name, (kept, count) in layers.items()}
+        plot_bars(bars, out / "layers.png", self.ticket.name, "parameter", "density (%)")
 
     def _proof(self, ticket: Ticket) -> str:
         """Return what is proved of the error on examples to come, empty where no training error is known."""

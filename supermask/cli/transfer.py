@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from supermask.cli.options import DIGITS, Common, DataName
 from supermask.data import DataSet
 from supermask.errors import SupermaskError
 from supermask.files import held, make_folder, write_json
-from supermask.judge.transfer import carried, with_controls
+from supermask.judge.transfer import Carried, carried, with_controls
 from supermask.report import table
 from supermask.runs.ticket_model import Described, described, refuse_unasked
 from supermask.ticket import Ticket
@@ -56,28 +56,31 @@ class Transfer(Common):
         out = make_folder(self.out or self.ticket.parent)
         with held(out):
             found.ticket.save(out / "carried.ticket")
-            scores: dict[str, Scored] = {}
-            for name, each in with_controls(found.ticket, seed=self.seed).items():
-                sparse = Sparse(_built(network, data_set), each)
-                scores[name] = Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
-            write_json(
-                out / "transfer.json",
-                {
-                    "ticket": self.ticket.name,
-                    "data": data_set.name,
-                    "taken": list(found.taken),
-                    "left": list(found.left),
-                    "same_weights": found.same_weights,
-                    "density": found.density,
-                    "recipe": asdict(self.recipe),
-                    "test": {name: asdict(score) for name, score in scores.items()},
-                },
-            )
+            scores = {
+                name: self._trained(Sparse(_built(network, data_set), each), data_set, device)
+                for name, each in with_controls(found.ticket, seed=self.seed).items()
+            }
+            write_json(out / "transfer.json", self._values(found, data_set, scores))
             rows = [[name, f"{score.accuracy:.2%}"] for name, score in scores.items()]
             print(table([f"{self.ticket.name} on {data_set.name}", "test accuracy"], rows))
             whole = f", whole: {', '.join(found.left)}" if found.left else ""
             weights = "its own weights" if found.same_weights else f"weights of its seed, {self.initial}"
             print(f"\n{len(found.taken)} layers at density {found.density:.2%}, over {weights}{whole}.")
+
+    def _trained(self, sparse: Sparse, data_set: DataSet, device: torch.device) -> Scored:
+        return Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
+
+    def _values(self, found: Carried, data_set: DataSet, scores: dict[str, Scored]) -> dict[str, Any]:
+        return {
+            "ticket": self.ticket.name,
+            "data": data_set.name,
+            "taken": list(found.taken),
+            "left": list(found.left),
+            "same_weights": found.same_weights,
+            "density": found.density,
+            "recipe": asdict(self.recipe),
+            "test": {name: asdict(score) for name, score in scores.items()},
+        }
 
     def _described(self, ticket: Ticket) -> Described:
         """Return the network that the ticket names.
