@@ -4,9 +4,11 @@ import importlib.util
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import pulp  # type: ignore[import-untyped, unused-ignore]
@@ -100,6 +102,7 @@ def _run(program: Any, variables: list[Any], solver: Any) -> SolverResult:
 def _highs() -> Solver:
     if importlib.util.find_spec("highspy") is None:
         raise SupermaskError("The backend highs needs the package highspy; install it, or give backend='cbc'.")
+    _greet()
     return Solver(
         lambda seconds: pulp.HiGHS(
             msg=False,
@@ -112,6 +115,27 @@ def _highs() -> Solver:
             dual_feasibility_tolerance=_TOLERANCE,
         )
     )
+
+
+@cache
+def _greet() -> None:
+    """Let HiGHS print its banner to nowhere: the first of its models does, to the standard output, before any option."""
+    import highspy
+
+    if sys.stdout is not None:
+        sys.stdout.flush()  # what was printed before does not go with it
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        highspy.Highs()
+    finally:
+        os.dup2(kept, 1)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def _cbc() -> Solver:

@@ -1,5 +1,7 @@
 """What the integer program does with what its backends say, or without them."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,3 +92,12 @@ def test_what_is_missing_is_named(monkeypatch):
 def test_bad_options_are_refused(options, sentence):
     with pytest.raises(SupermaskError, match=sentence):
         _program("highs", **options())
+
+
+def test_nothing_is_printed_by_the_first_program_of_a_process():
+    code = (
+        "from theory.subset_sum import solve; print('before');"
+        " print(len(solve([[0.5, 0.25]], [0.7], solver='integer_program', backend='highs').mask))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (found.stdout.split(), found.stderr) == (["before", "1"], "")
