@@ -119,7 +119,7 @@ def _highs() -> Solver:
 
 @cache
 def _greet() -> None:
-    """Let HiGHS print its banner to nowhere: the first of its models does, to the standard output, before any option."""
+    """Let HiGHS print its banner to nowhere: its first model does, to the standard output, before any option."""
     import highspy
 
     if sys.stdout is not None:
