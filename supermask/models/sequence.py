@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from supermask.errors import SupermaskError, first_line
-from supermask.models.wired import Add, Concatenate, Sources, sources_of, wired
+from supermask.models.wired import Add, Concatenate, InsertZeros, Sources, sources_of, wired
 from supermask.shown import quoted
 
 _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
@@ -33,6 +33,7 @@ ARGUMENTS: Mapping[type[nn.Module], Sequence[str]] = MappingProxyType(
         nn.CircularPad2d: ("padding",),
         Add: (),
         Concatenate: (),
+        InsertZeros: ("stride",),
     }
 )
 """The kinds of modules, and the arguments that each is made from again, which are its attributes too."""

@@ -30,6 +30,31 @@ class Concatenate(nn.Module):
         return torch.cat(tensors, dim=1)
 
 
+class InsertZeros(nn.Module):
+    """Zeros between the pixels of images, so that a convolution over them is a transposed one.
+
+    Args:
+        stride: from one pixel to the next, in rows and in columns.
+
+    Raises:
+        ValueError: these are not two positive integers.
+
+    """
+
+    def __init__(self, stride: tuple[int, int]) -> None:
+        super().__init__()
+        if len(stride) != 2 or not all(type(step) is int and step > 0 for step in stride):
+            raise ValueError(f"stride {stride} is not two positive integers")
+        self.stride = stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (batch, channels, (height - 1) * stride[0] + 1, (width - 1) * stride[1] + 1)."""
+        (down, across), (high, wide) = self.stride, images.shape[2:]
+        found = images.new_zeros(*images.shape[:2], (high - 1) * down + 1, (wide - 1) * across + 1)
+        found[:, :, ::down, ::across] = images
+        return found
+
+
 class Chain(nn.Sequential):
     """Modules that each read what the one before gives, for inputs of one shape.
 

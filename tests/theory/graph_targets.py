@@ -19,6 +19,17 @@ class Skip(nn.Module):
         return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
 
 
+class Apart(nn.Module):
+    """What a body reads without what it gives."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return x - self.body(x)
+
+
 class Beside(nn.Module):
     """A body's channels behind those that it reads."""
 
@@ -105,6 +116,30 @@ OPERATIONS = {
     ),
     "groups that read signs": (lambda: [conv(4, 6, groups=2, stride=2), conv(6, 3, groups=3, bias=False)], (4, 5, 4)),
     "a leaky ReLU": (lambda: [conv(2, 3), nn.LeakyReLU(0.2), conv(3, 2), Call(lambda x: F.leaky_relu(x, 0.3))], IMAGE),
+    "a difference": (lambda: [conv(2, 2), nn.ReLU(), Apart(nn.Sequential(conv(2, 2), nn.ReLU())), conv(2, 2)], IMAGE),
+    "a difference of what is read twice": (lambda: [nn.Linear(4, 3), Call(lambda x: x.relu() - x)], (4,)),
+    "a transposed convolution": (
+        lambda: [
+            nn.ConvTranspose2d(2, 4, 3, 2, padding=1, output_padding=1, groups=2, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.ConvTranspose2d(4, 1, (2, 3), dilation=(1, 2)),
+        ],
+        (2, 3, 2),
+    ),
+    "a transposed convolution of sequences": (
+        lambda: [nn.ConvTranspose1d(2, 3, 4, 2, padding=1), nn.BatchNorm1d(3), nn.ReLU(), nn.Conv1d(3, 1, 3)],
+        (2, 4),
+    ),
+    "an image of a vector": (
+        lambda: [nn.Linear(4, 12), Call(lambda x: x.view(-1, 2, 3, 2)), nn.BatchNorm2d(2), nn.ReLU(), conv(2, 1)],
+        (4,),
+    ),
+    "an input as an image": (lambda: [nn.Unflatten(1, (2, 3, 2)), conv(2, 3), nn.ReLU(), conv(3, 1)], (12,)),
+    "other names of a ReLU": (
+        lambda: [nn.Linear(4, 3), nn.Threshold(0, 0), nn.Linear(3, 3), Call(lambda x: x.clamp(min=0)), nn.Linear(3, 2)],
+        (4,),
+    ),
     "sequences": (
         lambda: [
             nn.Conv1d(2, 3, 3, padding=1),

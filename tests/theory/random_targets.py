@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 import torch
-from graph_targets import Beside, Call, Shifted, Skip, trained
+from graph_targets import Apart, Beside, Call, Shifted, Skip, trained
 from small_cnns import noise
 from torch import nn
 
@@ -145,6 +145,28 @@ def _strided(draw, shape):
     return [*wide, CONVS[len(taps)](shape[0], draw.randint(1, 3), taps, **steps), _act(draw)]
 
 
+def _transposed(draw, shape):
+    """A transposed convolution, which makes images larger."""
+    if len(shape) == 1 or max(shape[1:]) > 6:
+        return None
+    steps, taps = (tuple(draw.randint(1, most) for _ in shape[1:]) for most in (2, 3))
+    options = {
+        "dilation": tuple(draw.randint(1, 2) for _ in taps),
+        "padding": tuple(draw.randint(0, tap - 1) if tap < 3 else 1 for tap in taps),
+        "output_padding": tuple(draw.randint(0, step - 1) for step in steps),
+        "groups": draw.choice([g for g in (1, 1, 2, 3) if shape[0] % g == 0]),
+        "bias": draw.random() < 0.5,
+    }
+    outputs = options["groups"] * draw.randint(1, 2)
+    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d)[len(taps) - 1]
+    return [kind(shape[0], outputs, taps, steps, **options), *([_act(draw)] if draw.random() < 0.7 else [])]
+
+
+def _imaged(draw, shape):
+    """A vector as an image."""
+    return [layer(draw, shape, 6), _act(draw), nn.Unflatten(1, (1, 2, 3))] if len(shape) == 1 else None
+
+
 def _grouped(draw, shape):
     groups = shape[0] if draw.random() < 0.6 else draw.choice([g for g in (1, 2, 3) if shape[0] % g == 0])
     if len(shape) == 1 or shape[0] * 3 > 24:
@@ -220,11 +242,18 @@ def _twice(draw, shape):
     return [layer(draw, shape, 2), Call(lambda x: x + x), _act(draw)]
 
 
+def _apart(draw, shape):
+    wide = draw.randint(1, 3)
+    return [Apart(nn.Sequential(layer(draw, shape, wide), _act(draw), layer(draw, (wide, *shape[1:]), shape[0])))]
+
+
 CHAINS = {
     "a layer": _plain,
     "batch norm": _normed,
     "another size": _strided,
     "groups": _grouped,
+    "a transposed convolution": _transposed,
+    "an image of a vector": _imaged,
     "pooling": _pooled,
     "a scaled tensor": _scaled,
     "a dead unit": _dead,
@@ -236,6 +265,7 @@ BLOCKS = {
     "pre-activation": _before,
     "tensors side by side": _beside,
     "a tensor and itself": _twice,
+    "a difference": _apart,
 }
 """What makes the modules of a block for tensors of a shape, or None where it does not fit: chains, and what is none."""
 

@@ -559,7 +559,7 @@ REFUSED = [
     (nn.Sequential(FC(), nn.Softmax(1)), "^The target's 1 is a Softmax; .*; leave it off"),
     (nn.Sequential(FC(), nn.LogSoftmax(1)), "^The target's 1 is a LogSoftmax; .*; leave it off"),
     (nn.Sequential(nn.Conv3d(4, 2, 3)), "0 is a Conv3d; only"),
-    (nn.Sequential(nn.ConvTranspose2d(4, 2, 3)), "0 is a ConvTranspose2d; only"),
+    (nn.Sequential(nn.ConvTranspose3d(4, 2, 3)), "0 is a ConvTranspose3d; only"),
     (nn.Sequential(CONV(), nn.MaxPool2d(2, return_indices=True)), "1 returns indices"),
     (nn.Sequential(CONV(), nn.AdaptiveMaxPool2d(2, return_indices=True)), "1 returns indices"),
     (nn.Sequential(CONV(), nn.MaxPool2d(2.5)), r"1 has the size 2\.5; give one integer or two"),

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from graph_targets import OPERATIONS, Beside, Call, Skip, conv, drawn, operation, trained
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_cnns import noise
 from torch import nn
 from torch.nn.utils import prune
@@ -168,6 +170,37 @@ def test_the_projects_own_residual_networks_are_read(name):
         torch.testing.assert_close(read_target(target, (3, 8, 8))(x), wanted, rtol=1e-9, atol=1e-9 * wanted.abs().max())
 
 
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), groups=st.integers(1, 2), flat=st.booleans())
+def test_a_transposed_convolution_of_any_geometry_is_a_convolution(data, groups, flat):
+    taps, stride, dilation = (tuple(data.draw(st.integers(1, most)) for _ in range(2 - flat)) for most in (3, 3, 2))
+    padding = tuple(data.draw(st.integers(0, gap * (tap - 1))) for tap, gap in zip(taps, dilation, strict=True))
+    more = tuple(data.draw(st.integers(0, max(pair) - 1)) for pair in zip(stride, dilation, strict=True))
+    kind = nn.ConvTranspose1d if flat else nn.ConvTranspose2d
+    target = trained(nn.Sequential(kind(2 * groups, groups, taps, stride, padding, more, groups, dilation=dilation)))
+    shape = (2 * groups, 4, 3)[: 3 - flat]
+    x = noise(2, *shape)
+    try:
+        wanted = target(x)
+    except RuntimeError:  # nothing is left of the image
+        return
+    torch.testing.assert_close(read_target(target, shape)(x), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_one_slope_for_all_channels_is_a_leaky_relu():
+    target = trained(nn.Sequential(conv(2, 2), slopes(0.25, 0.25), conv(2, 1)))
+    target[1].weight.data[:] = 0.25
+    x = noise(2, 2, 5, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(read_target(target, (2, 5, 4))(x), target(x), rtol=1e-12, atol=1e-12)
+
+
+def slopes(*each):
+    module = nn.PReLU(len(each))
+    module.weight.data[:] = torch.tensor(each)
+    return module
+
+
 class Early(nn.Module):
     """A ReLU in place on what a skip reads."""
 
@@ -183,7 +216,14 @@ class Early(nn.Module):
 REFUSED = [
     (Early(), r"^The target's act changes in place what add in forward reads too; leave it as it is\.$"),
     (nn.Sequential(Call(lambda x: x * x), conv(2, 2)), r"mul in 0\.forward multiplies two tensors"),
-    (nn.Sequential(conv(2, 2), Call(lambda x: x - x.relu())), r"sub in 1\.forward subtracts one tensor of the graph"),
+    (nn.Sequential(conv(2, 2), Call(lambda x: torch.sub(x, x, alpha=2))), r"sub in 1\.forward subtracts with alpha=2"),
+    (nn.Sequential(conv(2, 2), Call(lambda x: x.clamp(0, 6))), r"clamps between 0 and 6; only clamp\(min=0\)"),
+    (nn.Sequential(conv(2, 2), nn.Threshold(0.1, 0)), r"1 has a threshold of its own"),
+    (nn.Sequential(conv(2, 2), slopes(0.1, 0.2)), r"1 has a slope for each channel; only one for all"),
+    (nn.Sequential(conv(2, 2), slopes(-0.1, -0.1)), r"1 has a slope of -0\.1"),
+    (nn.Sequential(nn.ConvTranspose2d(2, 1, 2, padding=2)), r"0 cuts off more than its kernel adds"),
+    (nn.Sequential(conv(2, 2), nn.Flatten(), nn.Unflatten(1, (2, 3, 3))), r"2 takes 18 inputs, but gets 40"),
+    (nn.Sequential(conv(2, 2), nn.Flatten(), nn.Unflatten(1, (2, 20)), nn.Conv1d(2, 1, 1)), r"2 makes sizes \(2, 20\)"),
     (nn.Sequential(conv(2, 2), Call(lambda x: torch.cat([x, x], 2))), r"cat in 1\.forward puts .* along dimension 2"),
     (nn.Sequential(conv(2, 2), Call(lambda x: x.mean(1))), r"mean in 1\.forward averages over dimensions \(1,\)"),
     (nn.Sequential(conv(2, 2), Call(lambda x: x.mean())), r"mean in 1\.forward averages over the batch too"),

@@ -70,7 +70,7 @@ def test_nor_is_one_of_a_thousand(part, tried):
 def test_targets_of_all_kinds_are_drawn():
     cases = [drawn(seed) for seed in range(300)]
     kinds = collections.Counter(kind for case in cases for kind in case.kinds)
-    assert len(kinds) == 12
+    assert len(kinds) == 15
     assert min(kinds.values()) >= 10
     for domain in (Ball, Nonnegative, Box, Around):
         for norm in ("l2", "linf"):

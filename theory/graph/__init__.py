@@ -18,8 +18,9 @@ def graph_of(target: nn.Module, input_shape: tuple[int, ...] | None = None) -> n
     The forward pass is followed symbolically: nested and custom modules, and functional calls (`theory.graph.calls`
     lists them), become modules. Dropout and identities vanish. What scales and shifts each channel, as batch norm, is
     folded into the Linear or Conv2d before it; where there is none, as behind a ReLU or a sum, into a depthwise 1x1
-    convolution that is put there. The target takes one tensor, images (batch, channels, height, width), sequences
-    (batch, channels, length) or vectors (batch, units). It is left as it is, and so is torch's random state.
+    convolution that is put there, and so is the minus sign of a difference. A transposed convolution becomes one over
+    images with zeros between their pixels. The target takes one tensor, images (batch, channels, height, width),
+    sequences (batch, channels, length) or vectors (batch, units). It is left as it is, and so is torch's random state.
 
     Args:
         target: `nn.Sequential`, or any module whose forward does the same operations for each input. It is read as
@@ -29,8 +30,8 @@ def graph_of(target: nn.Module, input_shape: tuple[int, ...] | None = None) -> n
     Returns:
         float64 modules on the CPU, in eval mode, with parameters of their own that need no gradient: Linear, Conv2d
         (no padding), ReLU, LeakyReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, Flatten and
-        Unflatten, paddings, Add and Concatenate; an `nn.Sequential`, and a `Wired` one where it is no chain. Sizes are
-        pairs of integers. What runs twice in the target stands there twice.
+        Unflatten, paddings, InsertZeros, Add and Concatenate; an `nn.Sequential`, and a `Wired` one where it is no
+        chain. Sizes are pairs of integers. What runs twice in the target stands there twice.
 
     Raises:
         SupermaskError: the target holds something else, has a weight that is NaN, infinite or not there yet, does not

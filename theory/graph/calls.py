@@ -26,6 +26,10 @@ class Scaling(nn.Module):
         self.gain, self.shift = _tensor(gain), _tensor(shift)
 
 
+class Subtract(nn.Module):
+    """The first of two tensors of one shape without the second."""
+
+
 class Mean(nn.Module):
     """The average over some dimensions of a batch."""
 
@@ -43,6 +47,12 @@ class FlattenTo(nn.Flatten):
 
 
 def _relu(inplace: bool = False) -> nn.Module:
+    return nn.ReLU()
+
+
+def _clamp(min: Any = None, max: Any = None) -> nn.Module:
+    if max is not None or isinstance(min, torch.Tensor) or min != 0:
+        raise SupermaskError(f"clamps between {min} and {max}; only clamp(min=0), a ReLU, can be built")
     return nn.ReLU()
 
 
@@ -78,7 +88,11 @@ def _reshape(*shape: Any) -> nn.Module:
             return nn.Flatten()
         case [-1, int(width)] if width > 0:
             return FlattenTo(width)
-    raise SupermaskError(f"makes the shape ({', '.join(map(str, sizes))}); only x.flatten(1) can be built")
+        case [batch, int(channels), int(rows), int(columns)] if batch in (BATCH, -1):
+            return nn.Unflatten(1, (channels, rows, columns))
+    raise SupermaskError(
+        f"makes the shape ({', '.join(map(str, sizes))}); only x.flatten(1), and images of vectors, can be built"
+    )
 
 
 def flatten_by(pattern: str, **lengths: int) -> nn.Module:
@@ -143,8 +157,10 @@ def _add(left: Any, right: Any, alpha: float = 1) -> nn.Module:
 
 
 def _subtract(left: Any, right: Any, alpha: float = 1) -> nn.Module:
-    if left is right is INPUT or alpha != 1:
-        raise SupermaskError("subtracts one tensor of the graph from another; multiply it by -1 and add it")
+    if alpha != 1:
+        raise SupermaskError(f"subtracts with alpha={alpha}; multiply the tensor by it first")
+    if left is right is INPUT:
+        return Subtract()
     return Scaling(shift=-_tensor(right)) if left is INPUT else Scaling(-1.0, left)
 
 
@@ -185,6 +201,7 @@ def _nothing(**options: Any) -> nn.Module:
 CALLS: dict[Any, Callable[..., nn.Module]] = {
     **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), _relu),
     **dict.fromkeys((F.max_pool2d, torch.max_pool2d), _max_pool),
+    **dict.fromkeys((torch.clamp, torch.clamp_min, "clamp", "clamp_", "clamp_min", "clamp_min_"), _clamp),
     F.avg_pool2d: _avg_pool,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,

@@ -8,9 +8,9 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from supermask.models.wired import Add, Concatenate
-from theory.graph.calls import FlattenTo, Mean, Scaling
-from theory.graph.checks import JOIN_HINT, check_forward, pair, refusal
-from theory.graph.weighted import batch_norm, conv, conv1d, linear, scaling
+from theory.graph.calls import FlattenTo, Mean, Scaling, Subtract
+from theory.graph.checks import JOIN_HINT, check_forward, numbers, pair, refusal
+from theory.graph.weighted import batch_norm, conv, conv1d, linear, scaling, transposed_conv, transposed_conv1d
 from theory.graph.wiring import Branch
 
 
@@ -53,6 +53,19 @@ def _leaky_relu(name: str, module: nn.LeakyReLU, branch: Branch) -> None:
     if not 0.0 <= slope <= 1.0:
         raise SupermaskError(f"The target's {name} has a slope of {slope}; give one from 0 to 1.")
     branch.append(nn.LeakyReLU(slope))
+
+
+def _prelu(name: str, module: nn.PReLU, branch: Branch) -> None:
+    slopes = numbers(f"{name}.weight", module.weight)
+    if not bool((slopes == slopes[0]).all()):
+        raise SupermaskError(f"The target's {name} has a slope for each channel; only one for all can be built.")
+    _leaky_relu(name, nn.LeakyReLU(float(slopes[0])), branch)
+
+
+def _threshold(name: str, module: nn.Threshold, branch: Branch) -> None:
+    if module.threshold != 0 or module.value != 0:
+        raise SupermaskError(f"The target's {name} has a threshold of its own; only that of a ReLU, 0, can be built.")
+    _relu(name, nn.ReLU(), branch)
 
 
 def _max_pool(name: str, module: nn.MaxPool2d, branch: Branch) -> None:
@@ -129,6 +142,24 @@ def _channels(branch: Branch) -> int:
     return branch.shape[0]
 
 
+def _unflatten(name: str, module: nn.Unflatten, branch: Branch) -> None:
+    sizes = tuple(module.unflattened_size)
+    if module.dim not in (1, -1) or len(sizes) != 3 or not all(type(size) is int for size in sizes):
+        raise SupermaskError(
+            f"The target's {name} makes sizes {sizes} of dimension {module.dim}; only images of vectors,"
+            " nn.Unflatten(1, (channels, height, width)), can be built."
+        )
+    branch.append(nn.Unflatten(1, sizes))
+
+
+def _subtract(name: str, module: Subtract, branch: Branch) -> None:
+    left, right = branch.reads
+    negative = Branch(branch.wiring, name, (right,))
+    scaling(name, Scaling(-1.0), negative)
+    branch.reads = (left, *negative.reads)
+    branch.append(Add())
+
+
 def _join(name: str, module: nn.Module, branch: Branch) -> None:
     branch.append(type(module)())
 
@@ -166,12 +197,17 @@ HANDLERS: dict[type[nn.Module], Callable[[str, Any, Branch], None]] = {
     nn.Conv1d: conv1d,
     nn.ReLU: _relu,
     nn.LeakyReLU: _leaky_relu,
+    nn.PReLU: _prelu,
+    nn.Threshold: _threshold,
+    nn.ConvTranspose2d: transposed_conv,
+    nn.ConvTranspose1d: transposed_conv1d,
     nn.BatchNorm1d: batch_norm(1, 2),
     nn.BatchNorm2d: batch_norm(3),
     Scaling: scaling,
     Mean: _mean,
     Add: _join,
     Concatenate: _join,
+    Subtract: _subtract,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
     nn.AdaptiveAvgPool2d: _adaptive_avg_pool,
@@ -179,6 +215,7 @@ HANDLERS: dict[type[nn.Module], Callable[[str, Any, Branch], None]] = {
     nn.MaxPool1d: _of_sequences(_max_pool, _max_pool_of_a_row),
     nn.AvgPool1d: _of_sequences(_avg_pool, _avg_pool_of_a_row),
     nn.Flatten: _flatten,
+    nn.Unflatten: _unflatten,
     nn.ZeroPad2d: _zero_pad,
     nn.Identity: _nothing,
     nn.Dropout: _nothing,
@@ -187,5 +224,5 @@ HANDLERS: dict[type[nn.Module], Callable[[str, Any, Branch], None]] = {
     nn.AlphaDropout: _nothing,
 }
 """How each type becomes plain modules; what is not here is refused."""
-JOINS = (Add, Concatenate)
+JOINS = (Add, Concatenate, Subtract)
 """What reads several tensors."""

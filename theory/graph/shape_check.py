@@ -99,9 +99,9 @@ def input_shape_of(network: nn.Sequential) -> Shape:
     if isinstance(first, nn.Linear) and all(isinstance(module, nn.Flatten | nn.ReLU) for module in before):
         return (first.in_features,)
     if before and isinstance(before[0], nn.Unflatten):
-        channels, *sides = before[0].unflattened_size
-        if len(sides) == 2:  # a vector's units as the channels of an image of one pixel
-            return (int(channels),)
+        sizes = before[0].unflattened_size
+        if len(sizes) == 3:  # a vector as an image
+            return (math.prod(map(int, sizes)),)
         raise SupermaskError("The target takes sequences of any length; give input_shape as (channels, length).")
     adaptive = any(isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) for module in modules)
     linear = next((place for place, module in enumerate(modules) if isinstance(module, nn.Linear)), None)
@@ -137,11 +137,14 @@ def _flattened(module: nn.Flatten, incoming: Incoming, width: int | None) -> Inc
 
 
 def _unflattened(module: nn.Unflatten, incoming: Incoming) -> Incoming:
-    channels, *ones = (int(size) for size in module.unflattened_size)
-    vectors = len(ones) == 2
-    _check_kind("vectors" if vectors else "sequences", incoming)
+    channels, *sides = (int(size) for size in module.unflattened_size)
+    if len(sides) == 2:
+        _check_kind("vectors", incoming)
+        _check_count("{} inputs, but gets {}", channels * math.prod(sides), incoming)
+        return (channels, *sides)
+    _check_kind("sequences", incoming)
     _check_count("{} channels, but gets {}", channels, incoming)
-    return (channels, *ones, *(() if vectors else (None,) if incoming is None else incoming[1:]))
+    return (channels, *sides, *((None,) if incoming is None else incoming[1:]))
 
 
 def _alike(incoming: Sequence[Incoming], what: str) -> Incoming:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from supermask.errors import SupermaskError
+from supermask.models.wired import InsertZeros
 from theory.graph.calls import Scaling
 from theory.graph.checks import numbers, pair
 from theory.graph.shape_check import KINDS
@@ -17,6 +18,10 @@ from theory.graph.wiring import Branch
 
 PADS = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "circular": nn.CircularPad2d}
 """What pads an image as a convolution with such a padding_mode does."""
+
+
+ROW = {"stride": 1, "dilation": 1, "padding": 0, "output_padding": 0}
+"""What a transposed convolution does along the one row of a sequence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,44 @@ def conv(name: str, module: nn.Conv2d, branch: Branch) -> None:
     stride, dilation = pair(name, module.stride), pair(name, module.dilation)
     plain = nn.Conv2d(inputs, outputs, (kernel[0], kernel[1]), stride, dilation=dilation, groups=groups, device="meta")
     branch.append(_filled(plain, weight, bias))
+
+
+def transposed_conv(name: str, module: Any, branch: Branch) -> None:
+    """Append a transposed convolution: zeros between the pixels and around them, then a Conv2d of the turned kernel."""
+    weight, bias = _weight_and_bias(name, module)
+    inputs, groups = len(weight), module.groups
+    outputs, window = weight.shape[1] * groups, weight.shape[2:]
+    _check_units(name, inputs, outputs)
+    stride, dilation, padding, more = (
+        pair(name, each) for each in (module.stride, module.dilation, module.padding, module.output_padding)
+    )
+    before = [gap * (tap - 1) - cut for gap, tap, cut in zip(dilation, window, padding, strict=True)]
+    if min(before) < 0:
+        raise SupermaskError(f"The target's {name} cuts off more than its kernel adds; give it less padding.")
+    if max(stride) > 1:
+        branch.append(InsertZeros(stride))
+    (top, left), (bottom, right) = before, (side + end for side, end in zip(before, more, strict=True))
+    if any((top, left, bottom, right)):
+        branch.append(nn.ZeroPad2d((left, right, top, bottom)))
+    turned = weight.reshape(groups, inputs // groups, outputs // groups, *window).transpose(1, 2).flip(3, 4)
+    plain = nn.Conv2d(
+        inputs, outputs, (window[0], window[1]), dilation=dilation, groups=groups, device="meta"
+    )  # fmt: skip
+    branch.append(_filled(plain, turned.reshape(outputs, inputs // groups, *window).contiguous(), bias))
+
+
+def transposed_conv1d(name: str, module: nn.ConvTranspose1d, branch: Branch) -> None:
+    """Append the same over images of one row."""
+    weight, bias = _weight_and_bias(name, module)
+    row = SimpleNamespace(
+        weight=weight[:, :, None],
+        bias=bias,
+        groups=module.groups,
+        **{each: (neutral, getattr(module, each)[0]) for each, neutral in ROW.items()},
+    )
+    branch.append(nn.Unflatten(1, (len(weight), 1)))
+    transposed_conv(name, row, branch)
+    branch.append(nn.Flatten(2, 3))
 
 
 def conv1d(name: str, module: nn.Conv1d, branch: Branch) -> None:
