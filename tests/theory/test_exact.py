@@ -89,6 +89,16 @@ def test_convolutions_too(inputs, bits):
     torch.testing.assert_close(built.network(given.double()).long(), built.quantised(given), rtol=0, atol=0)
 
 
+def test_a_transposed_convolution_of_integers_is_one():
+    target = nn.Sequential(nn.ConvTranspose2d(2, 3, 3, 2, padding=1), nn.ReLU(), nn.Conv2d(3, 1, 2)).double()
+    built = construct_exact(target, inputs=PIXELS, input_shape=(2, 4, 3), grouped=True)
+    assert built.certificate.exact
+    given = whole(PIXELS, 20, 2, 4, 3)
+    assert torch.equal(built.network(given.double()).long(), built.quantised(given))
+    with pytest.raises(SupermaskError, match="puts zeros beside its inputs"):
+        construct_exact(nn.Sequential(nn.ConvTranspose2d(2, 3, 1, 2)), inputs=NORMALISED, input_shape=(2, 4, 3))
+
+
 def _sums(target, bits, inputs):
     """Return roughly the largest sum of the random network: subsets of eight numbers for each weight."""
     largest = float(inputs.size)
@@ -258,7 +268,7 @@ def test_what_makes_fractions_is_refused():
 
 
 def test_zeros_around_inputs_with_an_offset_are_refused():
-    with pytest.raises(SupermaskError, match="pads its inputs with zeros"):
+    with pytest.raises(SupermaskError, match="puts zeros beside its inputs"):
         construct_exact(images(0), inputs=NORMALISED, input_shape=(2, 6, 6))
 
 

@@ -12,12 +12,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from supermask.errors import SupermaskError
+from supermask.models.wired import InsertZeros
 from theory.target import FixedStep, Node, Target, TargetLayer
 
 LEAST_BITS, MOST_BITS = 2, 16
 LARGEST_INPUT = 2**24
 """Of whole inputs: float32 holds all integers up to here, and data sets come in float32."""
-KEEP_INTEGERS = (nn.ReLU, nn.Flatten, nn.Unflatten, nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.ZeroPad2d)
+WITH_ZEROS = (nn.ZeroPad2d, InsertZeros)
+KEEP_INTEGERS = (nn.ReLU, nn.Flatten, nn.Unflatten, nn.MaxPool2d, nn.AdaptiveMaxPool2d, *WITH_ZEROS)
 """Steps that make integers of integers, each positively homogeneous."""
 
 
@@ -129,8 +131,8 @@ def _check_steps(target: Target, inputs: IntegerInputs) -> None:
             names = ", ".join(kind.__name__ for kind in KEEP_INTEGERS)
             raise SupermaskError(f"A {type(step.module).__name__} makes fractions of integers; {names} do not.")
     before = next(i for i, node in enumerate(target.nodes) if isinstance(node.operation, TargetLayer))
-    if inputs.offset and any(isinstance(step.module, nn.ZeroPad2d) for step in target.steps[:before]):
+    if inputs.offset and any(isinstance(step.module, WITH_ZEROS) for step in target.steps[:before]):
         raise SupermaskError(
-            f"The target pads its inputs with zeros, which are no whole inputs with offset {inputs.offset}; give a"
+            f"The target puts zeros beside its inputs, which are no whole inputs with offset {inputs.offset}; give a"
             " target for inputs without an offset."
         )
