@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supermask.compiled import compiled
 from supermask.ticket.coding.tiling import Bits, as_matrix
 
 SideInformation = Callable[[], NDArray[np.uint16]]
@@ -29,12 +31,22 @@ def make_side_information(weights: NDArray[np.float32], words: NDArray[np.uint64
             them by its distribution function rises with them, and their highest six bits are used.
 
     """
-    magnitudes = np.abs(weights)
-    largest = magnitudes.max(initial=np.float32(0))
-    # one correctly rounded division of equal numbers on every machine
-    steps = np.minimum(magnitudes / largest * np.float32(16), np.float32(15)) if largest > 0 else magnitudes
-    first = (words >> np.uint64(58)).astype(np.uint16).reshape(weights.shape)
-    return (weights > 0).astype(np.uint16) | first << np.uint16(1) | steps.astype(np.uint16) << np.uint16(7)
+    flat = np.ascontiguousarray(weights).reshape(-1)
+    known = np.empty(flat.size, np.uint16)
+    _know(flat, words.reshape(-1), known)
+    return known.reshape(weights.shape)
+
+
+@compiled
+def _know(weights: Any, words: Any, known: Any) -> None:
+    largest = np.float32(0)
+    for i in range(weights.size):
+        largest = max(largest, abs(weights[i]))
+    for i in range(weights.size):
+        step = 0
+        if largest > 0:  # one correctly rounded division of equal numbers on every machine
+            step = int(min(abs(weights[i]) / largest * np.float32(16), np.float32(15)))
+        known[i] = np.int64(weights[i] > 0) | np.int64(words[i] >> np.uint64(58)) << 1 | step << 7
 
 
 @dataclass(frozen=True, eq=False)

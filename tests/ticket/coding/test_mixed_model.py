@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from supermask.ticket.coding import decode_mask, make_side_information, mixed, tiling
 from supermask.ticket.coding.coder_context import LEVELS, CoderContext
@@ -32,6 +33,22 @@ def side_information(shape, seed):
     dice = np.random.default_rng(seed)
     words = dice.integers(0, 2**64, shape, np.uint64)
     return make_side_information(dice.normal(size=shape).astype(np.float32), words)
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(0, 30), elements=st.floats(-(2.0**60), 2.0**60, width=32)),
+    st.sampled_from([0.0, 2.0**-60, 1.0]),
+    st.integers(0, 2**32),
+)
+def test_side_information_is_the_sign_six_bits_of_the_word_and_the_magnitude_in_steps(weights, factor, seed):
+    weights = weights * np.float32(factor)
+    words = np.random.default_rng(seed).integers(0, 2**64, weights.shape, np.uint64)
+    largest = np.abs(weights).max(initial=np.float32(0))
+    expected = []
+    for weight, word in zip(weights, words.tolist(), strict=True):
+        step = min(int(abs(weight) / largest * np.float32(16)), 15) if largest else 0
+        expected.append(int(weight > 0) + 2 * (word >> 58) + 128 * step)
+    assert make_side_information(weights, words).tolist() == expected
 
 
 def agree(shape, level, prior, width, seed, free):
