@@ -35,6 +35,7 @@ def side_information(shape, seed):
     return make_side_information(dice.normal(size=shape).astype(np.float32), words)
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(np.float32, st.integers(0, 30), elements=st.floats(-(2.0**60), 2.0**60, width=32)),
     st.sampled_from([0.0, 2.0**-60, 1.0]),
