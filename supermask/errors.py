@@ -43,6 +43,8 @@ def reason_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         file = "a file" if error.filename is None else shortened(printable(str(error.filename)))
         return f"Cannot read or write {file}: {error.strerror or error}."
+    if isinstance(error, ValueError) and str(error) == "embedded null byte":  # what Python's own open says
+        return "Cannot read or write a file: its path has a null byte."
     # torch says it by a RuntimeError, on the CPU without a class of its own
     told = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
     if told or isinstance(error, MemoryError):

@@ -136,9 +136,11 @@ def read_entries(folder: Path = ENTRIES) -> list[Entry]:
     """Return all entries: those of a tier from the first to the last.
 
     Raises:
-        SupermaskError: a folder does not hold a record, or numbers of a tier are missing.
+        SupermaskError: there is no folder, or one in it does not hold a record, or numbers of a tier are missing.
 
     """
+    if not folder.is_dir():
+        raise SupermaskError(f"There is no folder {folder}; give the one whose folders are entries.")
     paths = sorted((path for path in folder.glob("*") if path.is_dir()), key=_key)
     found = [Entry(path, _read(path)) for path in paths]
     for tier in dict.fromkeys((entry.record.data, entry.record.tier) for entry in found):

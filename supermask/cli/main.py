@@ -3,14 +3,15 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Annotated, Any, Union
 
 from supermask.cli.limits import refuse_endless
 from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError, reason_of
+from supermask.shown import printable
 
 COMMANDS = {
     "search": "supermask.cli.single:Search",
@@ -117,6 +118,20 @@ def _own(name: str) -> type[Command]:
     return command
 
 
+@contextmanager
+def _shown_safely(arguments: Sequence[str]) -> Iterator[None]:
+    """Escape what would steer a terminal in what the parser says: it repeats the words that it was given."""
+    if all(word.isprintable() for word in arguments):
+        yield
+        return
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    finally:
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in said.getvalue().splitlines()))
+
+
 def parse_command(
     program: str, description: str, commands: Mapping[str, type[Command]], arguments: Sequence[str]
 ) -> Command:
@@ -136,13 +151,15 @@ def parse_command(
             if has_topics(kind):
                 kind, default, shown = help_of(kind, default, topic)
                 rest = ["--help"] if topic else rest  # the type of a topic does not parse the other options
-        parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
+        with _shown_safely(rest):
+            parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
         refuse_endless(parsed)
         command = parsed
         return command
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
     choice: Any = Union[kinds]  # noqa: UP007  built at run time, where "|" cannot be written
-    command = tyro.cli(choice, prog=program, description=description, args=list(arguments))
+    with _shown_safely(arguments):
+        command = tyro.cli(choice, prog=program, description=description, args=list(arguments))
     return command
 
 

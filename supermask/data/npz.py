@@ -2,6 +2,8 @@
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,15 +66,19 @@ def _divided(file: Any, path: Path) -> tuple[Pair, Pair]:
     return (test.images, test.labels), (train.images, train.labels)
 
 
-def _opened(path: Path) -> Any:
-    try:
-        file = np.load(path, allow_pickle=False)  # pickled objects would run code
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a file of numpy.savez"
-        raise DataError(f"Cannot read {path}: {reason}.") from None
-    if not hasattr(file, "files"):
-        raise DataError(f"{path} holds a single array; expected {LAYOUT}, as numpy.savez writes them.")
-    return file
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with ExitStack() as opened:
+        try:
+            # by us, because numpy leaves a file open that turns out to be none of its own
+            there = opened.enter_context(path.open("rb"))
+            file = np.load(there, allow_pickle=False)  # pickled objects would run code
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a file of numpy.savez"
+            raise DataError(f"Cannot read {path}: {reason}.") from None
+        if not hasattr(file, "files"):
+            raise DataError(f"{path} holds a single array; expected {LAYOUT}, as numpy.savez writes them.")
+        yield opened.enter_context(file)
 
 
 def _pair(file: Any, path: Path, inputs: str, targets: str) -> Pair:

@@ -33,7 +33,17 @@ BELOW = ["-1", "-7", "-1000000"]
 BEYOND = [str(2**63), str(2**64), "9" * 400, str(-(2**63)), "-" + "9" * 400]
 NAMES = ["nosuch", "", "os:system", "binary:" * 2_000, "\x1b[2J", "x" * 5_000, "../x", "\udcff", ",", " ", "a,", "*"]
 NAMES += ["os:nosuch", "nosuch.module:x", ":", "x:", ":x", "a:b:c", "1:2", "os.path:", "\0", "lenet_300_100 ", "-"]
-FOLDERS = ["{file}/x", "/proc/nosuch/x", "x" * 300, "{file}", "a\0b", "{file}/../x/y", "/dev/null/x", "{loop}", "{link}/x"]
+FOLDERS = [
+    "{file}/x",
+    "/proc/nosuch/x",
+    "x" * 300,
+    "{file}",
+    "a\0b",
+    "{file}/../x/y",
+    "/dev/null/x",
+    "{loop}",
+    "{link}/x",
+]
 LISTS = ["", ",", "0.3,abc", "2", "-1", "nan", "inf", "0.3;0.5", "0.3 0.5", "1e", "1.0001", "-0.1", "0.3,2", "[0.3]"]
 
 ANY_SIGN = {"test_at"}
@@ -75,7 +85,9 @@ def _options(kind: type, prefix: str, method: str) -> Iterator[Option]:
         bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
         if part.name == "options":  # of all methods, made when they are asked for
             for own in fields(part.default_factory()):
-                yield from _options(type(own.default) if own.default is not MISSING else own.type, f"{own.name}.", own.name)
+                yield from _options(
+                    type(own.default) if own.default is not MISSING else own.type, f"{own.name}.", own.name
+                )
         elif is_dataclass(bare):
             yield from _options(bare, prefix, method)
         else:
@@ -125,11 +137,58 @@ def bad_values(option: Option) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-DATA = ["npz:", "npz:\0", "npz:{text}", "npz:{folder}", "text:{sound}", "folder:{file}", "folder:{folder}", "npz:{link}"]
-DATA += ["text:{text}?context=99999", "npz:{sound_npz}?x=1", "text:{text}?context=0", "text:{text}?context=-1", "npz:{loop}"]
-DATA += ["text:{text}?context=1.5", "folder:{folder}?size=0", "folder:{folder}?size=99999999", "folder:", "text:", "npz"]
-DEVICES = ["nosuch", "", "cuda:99", "cpu:1:2", "cuda:-1", "meta", "CPU", "gpu", "0", "cpu,cuda", "xla", "\udcff", "cuda:x"]
-SHAPES = ["0 1 1", "1", "a b c", "-1 2 3", "1 1", "1.5 1 1", "1000000 1000000 9", "1 1 1 1 1 1 1 1 1", f"{2**63} 1 1", "nan"]
+DATA = [
+    "npz:",
+    "npz:\0",
+    "npz:{text}",
+    "npz:{folder}",
+    "text:{sound}",
+    "folder:{file}",
+    "folder:{folder}",
+    "npz:{link}",
+]
+DATA += [
+    "text:{text}?context=99999",
+    "npz:{sound_npz}?x=1",
+    "text:{text}?context=0",
+    "text:{text}?context=-1",
+    "npz:{loop}",
+]
+DATA += [
+    "text:{text}?context=1.5",
+    "folder:{folder}?size=0",
+    "folder:{folder}?size=99999999",
+    "folder:",
+    "text:",
+    "npz",
+]
+DEVICES = [
+    "nosuch",
+    "",
+    "cuda:99",
+    "cpu:1:2",
+    "cuda:-1",
+    "meta",
+    "CPU",
+    "gpu",
+    "0",
+    "cpu,cuda",
+    "xla",
+    "\udcff",
+    "cuda:x",
+]
+SHAPES = [
+    "0 1 1",
+    "1",
+    "a b c",
+    "-1 2 3",
+    "1 1",
+    "1.5 1 1",
+    "1000000 1000000 9",
+    "1 1 1 1 1 1 1 1 1",
+    f"{2**63} 1 1",
+    "nan",
+]
 PATTERNS = ["nosuch", "", "fc1.nosuch", "*.nosuch", "weight\0", "Fc1*", "[", "1", "x" * 5000, "\udcff", "**?nosuch"]
 BY_NAME = {
     "data": [*NAMES, *DATA],
@@ -153,7 +212,18 @@ BY_NAME = {
     "log": ["nosuch", "", "TensorBoard", "tensorboard,wandb", "0"],
     "data_folder": [],
     "runs": ["{file}", "{file}/x", "{loop}", "{sound}", "{sound_npz}", "{target}", "{text}/../x", "a\0b"],
-    "entries": ["{file}", "{file}/x", "{loop}", "{link}", "{missing}", "x" * 300, "/proc/nosuch", "{sound}", "{things}", "a\0b"],
+    "entries": [
+        "{file}",
+        "{file}/x",
+        "{loop}",
+        "{link}",
+        "{missing}",
+        "x" * 300,
+        "/proc/nosuch",
+        "{sound}",
+        "{things}",
+        "a\0b",
+    ],
     "checkpoint_seconds": [*NO_NUMBER, "nan", *BELOW],
 }
 """What is bad for options that stand for more than their type says."""
@@ -215,7 +285,10 @@ EXCLUDED = {
     "sweep": [["--device", "cuda"], ["--no-wait"], ["--gpus", "1"], ["--gpus", "2"], ["--cluster", "slurm"]],
     "inspect": [["--train-error", "0.1"], ["--examples", "10"], ["--train-error", "1.5", "--examples", "10"]],
     "construct": [
-        *(["--exact", *each] for each in (["--epsilon", "0.1"], ["--radius", "2"], ["--norm", "linf"], ["--calibrate"])),
+        *(
+            ["--exact", *each]
+            for each in (["--epsilon", "0.1"], ["--radius", "2"], ["--norm", "linf"], ["--calibrate"])
+        ),
         *(["--exact", *each] for each in (["--domain", "nonnegative"], ["--both-halves"], ["--bits", "1"])),
         ["--bits", "4"],
         ["--device", "cuda"],
@@ -266,10 +339,14 @@ def by_value(command: str, each: Option) -> Iterator[list[str]]:
         yield from ([*rest, f"{each.flag}={value}"] for value in ("maybe", "", "2", "None?"))
         return
     for value in bad_values(each):
-        yield given(given(rest, *beside), *typed(each, value)) if not value.startswith("-") else [
-            *without(given(rest, *beside), each.flag),
-            *typed(each, value),
-        ]
+        yield (
+            given(given(rest, *beside), *typed(each, value))
+            if not value.startswith("-")
+            else [
+                *without(given(rest, *beside), each.flag),
+                *typed(each, value),
+            ]
+        )
 
 
 def by_name(command: str, known: list[Option]) -> Iterator[list[str]]:
@@ -279,7 +356,15 @@ def by_name(command: str, known: list[Option]) -> Iterator[list[str]]:
         if not each.flag:
             continue
         flag = each.flag
-        for wrong in (flag[:-1], f"{flag}x", flag[1:], f"-{flag}", f"--no{flag[1:]}x", flag[:3] + flag[2:], flag.upper()):
+        for wrong in (
+            flag[:-1],
+            f"{flag}x",
+            flag[1:],
+            f"-{flag}",
+            f"--no{flag[1:]}x",
+            flag[:3] + flag[2:],
+            flag.upper(),
+        ):
             if wrong not in flags and wrong != flag and not wrong.startswith("--no-"):
                 yield [*rest, wrong, "1"]
         if not each.many and bool not in each.kinds:
@@ -298,7 +383,11 @@ def calls_of(command: str, kind: type, things: dict[str, list[str]]) -> dict[str
     found["name"] = [*by_name(command, known)]
     found["surplus"] = [[*rest, word] for word in ("surplus", "{sound}", "-", "--=", "---", "-x", "", "{folder}")]
     pairs = EXCLUDED.get(command, [])
-    pairs = pairs + EXCLUDED["trained"] * ({"epochs", "model", "setting"} <= names) + EXCLUDED["searched"] * ("floor" in names)
+    pairs = (
+        pairs
+        + EXCLUDED["trained"] * ({"epochs", "model", "setting"} <= names)
+        + EXCLUDED["searched"] * ("floor" in names)
+    )
     found["together"] = [given(rest, *pair) for pair in pairs]
     whole = [each for each in known if each.method and each.kinds == (int,) and not each.many]
     found["another's"] = [[*rest, each.flag, "7"] for each in whole if each.method not in ("edge_popup", "dense")]
@@ -357,7 +446,9 @@ def calls_of_experiments(kinds: dict[str, type], names: list[str]) -> dict[str, 
     found["run, none"] = [["run"], ["run", "--device", "cpu"]]
     found["no command"] = [[word] for word in ("nosuch", "", "Run", "lists", "record", "-x", "--nosuch", "1")]
     found["no records"] = [["records", word] for word in ("nosuch", "", "Board", "-x")]
-    found["no runs"] = [["records", "add", path, "--tier", "1000", "--command", "x"] for path in ("{file}", "{missing}")]
+    found["no runs"] = [
+        ["records", "add", path, "--tier", "1000", "--command", "x"] for path in ("{file}", "{missing}")
+    ]
     for flag, values in GPU.items():
         found[f"gpu, {flag}"] = [["gpu", f"{flag}={value}"] for value in values] + [["gpu", flag]]
     return {what: calls for what, calls in found.items() if calls}

@@ -60,16 +60,28 @@ MODULES = {
     "generator": "yielding()",
 }
 LOSSES = {
-    **{f"loss{n}": text for n, text in enumerate(("o", "o - t", "o.sum().item()", "[o.sum()]", "o.sum(1)", "t", "o[5]"))},
-    **{f"bad{n}": text for n, text in enumerate(("o.sum() * float('nan')", "o.sum() / 0", "o.sum() + 1j", "o.sum() > 0"))},
+    **{
+        f"loss{n}": text
+        for n, text in enumerate(("o", "o - t", "o.sum().item()", "[o.sum()]", "o.sum(1)", "t", "o[5]"))
+    },
+    **{
+        f"bad{n}": text
+        for n, text in enumerate(("o.sum() * float('nan')", "o.sum() / 0", "o.sum() + 1j", "o.sum() > 0"))
+    },
 }
 X = {
-    **{f"x{n}": text for n, text in enumerate(("None", "'x'", "3", "x.tolist()", "x.numpy()", "x[:10]", "x[:0]", "x[0, 0]"))},
+    **{
+        f"x{n}": text
+        for n, text in enumerate(("None", "'x'", "3", "x.tolist()", "x.numpy()", "x[:10]", "x[:0]", "x[0, 0]"))
+    },
     **{f"x_dtype{n}": text for n, text in enumerate(("x.to(torch.complex64)", "x.to_sparse()", "x.to('meta')"))},
     **{f"x_number{n}": text for n, text in enumerate(("x * float('nan')", "x / 0"))},
 }
 Y = {
-    **{f"y{n}": text for n, text in enumerate(("None", "'x'", "3", "y.tolist()", "y.numpy()", "y[:10]", "y[:0]", "y[0]"))},
+    **{
+        f"y{n}": text
+        for n, text in enumerate(("None", "'x'", "3", "y.tolist()", "y.numpy()", "y[:10]", "y[:0]", "y[0]"))
+    },
     **{f"y_dtype{n}": text for n, text in enumerate(("y.to(torch.complex64)", "y.to('meta')"))},
     **{f"y_number{n}": text for n, text in enumerate(("y - 1", "y + 2**40", "y * 0 - 100", "y / 0"))},
 }
@@ -78,9 +90,18 @@ SETS = {
     **{f"of_{name}": f"{{'train': (x, {text})}}" for name, text in Y.items()},
     **{f"test_{name}": f"{{'train': (x, y), 'test': ({text}, y)}}" for name, text in [*X.items()][:8]},
     **{f"keys{n}": text for n, text in enumerate(("{'test': (x, y)}", "{'train': (x, y), 'more': 1}", "{'train': x}"))},
-    **{f"train{n}": f"{{'train': {text}}}" for n, text in enumerate(("None", "3", "(x,)", "(x, y, x)", "'xy'", "[[x, y]]"))},
-    **{f"classes{n}": f"{{'train': (x, y), 'classes': {text}}}" for n, text in enumerate(("-1", "'x'", "2", "1.5", "[]"))},
-    **{f"loaders{n}": f"Loaders({text})" for n, text in enumerate(("[]", "[x]", "[(x,)]", "3", "None", "[(None, y)]", "[1]"))},
+    **{
+        f"train{n}": f"{{'train': {text}}}"
+        for n, text in enumerate(("None", "3", "(x,)", "(x, y, x)", "'xy'", "[[x, y]]"))
+    },
+    **{
+        f"classes{n}": f"{{'train': (x, y), 'classes': {text}}}"
+        for n, text in enumerate(("-1", "'x'", "2", "1.5", "[]"))
+    },
+    **{
+        f"loaders{n}": f"Loaders({text})"
+        for n, text in enumerate(("[]", "[x]", "[(x,)]", "3", "None", "[(None, y)]", "[1]"))
+    },
 }
 SIGNATURES = {"asks": "a", "asks_more": "a, b, c, d", "keyword": "*, nosuch", "positional": "a, /, b"}
 
@@ -201,13 +222,17 @@ def declared(shape, kind="<f4"):
 def npz_files():
     sound = arrays()
     found = {f"{part}_{how}": npz(**{**sound, part: ARRAYS[how](sound[part])}) for part in sound for how in ARRAYS}
-    found |= {f"{part}_{how}": npz(**{**sound, part: LABELS[how](sound[part])}) for part in ("y_train",) for how in LABELS}
+    found |= {
+        f"{part}_{how}": npz(**{**sound, part: LABELS[how](sound[part])}) for part in ("y_train",) for how in LABELS
+    }
     found |= {f"no_{part}": npz(**{name: each for name, each in sound.items() if name != part}) for part in sound}
     del found["no_x_test"], found["no_y_test"]  # a test part need not be there
     whole = npz(**sound)
     found |= {f"cut{place}": whole[: len(whole) * place // 24] for place in range(24)}
     shapes = ("(10**12, 12)", "(2**62, 2**62)", "(-1,)", "(30, 12", "None", "(1.5,)")
-    found |= {f"declares{n}": zipped(**{"x_train.npy": declared(text), "y_train.npy": b""}) for n, text in enumerate(shapes)}
+    found |= {
+        f"declares{n}": zipped(**{"x_train.npy": declared(text), "y_train.npy": b""}) for n, text in enumerate(shapes)
+    }
     found |= {"zip": zipped(a=b"b"), "npy": declared("(3,)") + bytes(12), "text": b"a text\n", "empty_zip": zipped()}
     found["pickle"] = pickle.dumps(sound)
     return {f"{name}.npz": data for name, data in found.items()}
@@ -240,7 +265,10 @@ def image_folders():
         "constant": {f"{name}/{n}.png": picture(noise * 0) for name in "ab" for n in range(6)},
         "other_test": {f"train/{name}": data for name, data in two.items()} | {"test/c/0.png": sound},
         **{f"one_{kind}": {**two, "b/x.png": data} for kind, data in wrong.items()},
-        **{f"train_{kind}": {f"train/{n}": d for n, d in two.items()} | {"train/a/x.png": data} for kind, data in wrong.items()},
+        **{
+            f"train_{kind}": {f"train/{n}": d for n, d in two.items()} | {"train/a/x.png": data}
+            for kind, data in wrong.items()
+        },
     }
 
 
@@ -335,7 +363,13 @@ def checkpoint_files():
 def other_formats(suffix):
     """Return whole files of other formats, with this ending."""
     texts = {"text": b"a text\n", "none": b"", "null": bytes(4096), "json": b"{}", "gzip": b"\x1f\x8b\x08" + bytes(50)}
-    found = {**texts, "png": picture([[1, 2]]), "npz": npz(**arrays()), "zip": zipped(a=b"b"), "pickle": pickle.dumps(3)}
+    found = {
+        **texts,
+        "png": picture([[1, 2]]),
+        "npz": npz(**arrays()),
+        "zip": zipped(a=b"b"),
+        "pickle": pickle.dumps(3),
+    }
     return {f"other_{name}.{suffix}": data for name, data in found.items()}
 
 

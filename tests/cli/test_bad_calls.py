@@ -100,7 +100,9 @@ def fault(command, words, place, read):
         return f"wrote {left[:3]}: {last[:300]}"
     if "Traceback" in said or "\x1b[2J" in said or len(said) > 20_000 or not last:
         return f"said {said[-300:]!r}"
-    if sentence and not (last.startswith(("supermask: ", "experiments: ")) and last.endswith(".") and len(last) < 2_000):
+    if sentence and not (
+        last.startswith(("supermask: ", "experiments: ")) and last.endswith(".") and len(last) < 2_000
+    ):
         return f"said no sentence: {last[:300]!r}"
     return None
 
@@ -136,5 +138,7 @@ def test_every_bad_call_is_refused_and_leaves_no_result(command, count, place, c
     nothing_runs(monkeypatch)
     found = calls(command, count, place)
     assert len({tuple(words) for _, words in found}) == count
-    faults = {(what, *map(str, words)): fault(command, words, place, lambda: capsys.readouterr().err) for what, words in found}
+    faults = {
+        (what, *map(str, words)): fault(command, words, place, lambda: capsys.readouterr().err) for what, words in found
+    }
     assert {call: said for call, said in faults.items() if said is not None} == {}

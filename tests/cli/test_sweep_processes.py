@@ -117,7 +117,7 @@ def test_ctrl_c_stops_the_runs_after_they_have_saved_themselves(tmp_path, all_pr
     (os.killpg if all_processes else os.kill)(process.pid, signal.SIGINT)
     error = process.communicate(timeout=120)[1]
     assert process.returncode == 130
-    assert "stopped 2 runs, which saved themselves; the same command goes on." in error
+    assert "stopped 2 runs under way (2 saved their state), 2 left in all; finished runs are kept" in error
     assert "Traceback" not in error
     assert tasks(tmp_path / "here") == []
     assert all(_step(folder) > 0 for folder in folders)
