@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union
 from supermask.cli.limits import refuse_endless
 from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError, reason_of
-from supermask.shown import printable
+from supermask.shown import printable, shortened
 
 COMMANDS = {
     "search": "supermask.cli.single:Search",
@@ -41,7 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guarded(program: str, parse: Callable[[], Command]) -> int:
     """Parse and run a command; what went wrong becomes one sentence on standard error and an exit status."""
     try:
-        parse()()
+        command = parse()
+        try:
+            command()
+        except (SystemExit, GeneratorExit) as end:  # of code that the user named; a status of 0 would be a lie
+            said = f"{type(end).__name__} {shortened(str(end))}".strip()
+            raise SupermaskError(
+                f"Code that the command called ended the program ({said}); nothing came of it."
+            ) from end
         sys.stdout.flush()  # here, so that a full disk behind it is told as such
     except KeyboardInterrupt as stop:
         _say(f"{program}: {str(stop) or 'interrupted'}.")

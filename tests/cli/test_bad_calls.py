@@ -8,8 +8,8 @@ import sys
 
 import pytest
 import torch
-from bad_calls import EXPERIMENTS, SOUND, calls_of, calls_of_experiments, kind_of, spread
-from bad_things import PACKAGE, RUN_FOLDERS, write_things
+from bad_calls import SOUND, calls_of, calls_of_experiments, kind_of, spread
+from bad_things import PACKAGE, write_things
 
 import experiments.gpu.command as gpu
 from experiments.__main__ import main as experiments
@@ -73,7 +73,8 @@ def calls(command, count, place):
         found = calls_of_experiments(KINDS, list(REGISTERED))
     else:
         found = calls_of(command, kind_of(command), place.lists)
-    return [(what, place.fill(call)) for what, call in spread(found, count, command)]
+    filled = {what: [place.fill(call) for call in every] for what, every in found.items()}
+    return spread(filled, count, command)
 
 
 def fault(command, words, place, read):
