@@ -1,6 +1,5 @@
 """The commands `list`, `run` and `report` of `python -m experiments`."""
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from experiments.framework.runner import run_experiment
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask.cli.main import guarded, parse_command
 from supermask.errors import SupermaskError
-from supermask.files import held, make_folder
+from supermask.files import held, make_folder, refuse_no_folder
 from supermask.report import table
 from supermask.runs.device import checked_device
 
@@ -31,7 +30,7 @@ class List:
 
     def __call__(self) -> None:
         """Print the list."""
-        _refuse_no_folder(self.runs)
+        refuse_no_folder("--runs", self.runs)
         rows = []
         for name, experiment in EXPERIMENTS.items():
             planned = sum(len(group.tasks) for group in experiment.groups)
@@ -62,7 +61,7 @@ class Run:
     def __call__(self) -> None:
         """Run the experiment and report it."""
         experiment = named_experiment(self.name)
-        _refuse_no_folder(self.runs)
+        refuse_no_folder("--runs", self.runs)
         device = checked_device(self.device)
         if experiment.needs_gpu and device == "cpu":
             print(f"{experiment.name} is made for a GPU; on the CPU it takes days.", file=sys.stderr)
@@ -89,7 +88,7 @@ class Report:
 
     def __call__(self) -> None:
         """Write and print the reports."""
-        _refuse_no_folder(self.runs)
+        refuse_no_folder("--runs", self.runs)
         if self.name:
             print(write_report(named_experiment(self.name), self.runs))
             return
@@ -98,13 +97,6 @@ class Report:
                 print(write_report(experiment, self.runs))
             except SupermaskError as error:
                 print(error)
-
-
-def _refuse_no_folder(runs: Path) -> None:
-    """Refuse what cannot be a folder of runs; one that is not there yet holds none."""
-    there = next(path for path in (runs, *runs.absolute().parents) if os.path.lexists(path))
-    if not there.is_dir():
-        raise SupermaskError(f"--runs {runs}: {there} is no folder; give the one of the runs.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

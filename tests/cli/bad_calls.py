@@ -7,7 +7,7 @@ A new option gets its bad values by its type. What is valid after all is left ou
 - the last of two values of one option counts, as with most commands, so that only a bad last one is refused;
 - a misspelt name that is the name of another option is that option;
 - an empty path is the current folder, and a last "--" ends the options;
-- a folder of data sets or of runs that is not there is one that holds none, so that only what is no folder is refused.
+- a folder of data sets, runs or entries that is not there is one that holds none, so that only what is no folder is refused.
 """
 
 import random
@@ -217,9 +217,6 @@ BY_NAME = {
         "{file}/x",
         "{loop}",
         "{link}",
-        "{missing}",
-        "x" * 300,
-        "/proc/nosuch",
         "{sound}",
         "{things}",
         "a\0b",
@@ -446,6 +443,8 @@ def calls_of_experiments(kinds: dict[str, type], names: list[str]) -> dict[str, 
     found["run, none"] = [["run"], ["run", "--device", "cpu"]]
     found["no command"] = [[word] for word in ("nosuch", "", "Run", "lists", "record", "-x", "--nosuch", "1")]
     found["no records"] = [["records", word] for word in ("nosuch", "", "Board", "-x")]
+    nowhere = ("{missing}", "/proc/nosuch", "x" * 300, "{folder}")
+    found["nothing to check"] = [["records", "check", "--entries", path] for path in nowhere]
     found["no runs"] = [
         ["records", "add", path, "--tier", "1000", "--command", "x"] for path in ("{file}", "{missing}")
     ]
