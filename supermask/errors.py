@@ -29,8 +29,12 @@ class RunError(SupermaskError):
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, without its full stop, to be put into a sentence; else its name."""
+    try:
+        said = str(error).strip()
+    except Exception:  # an error of anyone's code may not even be told
+        said = ""
     # an error without a message would have no first line to take
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return (said or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def reason_of(error: BaseException) -> str | None:

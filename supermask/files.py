@@ -179,7 +179,8 @@ def refuse_no_folder(option: str, folder: Path) -> None:
         folder: to be looked at.
 
     Raises:
-        SupermaskError: it, or what would have to be above it, is a file, a link to nothing or a loop of links, or it is no path.
+        SupermaskError: it, or what would have to be above it, is a file, a link to nothing or a loop of links; or it
+            is no path.
 
     """
     if "\0" in str(folder):

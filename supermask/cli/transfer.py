@@ -55,11 +55,11 @@ class Transfer(Common):
         found = carried(ticket, whole_ticket(_built(network, data_set), seed=ticket.seed, weights=self.initial))
         out = make_folder(self.out or self.ticket.parent)
         with held(out):
-            found.ticket.save(out / "carried.ticket")
             scores: dict[str, Scored] = {}
             for name, each in with_controls(found.ticket, seed=self.seed).items():
                 sparse = Sparse(_built(network, data_set), each)
                 scores[name] = Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
+            found.ticket.save(out / "carried.ticket")  # now, or it would lie there where the training is refused
             write_json(
                 out / "transfer.json",
                 {

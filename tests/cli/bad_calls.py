@@ -7,7 +7,7 @@ A new option gets its bad values by its type. What is valid after all is left ou
 - the last of two values of one option counts, as with most commands, so that only a bad last one is refused;
 - a misspelt name that is the name of another option is that option;
 - an empty path is the current folder, and a last "--" ends the options;
-- a folder of data sets, runs or entries that is not there is one that holds none, so that only what is no folder is refused.
+- a folder of data sets, runs or entries that is not there is one that holds none; only what is no folder is refused.
 """
 
 import random
