@@ -2,7 +2,7 @@
 
 A new option gets its bad values by its type. What is valid after all is left out by these rules:
 
-- a number below 0, or beyond all use, is a value of the options in `ANY_SIGN` and `ANY_SIZE`;
+- a number below 0 is a value of the options in `ANY_SIGN`;
 - any text is one for the options in `FREE`;
 - the last of two values of one option counts, as with most commands, so that only a bad last one is refused;
 - a misspelt name that is the name of another option is that option;
@@ -19,36 +19,28 @@ from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import tyro
+from bad_values import (
+    ANY_SIGN,
+    BELOW,
+    BESIDE,
+    BEYOND,
+    BY_NAME,
+    EXCLUDED,
+    EXPERIMENTS,
+    FOLDERS,
+    FREE,
+    GPU,
+    MORE,
+    NAMES,
+    NO_FINITE,
+    NO_NUMBER,
+    NO_WHOLE,
+    SOUND,
+)
 
 from supermask.cli.main import COMMANDS, _own
 
 SEED = 20_260_801
-
-# ---- what is bad for a type
-
-NO_NUMBER = ["abc", "", "1,5", "0x10", "1e", "½", "ten", "1 2", "{", "\x1b[2J", "\udcff", "None?", "--1", "1/2", "1%"]
-NO_WHOLE = [*NO_NUMBER, "1.5", "1e3", "nan", "inf", "9" * 5000, "-0.5"]
-NO_FINITE = ["nan", "inf", "-inf", "1e400", "-1e400", "NaN", "infinity"]
-BELOW = ["-1", "-7", "-1000000"]
-BEYOND = [str(2**63), str(2**64), "9" * 400, str(-(2**63)), "-" + "9" * 400]
-NAMES = ["nosuch", "", "os:system", "binary:" * 2_000, "\x1b[2J", "x" * 5_000, "../x", "\udcff", ",", " ", "a,", "*"]
-NAMES += ["os:nosuch", "nosuch.module:x", ":", "x:", ":x", "a:b:c", "1:2", "os.path:", "\0", "lenet_300_100 ", "-"]
-FOLDERS = [
-    "{file}/x",
-    "/proc/nosuch/x",
-    "x" * 300,
-    "{file}",
-    "a\0b",
-    "{file}/../x/y",
-    "/dev/null/x",
-    "{loop}",
-    "{link}/x",
-]
-LISTS = ["", ",", "0.3,abc", "2", "-1", "nan", "inf", "0.3;0.5", "0.3 0.5", "1e", "1.0001", "-0.1", "0.3,2", "[0.3]"]
-
-ANY_SIGN = {"test_at"}
-ANY_SIZE: set[str] = set()
-FREE = {"setup", "partition", "command", "slurm"}
 
 
 class Option(NamedTuple):
@@ -122,8 +114,9 @@ def bad_values(option: Option) -> list[str]:
         found = list(NO_WHOLE)
     if found and option.name not in ANY_SIGN:
         found += BELOW
-    if int in option.kinds and option.name not in ANY_SIZE:
+    if int in option.kinds:
         found += BEYOND
+    found += MORE.get(option.name, [])
     for kind in option.kinds:
         if get_origin(kind) is Literal:
             known = get_args(kind)
@@ -135,169 +128,6 @@ def bad_values(option: Option) -> list[str]:
     if Path in option.kinds:
         found += FOLDERS
     return list(dict.fromkeys(found))
-
-
-DATA = [
-    "npz:",
-    "npz:\0",
-    "npz:{text}",
-    "npz:{folder}",
-    "text:{sound}",
-    "folder:{file}",
-    "folder:{folder}",
-    "npz:{link}",
-]
-DATA += [
-    "text:{text}?context=99999",
-    "npz:{sound_npz}?x=1",
-    "text:{text}?context=0",
-    "text:{text}?context=-1",
-    "npz:{loop}",
-]
-DATA += [
-    "text:{text}?context=1.5",
-    "folder:{folder}?size=0",
-    "folder:{folder}?size=99999999",
-    "folder:",
-    "text:",
-    "npz",
-]
-DEVICES = [
-    "nosuch",
-    "",
-    "cuda:99",
-    "cpu:1:2",
-    "cuda:-1",
-    "meta",
-    "CPU",
-    "gpu",
-    "0",
-    "cpu,cuda",
-    "xla",
-    "\udcff",
-    "cuda:x",
-]
-SHAPES = [
-    "0 1 1",
-    "1",
-    "a b c",
-    "-1 2 3",
-    "1 1",
-    "1.5 1 1",
-    "1000000 1000000 9",
-    "1 1 1 1 1 1 1 1 1",
-    f"{2**63} 1 1",
-    "nan",
-]
-PATTERNS = ["nosuch", "", "fc1.nosuch", "*.nosuch", "weight\0", "Fc1*", "[", "1", "x" * 5000, "\udcff", "**?nosuch"]
-BY_NAME = {
-    "data": [*NAMES, *DATA],
-    "device": DEVICES,
-    "density": LISTS,
-    "densities": LISTS,
-    "dense": PATTERNS,
-    "learned": PATTERNS,
-    "include": PATTERNS,
-    "input_shape": SHAPES,
-    "protocol": [name for name in NAMES if name],
-    "width": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "1e300", "1e6", "-0.0", "1e-400"],
-    "epsilon": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "-0.0", "1e-400"],
-    "radius": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "-0.0", "1e-400"],
-    "batch_size": [*NO_WHOLE, *BELOW, *BEYOND, "0"],
-    "seeds": [*NO_WHOLE, *BELOW, *BEYOND, "0", "999999999", "10001"],
-    "minutes": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "1e300", "525601"],
-    "momentum": [*NO_NUMBER, *NO_FINITE, *BELOW, "1", "2", "1.0"],
-    "dropout": [*NO_NUMBER, *NO_FINITE, *BELOW, "1", "2"],
-    "drops": [*NO_NUMBER, *NO_FINITE, *BELOW, "1", "2", "0"],
-    "log": ["nosuch", "", "TensorBoard", "tensorboard,wandb", "0"],
-    "data_folder": [],
-    "runs": ["{file}", "{file}/x", "{loop}", "{sound}", "{sound_npz}", "{target}", "{text}/../x", "a\0b"],
-    "entries": [
-        "{file}",
-        "{file}/x",
-        "{loop}",
-        "{link}",
-        "{sound}",
-        "{things}",
-        "a\0b",
-    ],
-    "checkpoint_seconds": [*NO_NUMBER, "nan", *BELOW],
-}
-"""What is bad for options that stand for more than their type says."""
-
-# ---- the commands
-
-TINY = ["--data", "npz:{sound_npz}", "--iterations", "1", "--batch-size", "8"]
-SOUND = {
-    "search": TINY,
-    "train": TINY,
-    "compare": [*TINY, "--seeds", "1", "--dry-run"],
-    "sweep": [*TINY, "--seeds", "1", "--cluster", "local", "--dry-run"],
-    "evaluate": ["{sound}", "--data", "digits"],
-    "inspect": ["{sound}"],
-    "transfer": ["{sound}", "--data", "digits", "--iterations", "1"],
-    "export": ["{sound}", "--format", "torch_export"],
-    "judge": ["{sound}", "--data", "digits", "--minutes", "0.05"],
-    "construct": ["--target", "{target}", "--epsilon", "0.5"],
-}
-"""What each command carries out where nothing is wrong; it is short."""
-BESIDE = {
-    "floor": ["--scope", "global"],
-    "bytes": ["--method", "coded"],
-    "bits": ["--exact"],
-    "classes": ["--model", "lenet_300_100"],
-    "model_width": ["--model", "lenet_300_100"],
-    "train_error": ["--examples", "10"],
-    "examples": ["--train-error", "0.1"],
-}
-"""What an option needs beside it, so that nothing but its own value is wrong."""
-EXCLUDED = {
-    "trained": [
-        ["--nesterov", "--optimizer", "adam"],
-        ["--nesterov", "--momentum", "0"],
-        ["--fused", "--optimizer", "adam"],
-        ["--fused", "--optimizer", "sgdw"],
-        ["--graph", "--optimizer", "adam"],
-        ["--graph", "--fused"],
-        ["--graph", "--compile"],
-        ["--graph", "--device", "cpu"],
-        ["--warm-up", "2.5"],
-        ["--batch-size", "100000"],
-        ["--test-at", "99"],
-        ["--width", "2", "--model", "{code}network"],
-        ["--data", "digits", "--model", "text_transformer"],
-        ["--loss", "mse", "--data", "digits"],
-    ],
-    "searched": [["--floor", "3"], ["--floor", "3", "--scope", "layer"], ["--packed", "--weights", "kaiming_normal"]],
-    "search": [
-        ["--bytes", "1000"],
-        ["--method", "biprop", "--bytes", "1000"],
-        ["--method", "coded", "--bytes", "1"],
-        ["--method", "dense"],
-        ["--weights", "given"],
-        ["--given", "{target}"],
-        ["--given", "{missing}"],
-    ],
-    "compare": [["--weights", "given"], ["--ticket", "{missing}"], ["--methods", "dense,nosuch"], ["--methods", ","]],
-    "sweep": [["--device", "cuda"], ["--no-wait"], ["--gpus", "1"], ["--gpus", "2"], ["--cluster", "slurm"]],
-    "inspect": [["--train-error", "0.1"], ["--examples", "10"], ["--train-error", "1.5", "--examples", "10"]],
-    "construct": [
-        *(
-            ["--exact", *each]
-            for each in (["--epsilon", "0.1"], ["--radius", "2"], ["--norm", "linf"], ["--calibrate"])
-        ),
-        *(["--exact", *each] for each in (["--domain", "nonnegative"], ["--both-halves"], ["--bits", "1"])),
-        ["--bits", "4"],
-        ["--device", "cuda"],
-        ["--classes", "3"],
-        ["--model-width", "2"],
-        ["--model", "nosuch"],
-        ["--data", "digits"],
-        ["--data", "nosuch"],
-        ["--construction", "linear_diamond"],
-    ],
-}
-"""Options that do not go together, and those that lack one that belongs to them."""
 
 
 def without(words: list[str], flag: str) -> list[str]:
@@ -409,23 +239,6 @@ def calls_of(command: str, kind: type, things: dict[str, list[str]]) -> dict[str
         targets = (*things["checkpoint"], *things["run"], *things["never"])
         found["target"] = [["--target", file, "--epsilon", "0.5"] for file in targets]
     return {what: calls for what, calls in found.items() if calls}
-
-
-EXPERIMENTS = {
-    "list": ["list"],
-    "run": ["run", "digits"],
-    "report": ["report", "digits"],
-    "board": ["records", "board"],
-    "check": ["records", "check"],
-    "add": ["records", "add", "{folder}", "--tier", "1000", "--command", "x"],
-}
-"""The commands of `python -m experiments` that are dataclasses, with what each takes."""
-GPU = {
-    "--seconds": [*NO_NUMBER, *NO_FINITE, *BELOW, "0"],
-    "--only": ["nosuch", "", "S0,nosuch", ",", "s0", "S0;S1", "*", "S99"],
-    "--out": FOLDERS,
-}
-"""The options of `python -m experiments gpu`, which are none of a dataclass."""
 
 
 def calls_of_experiments(kinds: dict[str, type], names: list[str]) -> dict[str, list[list[str]]]:

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 import torch
-from bad_calls import SOUND, calls_of, calls_of_experiments, kind_of, spread
+from bad_calls import calls_of, calls_of_experiments, kind_of, spread
 from bad_things import PACKAGE, write_things
+from bad_values import SOUND
 
 import experiments.gpu.command as gpu
 from experiments.__main__ import main as experiments
