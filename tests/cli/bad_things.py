@@ -18,6 +18,12 @@ from supermask.ticket.deflate_dictionary import deflated, inflated
 
 PACKAGE = "bad_things_package"
 
+
+def numbered(name, *texts):
+    """Return texts by this name and their number."""
+    return {f"{name}{number}": text for number, text in enumerate(texts)}
+
+
 # ---- code: what a factory of models, of data and of losses may do wrong
 
 RAISED = {
@@ -33,17 +39,17 @@ RAISED = {
     "surrogate": "ValueError('\\udcff')",
 }
 RETURNED = {
-    **{f"value{n}": text for n, text in enumerate(("None", "3", "2.5", "'x'", "b'x'", "[]", "{}", "()", "object()"))},
-    **{f"kind{n}": text for n, text in enumerate(("int", "print", "nn.Linear", "torch.nn", "iter(())", "1j", "..."))},
-    **{f"near{n}": text for n, text in enumerate(("(nn.Linear(12, 3),)", "nn.Linear(12, 3).state_dict()", "[1, 2]"))},
-    **{f"tensor{n}": text for n, text in enumerate(("torch.zeros(3)", "np.zeros(3)", "torch.zeros(0, 3)"))},
+    **numbered("value", "None", "3", "2.5", "'x'", "b'x'", "[]", "{}", "()", "object()"),
+    **numbered("kind", "int", "print", "nn.Linear", "torch.nn", "iter(())", "1j", "..."),
+    **numbered("near", "(nn.Linear(12, 3),)", "nn.Linear(12, 3).state_dict()", "[1, 2]"),
+    **numbered("tensor", "torch.zeros(3)", "np.zeros(3)", "torch.zeros(0, 3)"),
 }
 OUTPUTS = {  # of the network below, which is sound but for them
-    **{f"output{n}": text for n, text in enumerate(("None", "'x'", "[]", "{}", "(x, x)[:0]", "x.sum()", "x[:1]", "3"))},
-    **{f"shape{n}": text for n, text in enumerate(("x[:, :2]", "x[:, None]", "torch.cat([x, x], 1)", "x.T"))},
-    **{f"dtype{n}": text for n, text in enumerate(("x.to(torch.complex64)", "x.long()", "x > 0", "x.numpy()"))},
-    **{f"number{n}": text for n, text in enumerate(("x * float('nan')", "x / 0", "x.log() - 1e38 * 1e38"))},
-    **{f"error{n}": text for n, text in enumerate(("x @ x", "[][1]", "x.nosuch", "exit(0)", "x.view(7, -1)"))},
+    **numbered("output", "None", "'x'", "[]", "{}", "(x, x)[:0]", "x.sum()", "x[:1]", "3"),
+    **numbered("shape", "x[:, :2]", "x[:, None]", "torch.cat([x, x], 1)", "x.T"),
+    **numbered("dtype", "x.to(torch.complex64)", "x.long()", "x > 0", "x.numpy()"),
+    **numbered("number", "x * float('nan')", "x / 0", "x.log() - 1e38 * 1e38"),
+    **numbered("error", "x @ x", "[][1]", "x.nosuch", "exit(0)", "x.view(7, -1)"),
 }
 MODULES = {
     "no_parameters": "nn.Sequential()",
@@ -60,36 +66,24 @@ MODULES = {
     "generator": "yielding()",
 }
 LOSSES = {
-    **{
-        f"loss{n}": text
-        for n, text in enumerate(("o", "o - t", "o.sum().item()", "[o.sum()]", "o.sum(1)", "t", "o[5]"))
-    },
-    **{
-        f"bad{n}": text
-        for n, text in enumerate(("o.sum() * float('nan')", "o.sum() / 0", "o.sum() + 1j", "o.sum() > 0"))
-    },
+    **numbered("loss", "o", "o - t", "o.sum().item()", "[o.sum()]", "o.sum(1)", "t", "o[5]"),
+    **numbered("bad", "o.sum() * float('nan')", "o.sum() / 0", "o.sum() + 1j", "o.sum() > 0"),
 }
 X = {
-    **{
-        f"x{n}": text
-        for n, text in enumerate(("None", "'x'", "3", "x.tolist()", "x.numpy()", "x[:10]", "x[:0]", "x[0, 0]"))
-    },
-    **{f"x_dtype{n}": text for n, text in enumerate(("x.to(torch.complex64)", "x.to_sparse()", "x.to('meta')"))},
-    **{f"x_number{n}": text for n, text in enumerate(("x * float('nan')", "x / 0"))},
+    **numbered("x", "None", "'x'", "3", "x.tolist()", "x.numpy()", "x[:10]", "x[:0]", "x[0, 0]"),
+    **numbered("x_dtype", "x.to(torch.complex64)", "x.to_sparse()", "x.to('meta')"),
+    **numbered("x_number", "x * float('nan')", "x / 0"),
 }
 Y = {
-    **{
-        f"y{n}": text
-        for n, text in enumerate(("None", "'x'", "3", "y.tolist()", "y.numpy()", "y[:10]", "y[:0]", "y[0]"))
-    },
-    **{f"y_dtype{n}": text for n, text in enumerate(("y.to(torch.complex64)", "y.to('meta')"))},
-    **{f"y_number{n}": text for n, text in enumerate(("y - 1", "y + 2**40", "y * 0 - 100", "y / 0"))},
+    **numbered("y", "None", "'x'", "3", "y.tolist()", "y.numpy()", "y[:10]", "y[:0]", "y[0]"),
+    **numbered("y_dtype", "y.to(torch.complex64)", "y.to('meta')"),
+    **numbered("y_number", "y - 1", "y + 2**40", "y * 0 - 100", "y / 0"),
 }
 SETS = {
     **{f"of_{name}": f"{{'train': ({text}, y)}}" for name, text in X.items()},
     **{f"of_{name}": f"{{'train': (x, {text})}}" for name, text in Y.items()},
     **{f"test_{name}": f"{{'train': (x, y), 'test': ({text}, y)}}" for name, text in [*X.items()][:8]},
-    **{f"keys{n}": text for n, text in enumerate(("{'test': (x, y)}", "{'train': (x, y), 'more': 1}", "{'train': x}"))},
+    **numbered("keys", "{'test': (x, y)}", "{'train': (x, y), 'more': 1}", "{'train': x}"),
     **{
         f"train{n}": f"{{'train': {text}}}"
         for n, text in enumerate(("None", "3", "(x,)", "(x, y, x)", "'xy'", "[[x, y]]"))
@@ -351,7 +345,6 @@ def checkpoint_files():
     for name in sound:
         found |= {f"{name}_{how}.pt": saved({**sound, name: change(sound[name])}) for how, change in TENSORS.items()}
         del found[f"{name}_wider.pt" if name == "0.weight" else f"{name}_list.pt"]  # a network of more inputs is one
-    found |= {"list.pt": saved({name: tensor.tolist() for name, tensor in sound.items()})}
     for suffix, whole in (("pt", saved(sound)), ("safetensors", safetensors.torch.save(sound))):
         found |= {f"cut{place}.{suffix}": whole[: len(whole) * place // 40] for place in range(1, 40)}
     data = safetensors.torch.save(sound)[8:]
@@ -374,7 +367,7 @@ def other_formats(suffix):
 
 
 RUN_FOLDERS = {
-    **{f"config{n}": text for n, text in enumerate((b"", b"{", b"[]", b"{}", b"3", b"null", b"\xff", b'{"model": 3}'))},
+    **numbered("config", b"", b"{", b"[]", b"{}", b"3", b"null", b"\xff", b'{"model": 3}'),
     "no_config": None,
     "other_model": b'{"model": "nosuch", "width": 1.0, "data": "digits"}',
     "wide": b'{"model": "lenet_300_100", "width": 1e300, "data": "digits"}',

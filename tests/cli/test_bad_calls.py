@@ -144,3 +144,40 @@ def test_every_bad_call_is_refused_and_leaves_no_result(command, count, place, c
         (what, *map(str, words)): fault(command, words, place, lambda: capsys.readouterr().err) for what, words in found
     }
     assert {call: said for call, said in faults.items() if said is not None} == {}
+
+
+FOUND = [
+    ("evaluate", "{sound} --data digits --loss {code}any_exit_0"),  # a status of 0, and nothing was evaluated
+    ("evaluate", "{sound} --data digits --loss {code}any_GeneratorExit"),
+    ("evaluate", "{sound} --data digits --loss {code}loss_bad2"),
+    ("evaluate", "{sound} --data digits --loss {code}loss_bad3"),
+    ("evaluate", "{sound} --data digits --loss="),
+    ("evaluate", "{sound} --data="),
+    ("evaluate", "{sound} --data {code}any_mute"),
+    ("evaluate", "{sound} --data {code}any_exit"),
+    ("evaluate", "{sound} --data {code}data_train0"),
+    ("evaluate", "{sound} --data {code}data_classes1"),
+    ("evaluate", "{sound} --data npz:{things}/npz/declares3.npz"),
+    ("evaluate", "{sound} --data npz:{things}/npz/cut19.npz"),
+    ("evaluate", "{sound} --data digits --out a\0b"),
+    ("evaluate", "{sound} --part \x1b[2J"),
+    ("inspect", "{sound} --model nosuch"),
+    ("transfer", "{sound} --data folder:{things}/image/one_each"),
+    ("experiments", "list --runs {file}/x"),
+    ("experiments", "records check --entries {missing}"),
+    ("experiments", "gpu --seconds nan"),
+    ("experiments", "gpu --out {file}"),
+]
+
+
+@pytest.mark.parametrize(("command", "call"), FOUND)
+def test_what_was_once_accepted_or_raised_is_refused(command, call, place, capsys, monkeypatch):
+    nothing_runs(monkeypatch)
+    assert fault(command, place.fill(call.split(" ")), place, lambda: capsys.readouterr().err) is None
+
+
+@pytest.mark.parametrize("command", [name for name in SOUND if name not in ("search", "judge", "sweep")])
+def test_what_the_bad_calls_are_made_of_is_sound(command, place, capsys):
+    place.empty()
+    assert supermask([command, *place.fill(SOUND[command])]) == 0, capsys.readouterr().err
+    place.written()
