@@ -139,10 +139,10 @@ MORE = {
 
 TINY = ["--data", "npz:{sound_npz}", "--iterations", "1", "--batch-size", "8"]
 SOUND = {
-    "search": TINY,
-    "train": TINY,
-    "compare": [*TINY, "--seeds", "1", "--dry-run"],
-    "sweep": [*TINY, "--seeds", "1", "--cluster", "local", "--dry-run"],
+    "search": [*TINY, "--model", "{code}network"],
+    "train": [*TINY, "--model", "{code}network"],
+    "compare": [*TINY, "--model", "{code}network", "--seeds", "1", "--dry-run"],
+    "sweep": [*TINY, "--models", "{code}network", "--seeds", "1", "--cluster", "local", "--dry-run"],
     "evaluate": ["{sound}", "--data", "digits"],
     "inspect": ["{sound}"],
     "transfer": ["{sound}", "--data", "digits", "--iterations", "1"],
@@ -174,7 +174,7 @@ EXCLUDED = {
         ["--warm-up", "2.5"],
         ["--batch-size", "100000"],
         ["--test-at", "99"],
-        ["--width", "2", "--model", "{code}network"],
+        ["--width", "2", "--model", "{code}plain"],
         ["--data", "digits", "--model", "text_transformer"],
         ["--loss", "mse", "--data", "digits"],
     ],
