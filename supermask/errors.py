@@ -29,8 +29,12 @@ class RunError(SupermaskError):
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, without its full stop, to be put into a sentence; else its name."""
+    try:
+        said = str(error).strip()
+    except Exception:  # an error of anyone's code may not even be told
+        said = ""
     # an error without a message would have no first line to take
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return (said or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def reason_of(error: BaseException) -> str | None:
@@ -43,6 +47,8 @@ def reason_of(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         file = "a file" if error.filename is None else shortened(printable(str(error.filename)))
         return f"Cannot read or write {file}: {error.strerror or error}."
+    if isinstance(error, ValueError) and str(error) == "embedded null byte":  # what Python's own open says
+        return "Cannot read or write a file: its path has a null byte."
     # torch says it by a RuntimeError, on the CPU without a class of its own
     told = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
     if told or isinstance(error, MemoryError):

@@ -171,6 +171,25 @@ def read_json(path: str | Path) -> Any:
         raise SupermaskError(f"Cannot read {path}: {error}.") from None
 
 
+def refuse_no_folder(option: str, folder: Path) -> None:
+    """Refuse what is no folder and cannot become one; a folder that is not there yet is one that holds nothing.
+
+    Args:
+        option: that it was given for.
+        folder: to be looked at.
+
+    Raises:
+        SupermaskError: it, or what would have to be above it, is a file, a link to nothing or a loop of links; or it
+            is no path.
+
+    """
+    if "\0" in str(folder):
+        raise SupermaskError(f"{option} {printable(str(folder))} has a null byte; give the path of a folder.")
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise SupermaskError(f"{option} {folder}: {there} is no folder; give one.")
+
+
 def make_folder(path: str | Path) -> Path:
     """Make a folder and those above it; it may be there already.
 

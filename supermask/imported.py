@@ -89,7 +89,7 @@ def called(text: str, factory: Any, offered: Mapping[str, Any]) -> Any:
     given = {name: value for name, value in offered.items() if name in taken}
     try:
         return factory(**given)
-    except Exception as error:  # it is anyone's code
+    except (Exception, SystemExit, GeneratorExit) as error:  # it is anyone's code
         with_what = ", ".join(f"{name}={quoted(value)}" for name, value in given.items()) or "nothing"
         raise SupermaskError(f"{text}, called with {with_what}, raised {_told(error)}.") from error
 

@@ -12,7 +12,7 @@ from experiments.framework.runner import run_experiment
 from experiments.registry import EXPERIMENTS, named_experiment
 from supermask.cli.main import guarded, parse_command
 from supermask.errors import SupermaskError
-from supermask.files import held, make_folder
+from supermask.files import held, make_folder, refuse_no_folder
 from supermask.report import table
 from supermask.runs.device import checked_device
 
@@ -30,6 +30,7 @@ class List:
 
     def __call__(self) -> None:
         """Print the list."""
+        refuse_no_folder("--runs", self.runs)
         rows = []
         for name, experiment in EXPERIMENTS.items():
             planned = sum(len(group.tasks) for group in experiment.groups)
@@ -60,6 +61,7 @@ class Run:
     def __call__(self) -> None:
         """Run the experiment and report it."""
         experiment = named_experiment(self.name)
+        refuse_no_folder("--runs", self.runs)
         device = checked_device(self.device)
         if experiment.needs_gpu and device == "cpu":
             print(f"{experiment.name} is made for a GPU; on the CPU it takes days.", file=sys.stderr)
@@ -86,6 +88,7 @@ class Report:
 
     def __call__(self) -> None:
         """Write and print the reports."""
+        refuse_no_folder("--runs", self.runs)
         if self.name:
             print(write_report(named_experiment(self.name), self.runs))
             return

@@ -6,24 +6,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from experiments.gpu.bench import Bench, Finding, read_findings
 from experiments.gpu.plot import plot_ratios
 from experiments.gpu.stages import STAGES, Stage
+from supermask.cli.main import guarded
+from supermask.errors import SupermaskError
+from supermask.files import make_folder
+from supermask.shown import quoted
 
 _WIDTH = 118  # columns of a usual terminal
+MOST_SECONDS = 86_400
 _STARTING = 15.0  # seconds that a process may take to import torch, on top of its stage's own time
 
 
 def gpu(arguments: Sequence[str]) -> int:
-    """Run the stages; return 0 unless one that all others rest on went wrong."""
-    given = _parser().parse_args(arguments)
+    """Run the stages; return 0 unless one that all others rest on went wrong, and 2 for a bad request."""
+    statuses: list[int] = []
+    wrong = guarded("experiments", lambda: partial(_carry_out, _parser().parse_args(arguments), statuses))
+    return wrong or statuses[0]
+
+
+def _carry_out(given: argparse.Namespace, statuses: list[int]) -> None:
     unknown = [key for key in given.only if key not in STAGES]
     if unknown:
-        print(f"There is no stage {', '.join(unknown)}; the stages are {', '.join(STAGES)}.", file=sys.stderr)
-        return 2
-    given.out.mkdir(parents=True, exist_ok=True)
+        raise SupermaskError(f"There is no stage {quoted(', '.join(unknown))}; the stages are {', '.join(STAGES)}.")
+    if not 0 < given.seconds <= MOST_SECONDS:
+        raise SupermaskError(f"--seconds {given.seconds:g} is out of range; give up to {MOST_SECONDS:,}, a day.")
+    make_folder(given.out)
     path = given.out / "findings.jsonl"
     path.unlink(missing_ok=True)
     chosen = [stage for stage in STAGES.values() if not given.only or stage.key in given.only]
@@ -32,7 +44,7 @@ def gpu(arguments: Sequence[str]) -> int:
     (given.out / "gpu.md").write_text(as_markdown(findings))
     plot_ratios(findings, given.out / "gpu.png")
     print(as_table(findings))
-    return status
+    statuses.append(status)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -41,6 +41,8 @@ class Check:
     def __call__(self) -> None:
         """Check the entries; all of them are looked at before one that is wrong is told."""
         found, wrong = read_entries(self.entries), []
+        if not found:
+            raise SupermaskError(f"There is no entry in {self.entries}; give the folder whose folders are entries.")
         for entry in found:
             try:
                 check_chain(found, entry)

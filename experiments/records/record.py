@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from supermask.errors import SupermaskError
-from supermask.files import read_json
+from supermask.files import read_json, refuse_no_folder
 from supermask.report import Mean, mean
 from supermask.results import Result
 from supermask.training.result import Scored
@@ -136,9 +136,10 @@ def read_entries(folder: Path = ENTRIES) -> list[Entry]:
     """Return all entries: those of a tier from the first to the last.
 
     Raises:
-        SupermaskError: a folder does not hold a record, or numbers of a tier are missing.
+        SupermaskError: it is no folder, or one in it does not hold a record, or numbers of a tier are missing.
 
     """
+    refuse_no_folder("--entries", folder)
     paths = sorted((path for path in folder.glob("*") if path.is_dir()), key=_key)
     found = [Entry(path, _read(path)) for path in paths]
     for tier in dict.fromkeys((entry.record.data, entry.record.tier) for entry in found):

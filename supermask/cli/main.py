@@ -3,14 +3,15 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Annotated, Any, Union
 
 from supermask.cli.limits import refuse_endless
 from supermask.cli.plugins import Command, brought
 from supermask.errors import SupermaskError, reason_of
+from supermask.shown import printable, shortened
 
 COMMANDS = {
     "search": "supermask.cli.single:Search",
@@ -40,7 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guarded(program: str, parse: Callable[[], Command]) -> int:
     """Parse and run a command; what went wrong becomes one sentence on standard error and an exit status."""
     try:
-        parse()()
+        command = parse()
+        try:
+            command()
+        except (SystemExit, GeneratorExit) as end:  # of code that the user named; a status of 0 would be a lie
+            said = f"{type(end).__name__} {shortened(str(end))}".strip()
+            raise SupermaskError(
+                f"Code that the command called ended the program ({said}); nothing came of it."
+            ) from end
         sys.stdout.flush()  # here, so that a full disk behind it is told as such
     except KeyboardInterrupt as stop:
         _say(f"{program}: {str(stop) or 'interrupted'}.")
@@ -117,6 +125,20 @@ def _own(name: str) -> type[Command]:
     return command
 
 
+@contextmanager
+def _shown_safely(arguments: Sequence[str]) -> Iterator[None]:
+    """Escape what would steer a terminal in what the parser says: it repeats the words that it was given."""
+    if all(word.isprintable() for word in arguments):
+        yield
+        return
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    finally:
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in said.getvalue().splitlines()))
+
+
 def parse_command(
     program: str, description: str, commands: Mapping[str, type[Command]], arguments: Sequence[str]
 ) -> Command:
@@ -136,13 +158,15 @@ def parse_command(
             if has_topics(kind):
                 kind, default, shown = help_of(kind, default, topic)
                 rest = ["--help"] if topic else rest  # the type of a topic does not parse the other options
-        parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
+        with _shown_safely(rest):
+            parsed: Any = tyro.cli(kind, prog=f"{program} {name}", args=rest, default=default, description=shown)
         refuse_endless(parsed)
         command = parsed
         return command
     kinds = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
     choice: Any = Union[kinds]  # noqa: UP007  built at run time, where "|" cannot be written
-    command = tyro.cli(choice, prog=program, description=description, args=list(arguments))
+    with _shown_safely(arguments):
+        command = tyro.cli(choice, prog=program, description=description, args=list(arguments))
     return command
 
 

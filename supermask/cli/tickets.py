@@ -170,6 +170,8 @@ class Inspect:
 
     def __call__(self) -> None:
         """Inspect the ticket."""
+        if self.model is not None and self.given is None:
+            raise SupermaskError("--model is of the checkpoint that --given names; give both, or none.")
         ticket = Ticket.load(self.ticket)
         layers = {name: (int(mask.sum()), mask.numel()) for name, mask in ticket.masks.items()}
         rows = [

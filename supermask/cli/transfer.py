@@ -55,11 +55,11 @@ class Transfer(Common):
         found = carried(ticket, whole_ticket(_built(network, data_set), seed=ticket.seed, weights=self.initial))
         out = make_folder(self.out or self.ticket.parent)
         with held(out):
-            found.ticket.save(out / "carried.ticket")
             scores = {
                 name: self._trained(Sparse(_built(network, data_set), each), data_set, device)
                 for name, each in with_controls(found.ticket, seed=self.seed).items()
             }
+            found.ticket.save(out / "carried.ticket")  # now, or it would lie there where the training is refused
             write_json(out / "transfer.json", self._values(found, data_set, scores))
             rows = [[name, f"{score.accuracy:.2%}"] for name, score in scores.items()]
             print(table([f"{self.ticket.name} on {data_set.name}", "test accuracy"], rows))

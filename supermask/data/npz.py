@@ -1,7 +1,8 @@
 """Arrays in a file of `numpy.savez`."""
 
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,19 @@ def _divided(file: Any, path: Path) -> tuple[Pair, Pair]:
     return (test.images, test.labels), (train.images, train.labels)
 
 
-def _opened(path: Path) -> Any:
-    try:
-        file = np.load(path, allow_pickle=False)  # pickled objects would run code
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a file of numpy.savez"
-        raise DataError(f"Cannot read {path}: {reason}.") from None
-    if not hasattr(file, "files"):
-        raise DataError(f"{path} holds a single array; expected {LAYOUT}, as numpy.savez writes them.")
-    return file
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with ExitStack() as opened:
+        try:
+            # by us, because numpy leaves a file open that turns out to be none of its own
+            there = opened.enter_context(path.open("rb"))
+            file = np.load(there, allow_pickle=False)  # pickled objects would run code
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a file of numpy.savez"
+            raise DataError(f"Cannot read {path}: {reason}.") from None
+        if not hasattr(file, "files"):
+            raise DataError(f"{path} holds a single array; expected {LAYOUT}, as numpy.savez writes them.")
+        yield opened.enter_context(file)
 
 
 def _pair(file: Any, path: Path, inputs: str, targets: str) -> Pair:
@@ -85,7 +90,9 @@ def _pair(file: Any, path: Path, inputs: str, targets: str) -> Pair:
 def _array(file: Any, path: Path, name: str) -> Array:
     try:
         array: Array = np.asarray(file[name])
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error):
+    except MemoryError:  # of what it says it holds, which is told as such
+        raise
+    except Exception:  # numpy reads a header as Python, whose parser raises of every kind
         raise DataError(f"Cannot read the array {name} of {path}; it is damaged, or of Python objects.") from None
     if array.dtype.kind not in "biuf" or not array.ndim or not len(array):
         raise DataError(

@@ -11,6 +11,7 @@ from supermask.data.data_set import IGNORED, DataSet, Examples
 from supermask.data.loaders import Loaders
 from supermask.data.split import nothing_of, pixel_statistics
 from supermask.errors import DataError
+from supermask.shown import quoted
 
 Pair = tuple[Tensor, Tensor]
 
@@ -39,8 +40,10 @@ def from_tensors(
         DataError: inputs and targets do not fit each other, or the classes.
 
     """
-    known = Examples(*train)
-    held = Examples(*validation) if validation is not None else nothing_of(known)
+    if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 0):
+        raise DataError(f"classes={quoted(classes)} of {name} is no number of classes; give one, or leave it out.")
+    known = _examples(train, "train", name)
+    held = _examples(validation, "validation", name) if validation is not None else nothing_of(known)
     mean, std = pixel_statistics(known.images, 255.0) if known.images.dtype == torch.uint8 else ((), ())
     if std and min(std) <= 0:
         raise DataError(f"A channel of the training images of {name} is constant, so that it cannot be normalised.")
@@ -53,8 +56,18 @@ def from_tensors(
         std=std,
         train=known,
         validation=held,
-        read_test=lambda: nothing_of(known) if test is None else Examples(*(test() if callable(test) else test)),
+        read_test=lambda: (
+            nothing_of(known) if test is None else _examples(test() if callable(test) else test, "test", name)
+        ),
     )
+
+
+def _examples(given: object, part: str, name: str) -> Examples:
+    """Return a part of the data, which must be a pair."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        what = f"{len(given)} values" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
+        raise DataError(f"{part} of {name} is {what}; expected a pair of inputs and targets, two tensors.")
+    return Examples(*given)
 
 
 def from_loaders(loaders: Loaders, *, name: str) -> DataSet:

@@ -26,6 +26,7 @@ from supermask.ticket import Ticket
 from supermask.training import Listener, Outcome, Recipe, Subject, train
 from supermask.training.losses import named_loss
 from supermask.training.metrics import write_metrics
+from supermask.training.one_generator import own_random_state
 from supermask.training.processes import ALONE, Processes, joined, own_device
 from supermask.training.result import measured
 
@@ -188,7 +189,7 @@ def build_network(job: Job, data_set: DataSet) -> nn.Module:
         SupermaskError: there is no such model.
 
     """
-    with torch.random.fork_rng(devices=[]):
+    with own_random_state():
         torch.manual_seed(job.seed)  # for the few parameters that no policy redraws
         return models.make(job.model, **_sizes(job, data_set))
 

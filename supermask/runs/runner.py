@@ -230,19 +230,22 @@ def _stop(busy: Collection[_Worker]) -> None:
         _ended_of(left, _ASK_SECONDS)
 
 
-def stopped_text(stopped: Sequence[Planned[Any]], left: int) -> str:
+def stopped_text(stopped: Sequence[Planned[Any]], left: int, failed: Sequence[Planned[Any]] = ()) -> str:
     """Return what a command says that was stopped: what has ended, what is kept, and how to go on.
 
     Args:
         stopped: runs that were under way.
         left: how many are not finished, these among them.
+        failed: those of them whose processes ended otherwise than by saving and stopping, killed perhaps.
 
     """
     ended = [plan for plan in stopped if plan.finished]
-    saved = [plan for plan in stopped if plan not in ended and RunFolder(plan.path).begun]
-    lost = len(stopped) - len(ended) - len(saved)
+    wrong = [plan for plan in stopped if plan in failed and plan not in ended]
+    saved = [plan for plan in stopped if plan not in ended and plan not in wrong and RunFolder(plan.path).begun]
+    lost = len(stopped) - len(ended) - len(saved) - len(wrong)
     told = [f"{len(saved)} saved {'its' if len(saved) == 1 else 'their'} state"] if saved else []
     told += [f"{lost} had nothing to save yet"] if lost else []
+    told += [f"{len(wrong)} ended without saving ({', '.join(plan.name for plan in wrong)})"] if wrong else []
     told += [f"{len(ended)} just finished"] if ended else []
     under_way = f" ({', '.join(told)})" if told else ""
     return (

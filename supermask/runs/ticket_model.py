@@ -303,7 +303,7 @@ def data_of(
             names files or code.
 
     """
-    if not name:
+    if name is None:
         name = ticket.provenance.get("data")
         if not isinstance(name, str):
             raise SupermaskError(f"{path} does not say which data set it was found on; give --data (data= in Python).")
@@ -341,4 +341,4 @@ def named_by(ticket: Ticket, path: Path, name: str | None) -> str | None:
     said = ticket.provenance.get("loss")
     if name is None and said is not None and said not in [*LOSSES]:  # which may be no text at all
         raise SupermaskError(_unasked(path, "was found by the loss", said, "--loss", "import it"))
-    return name or said
+    return said if name is None else name

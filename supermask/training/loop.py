@@ -30,6 +30,7 @@ from supermask.training.listeners import Listener, Told
 from supermask.training.loader_batches import LoaderBatches
 from supermask.training.metrics import write_metrics
 from supermask.training.objective import Loss, Objective
+from supermask.training.one_generator import own_random_state
 from supermask.training.processes import Processes, joined, own_device
 from supermask.training.recipe import Recipe
 from supermask.training.state import Outcome, State
@@ -113,6 +114,7 @@ def train(
         SupermaskError: `checkpoint_seconds` is out of range, the targets do not tell which loss is meant, the
             recipe does not fit the data, the device, the subject or the number of processes, the training diverged, or
             the subject was at no evaluation what it is to become, e.g. as sparse as was asked.
+        SupermaskError: another thread trains; torch's generator is one for all threads.
         RunError: the checkpoint cannot be used, the processes came apart, or another one has ended.
         Stopped: a signal asked for it; the checkpoint was written.
 
@@ -125,7 +127,7 @@ def train(
     with (
         joined(device) as processes,
         # the caller's own random numbers go on as if nothing had been drawn here
-        torch.random.fork_rng(devices=cuda),
+        own_random_state(cuda),
         StopRequest(forwarded=not processes.alone) as stop,
     ):
         start = start if isinstance(start, State) else State(start)

@@ -127,9 +127,9 @@ class Objective:
         _refuse_broadcast(self.loss, outputs, targets)
         with _fitting(self.loss, outputs, targets):
             loss = self.loss(outputs, targets)
-        if not isinstance(loss, Tensor) or loss.ndim:
-            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise SupermaskError(f"loss= returned {shape}; expected a scalar tensor, the mean over the batch.")
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
+            found = _described(loss) if isinstance(loss, Tensor) else type(loss).__name__
+            raise SupermaskError(f"loss= returned {found}; expected a floating scalar tensor, the mean over the batch.")
         return loss
 
 

@@ -10,12 +10,15 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from supermask.cli import main
 from supermask.runs import Job, SearchOptions, run
-from supermask.training import Recipe
+from supermask.runs.cluster.executor import ClusterExecutor
+from supermask.runs.planned import Planned
+from supermask.training import Recipe, Stopped
 from supermask.training.checkpoint import load_checkpoint
 
 NAME = "edge_popup-lenet_300_100-synthetic-density0.2-seed0"
@@ -117,8 +120,30 @@ def test_ctrl_c_stops_the_runs_after_they_have_saved_themselves(tmp_path, all_pr
     (os.killpg if all_processes else os.kill)(process.pid, signal.SIGINT)
     error = process.communicate(timeout=120)[1]
     assert process.returncode == 130
-    assert "stopped 2 runs, which saved themselves; the same command goes on." in error
+    assert "stopped 2 runs under way (2 saved their state), 2 left in all; finished runs are kept" in error
     assert "Traceback" not in error
     assert tasks(tmp_path / "here") == []
     assert all(_step(folder) > 0 for folder in folders)
     assert json.loads((tmp_path / "here/submitted.json").read_text()) == {}
+
+
+def test_what_stopped_runs_have_saved_is_looked_up_and_not_believed(tmp_path):
+    killed = SimpleNamespace(exception=lambda: RuntimeError("no result"))
+    ended = SimpleNamespace(exception=lambda: None)
+    jobs = {"kept": ended, "early": ended, "killed": killed, "done": ended}
+    running = [(Planned(JOB, tmp_path / name, "", ""), job) for name, job in jobs.items()]
+    for plan, _ in running:
+        plan.path.mkdir()
+    for name in ("kept", "killed"):
+        (tmp_path / name / "run.checkpoint").touch()
+    (tmp_path / "done/config.json").write_text(json.dumps(JOB.config()))
+    (tmp_path / "done/result.json").touch()
+    forgotten = []
+    queue, submissions = SimpleNamespace(stop=lambda jobs: None), SimpleNamespace(forget=forgotten.extend)
+    with pytest.raises(Stopped) as stopped:
+        ClusterExecutor(queue, running, None, submissions)._stop(7)
+    assert str(stopped.value).startswith(
+        "stopped 4 runs under way (1 saved its state, 1 had nothing to save yet, 1 ended without saving (killed),"
+        " 1 just finished), 6 left in all"
+    )
+    assert forgotten == list(jobs)

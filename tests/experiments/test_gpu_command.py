@@ -26,7 +26,7 @@ raise SystemExit(main(["gpu", "--only", "S17"]))
 def test_no_stage_needs_what_a_bare_machine_lacks():
     done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, timeout=300)
     assert done.returncode == 2, done.stderr
-    assert "There is no stage S17; the stages are S0, S1" in done.stderr
+    assert "There is no stage 'S17'; the stages are S0, S1" in done.stderr
 
 
 def stages(monkeypatch, **notes):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -308,3 +309,34 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         path.write_bytes(sound[:length])
         with pytest.raises(RunError, match="is damaged"):
             load_checkpoint(path)
+
+
+def test_two_threads_do_not_train_at_once(synthetic):
+    """Dropout draws from torch's one generator: the second thread is refused, and the first is as it would be alone."""
+    begun, told, said = threading.Event(), threading.Event(), []
+
+    def wait(record, subject):
+        begun.set()
+        assert told.wait(60)
+
+    def second():
+        begun.wait(60)
+        try:
+            train(Dense(network()), synthetic, RECIPE, seed=0)
+        except SupermaskError as error:
+            said.append(str(error))
+        finally:
+            told.set()
+
+    alone = train(Dense(network()), synthetic, RECIPE, seed=0)
+    subject = Dense(network())
+    before = torch.get_rng_state()
+    other = threading.Thread(target=second)
+    other.start()
+    beside = train(subject, synthetic, RECIPE, seed=0, on_evaluation=wait)
+    other.join()
+    assert len(said) == 1
+    assert said[0].startswith("Another thread of this process trains")
+    assert beside.validation == alone.validation
+    assert torch.equal(torch.get_rng_state(), before)
+    train(Dense(network()), synthetic, replace(RECIPE, epochs=0), seed=0)  # after it, it is free again

@@ -86,7 +86,15 @@ def test_a_column_is_not_compared_with_a_row(loss):
     assert Objective(loss).cost(LOGITS[:, 0], LOGITS[:, 1]).ndim == 0
 
 
-@pytest.mark.parametrize(("loss", "said"), [(lambda o, t: o, "tensor of shape"), (lambda o, t: 1.0, "returned float")])
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda o, t: o, "returned float32 of shape"),
+        (lambda o, t: 1.0, "returned float"),
+        (lambda o, t: o.sum() > 0, "returned bool"),
+        (lambda o, t: o.sum() * 1j, "returned complex"),
+    ],
+)
 def test_a_loss_that_is_not_a_scalar_is_refused(loss, said):
     with pytest.raises(SupermaskError, match=said):
         Objective(loss).cost(LOGITS, LABELS)

@@ -12,7 +12,7 @@ from supermask.runs.cluster.cluster_job import ClusterJob
 from supermask.runs.cluster.queues import Local, Slurm
 from supermask.runs.cluster.submissions import Submissions
 from supermask.runs.planned import Planned
-from supermask.runs.runner import Ended
+from supermask.runs.runner import Ended, stopped_text
 from supermask.training import Stopped
 from supermask.training.interrupts import StopRequest
 
@@ -62,7 +62,7 @@ class ClusterExecutor:
         """Submit the runs that are not submitted yet, and wait for the ends of all.
 
         Raises:
-            Stopped: Ctrl-C or SIGTERM; runs of this machine have saved themselves, others go on.
+            Stopped: Ctrl-C or SIGTERM; it says which runs of this machine have saved themselves; others go on.
 
         """
         submitted = {plan.name for plan, _ in self.running}
@@ -73,7 +73,7 @@ class ClusterExecutor:
                 waiting = self.submit(waiting)
                 self._rest(stop)
                 if stop.asked:
-                    self._stop()
+                    self._stop(len(waiting) + len(self.running))
                 for end in self._collect():
                     failed += end.error is not None
                     yield end
@@ -104,10 +104,13 @@ class ClusterExecutor:
         while time.monotonic() < until and not stop.asked:  # in short naps, so that Ctrl-C is answered at once
             time.sleep(0.1)
 
-    def _stop(self) -> None:
+    def _stop(self, left: int) -> None:
         told = self._queue.stop([job for _, job in self.running])
-        if self._queue.ends_on_sigterm:
-            self._submissions.forget([plan.name for plan, _ in self.running])
+        if told is None:  # the jobs have ended; what they say of themselves counts, and what lies in their folders
+            plans = [plan for plan, _ in self.running]
+            failed = [plan for plan, job in self.running if not seen_finished(plan) and job.exception() is not None]
+            told = stopped_text(plans, left, failed)
+            self._submissions.forget([plan.name for plan in plans])
         raise Stopped(told)
 
 

@@ -84,13 +84,12 @@ class Local:
         """Start the tasks."""
         return [self._start(task) for task in tasks]
 
-    def stop(self, jobs: Sequence["submitit.Job[Any]"]) -> str:
-        """Let the jobs save themselves and end, wait for it, and return what to say about them."""
+    def stop(self, jobs: Sequence["submitit.Job[Any]"]) -> None:
+        """Ask the jobs to save themselves and to end, and wait for it; their folders then tell what they did."""
         while left := [job for job in jobs if not job.done()]:
             for job in left:  # again and again: one that is just starting does not hear it
                 os.kill(int(job.job_id), signal.SIGTERM)  # the controller, which passes it on
             time.sleep(0.5)
-        return f"stopped {len(jobs)} runs, which saved themselves; the same command goes on"
 
     def _start(self, task: ClusterJob) -> "submitit.Job[Any]":
         import submitit
