@@ -27,6 +27,7 @@ from supermask.runs.grid import read_results
 from supermask.runs.planned import Planned
 from supermask.runs.report import GridReport
 from supermask.runs.runner import Ended, run_all
+from supermask.training.checkpoint import check_seconds
 from supermask.training.interrupts import StopRequest
 
 
@@ -78,6 +79,7 @@ class Sweep(GridOptions):
             self._run()
 
     def _run(self) -> None:
+        check_seconds(self.checkpoint_seconds)
         where = self._where()
         models, data = names_in("--models", self.models), names_in("--data", self.data)
         plans = self.plans(self.out.absolute(), models, data, numbers_in("--densities", self.densities))

@@ -33,7 +33,7 @@ class Loaders:
     def __post_init__(self) -> None:
         for part in ("train", "validation", "test"):
             given = getattr(self, part)
-            if given is None:
+            if given is None and part != "train":
                 continue
             if not isinstance(given, Iterable) or isinstance(given, Iterator):
                 raise DataError(

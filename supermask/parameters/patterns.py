@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from supermask.errors import SupermaskError
+from supermask.shown import quoted
 
 _SHOWN = 12
 
@@ -21,7 +22,9 @@ def matching(patterns: Iterable[str], names: Iterable[str], option: str) -> list
     for pattern in patterns:
         # not fnmatch, which ignores the case of letters on Windows
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise SupermaskError(f"{option}: {pattern!r} matches no parameter; there are {_listed(names, pattern)}.")
+            raise SupermaskError(
+                f"{option}: {quoted(pattern)} matches no parameter; there are {_listed(names, pattern)}."
+            )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 

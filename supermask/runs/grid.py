@@ -128,6 +128,11 @@ def read_results(plans: Sequence[Planned[Job]]) -> dict[str, JobResult]:
     return {plan.name: JobResult.from_json(RunFolder(plan.path).read_result()) for plan in plans if plan.finished}
 
 
+def _check_tested(job: Job, steps: int) -> None:
+    if wrong := [step for step in job.recipe.test_at if step > steps]:
+        raise SupermaskError(f"test_at={wrong[0]} is not one of the recipe's {steps} steps.")
+
+
 class Checks:
     """Trials of jobs before they are started; data sets are read once for all of them."""
 
@@ -141,6 +146,7 @@ class Checks:
             job = job.settled()
             data_set = self._data_of(job)
             job.recipe.steps_per_epoch(len(data_set.train))
+            _check_tested(job, job.recipe.steps(len(data_set.train)))
             check_network(job, data_set)
             model, search = build_network(job, data_set), job.search
             if job.algorithm.rule is not None:

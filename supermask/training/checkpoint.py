@@ -7,10 +7,21 @@ from typing import Any
 
 import torch
 
-from supermask.errors import RunError
+from supermask.errors import RunError, SupermaskError
 from supermask.files import write_whole
 
 _DIGEST = hashlib.sha256
+
+
+def check_seconds(checkpoint_seconds: float) -> None:
+    """Refuse a time between checkpoints that is none.
+
+    Raises:
+        SupermaskError: it is negative, or NaN, after which no checkpoint would be due.
+
+    """
+    if not checkpoint_seconds >= 0.0:
+        raise SupermaskError(f"checkpoint_seconds={checkpoint_seconds} is out of range; give seconds, 0 or more.")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from supermask.errors import RunError, SupermaskError
 from supermask.random.keyed import keyed_bits
 from supermask.training.batch_norm import BATCHES, reestimate
 from supermask.training.batches import Batches, Source
-from supermask.training.checkpoint import load_checkpoint, save_checkpoint
+from supermask.training.checkpoint import check_seconds, load_checkpoint, save_checkpoint
 from supermask.training.dropout import dropping
 from supermask.training.ending import Ending
 from supermask.training.evaluation import Score, evaluate
@@ -119,8 +119,7 @@ def train(
         Stopped: a signal asked for it; the checkpoint was written.
 
     """
-    if not checkpoint_seconds >= 0.0:  # so that NaN, after which no checkpoint would be due, is refused too
-        raise SupermaskError(f"checkpoint_seconds={checkpoint_seconds} is out of range; give seconds, 0 or more.")
+    check_seconds(checkpoint_seconds)
     recipe = subject.recipe(recipe) if isinstance(subject, Advising) else recipe.settle()
     device = own_device(device)
     cuda = [device] if device.type == "cuda" else []

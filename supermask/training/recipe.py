@@ -113,7 +113,7 @@ class Recipe:
                 f"dropout={self.dropout}, drops={self.drops} do not fit: the first is in [0, 1), the others between 0"
                 " and 1."
             )
-        if self.peak <= 0.0 or self.effective_weight_decay < 0.0 or not 0.0 <= self.momentum < 1.0:
+        if not (self.peak > 0.0 and self.effective_weight_decay >= 0.0 and 0.0 <= self.momentum < 1.0):
             raise SupermaskError(
                 f"learning_rate={self.peak}, weight_decay={self.effective_weight_decay}, momentum={self.momentum} do"
                 " not fit: the rate is positive, the decay not negative, the momentum in [0, 1)."

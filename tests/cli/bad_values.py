@@ -22,7 +22,7 @@ FOLDERS = [
 ]
 LISTS = ["", ",", "0.3,abc", "2", "-1", "nan", "inf", "0.3;0.5", "0.3 0.5", "1e", "1.0001", "-0.1", "0.3,2", "[0.3]"]
 
-ANY_SIGN = {"test_at"}
+ANY_SIGN = {"test_at", "logit"}
 FREE = {"setup", "partition", "command"}
 
 DATA = [
@@ -88,7 +88,7 @@ BY_NAME = {
     "include": PATTERNS,
     "input_shape": SHAPES,
     "protocol": [name for name in NAMES if name],
-    "width": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "1e300", "1e6", "-0.0", "1e-400"],
+    "width": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "1e300", "1e12", "-0.0", "1e-400"],
     "epsilon": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "-0.0", "1e-400"],
     "radius": [*NO_NUMBER, *NO_FINITE, *BELOW, "0", "-0.0", "1e-400"],
     "batch_size": [*NO_WHOLE, *BELOW, *BEYOND, "0"],

@@ -167,6 +167,12 @@ FOUND = [
     ("experiments", "records check --entries {missing}"),
     ("experiments", "gpu --seconds nan"),
     ("experiments", "gpu --out {file}"),
+    ("sweep", "--data digits --models lenet_300_100 --cluster local --dry-run --checkpoint-seconds nan"),
+    ("compare", "--data digits --dry-run --iterations 1 --test-at 99"),
+    ("compare", "--dry-run --ticket="),
+    ("compare", "--dry-run --methods early_bird --early-bird.penalty nan"),
+    ("compare", "--dry-run --include " + "x" * 5000),
+    ("construct", "{target} --epsilon 0.5 --data {code}data_loaders4"),
 ]
 
 

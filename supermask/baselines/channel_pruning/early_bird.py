@@ -219,7 +219,7 @@ class EarlyBird(Method):
     details_kind: ClassVar[type] = EarlyBirdDetails
 
     def __post_init__(self) -> None:
-        if self.epsilon < 0.0 or self.penalty < 0.0 or not 0.0 < self.latest <= 1.0:
+        if not (self.epsilon >= 0.0 and self.penalty >= 0.0 and 0.0 < self.latest <= 1.0):  # NaN is none of these
             raise SupermaskError(
                 f"epsilon={self.epsilon}, penalty={self.penalty}, latest={self.latest} do not fit: the first two are"
                 " not negative, the last is above 0 and at most 1."

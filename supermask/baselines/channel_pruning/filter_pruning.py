@@ -108,7 +108,7 @@ class FilterPruning(Method):
     """Of the norm that filters are ranked by."""
 
     def __post_init__(self) -> None:
-        if self.retrain < 0.0 or self.rate <= 0.0:
+        if not (self.retrain >= 0.0 and self.rate > 0.0):  # NaN is none of these
             raise SupermaskError(
                 f"retrain={self.retrain}, rate={self.rate} do not fit: the first is not negative, the second positive."
             )

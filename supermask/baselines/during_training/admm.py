@@ -123,7 +123,7 @@ class ADMM(DuringTraining):
         check_at_least(0, self.name, interval=self.interval)
         check_fractions(self.name, warm=self.warm, penalised=self.penalised)
         check_fractions(self.name, **{"warm + penalised": self.warm + self.penalised})
-        if self.rho < 0.0:
+        if not self.rho >= 0.0:  # NaN is not
             raise SupermaskError(f"{self.name}: rho={self.rho} is negative; give a positive weight of the penalty.")
 
     def network(self, context: RunContext) -> Constrained:

@@ -59,7 +59,7 @@ class Compare(Common, GridOptions):
     controls: bool = False
     """Judge the tickets by their controls too."""
 
-    ticket: str = ""
+    ticket: str | None = None
     """Files of tickets to judge by their controls instead."""
 
     dry_run: bool = False
@@ -72,7 +72,7 @@ class Compare(Common, GridOptions):
         """Run what is not finished, then show the table."""
         device = self.prepare()
         out = self.out or Path("runs", f"compare-{slug_of(self.model)}-{slug_of(self.data)}")
-        if self.ticket:
+        if self.ticket is not None:
             seeds = range(self.seed, self.seed + self.seeds)
             self._judge(suspects_in(names_in("--ticket", self.ticket), seeds, out), out, device)
             return
