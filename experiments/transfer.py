@@ -181,7 +181,7 @@ def _plot(found: Mapping[str, Sequence[TransferResult]], path: Path) -> None:
     axes.axhline(0.0, color="0.7", linewidth=0.8)
     axes.set_xticks(range(len(SETS)), [name.replace(" ", "\n", 1) for name in SETS], fontsize="small")
     axes.set(ylabel="points above the shuffled masks", title="Tickets carried from one data set to another")
-    axes.legend(frameon=False, fontsize="small", title="found on")
+    axes.legend(frameon=False, fontsize="small", title="found on", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
 

@@ -171,6 +171,7 @@ FOUND = [
     ("compare", "--data digits --dry-run --iterations 1 --test-at 99"),
     ("compare", "--dry-run --ticket="),
     ("compare", "--dry-run --methods early_bird --early-bird.penalty nan"),
+    ("compare", "--dry-run --methods synflow --synflow.state-step=-7"),
     ("compare", "--dry-run --include " + "x" * 5000),
     ("construct", "{target} --epsilon 0.5 --data {code}data_loaders4"),
 ]

@@ -39,6 +39,13 @@ class AtInitialisation(Method):
 
     scope: ClassVar[Scope] = Global(floor=0)  # a layer may be emptied: that is what the collapse of a layer is
 
+    def __post_init__(self) -> None:
+        if self.prune_step < 0 or (self.state_step or 0) < 0:
+            raise SupermaskError(
+                f"{self.name}: prune_step={self.prune_step}, state_step={self.state_step} do not fit; give steps of 0 or"
+                " more."
+            )
+
     @abstractmethod
     def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
         """Return a score for each prunable weight, by parameter name; the largest are kept.

@@ -80,6 +80,7 @@ class ConcreteTickets(AtInitialisation):
     first_chance: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.steps, self.batch, self.examples) < 1:
             raise SupermaskError(
                 f"{self.name}: steps={self.steps}, batch={self.batch}, examples={self.examples} do not fit; each is 1"

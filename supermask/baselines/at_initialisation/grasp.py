@@ -41,6 +41,7 @@ class GraSP(AtInitialisation):
     temperature: float = 200.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.temperature > 0:
             raise SupermaskError(f"temperature={self.temperature} is out of range; it must be above 0.")
 

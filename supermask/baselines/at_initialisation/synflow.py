@@ -62,6 +62,7 @@ class SynFlow(AtInitialisation):
     floor: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.iterations <= MOST_ROUNDS:
             raise SupermaskError(f"iterations={self.iterations} is out of range; give from 1 to {MOST_ROUNDS:,}.")
         if self.floor < 0:
