@@ -41,10 +41,8 @@ class AtInitialisation(Method):
 
     def __post_init__(self) -> None:
         if self.prune_step < 0 or (self.state_step or 0) < 0:
-            raise SupermaskError(
-                f"{self.name}: prune_step={self.prune_step}, state_step={self.state_step} do not fit; give steps of 0 or"
-                " more."
-            )
+            steps = f"prune_step={self.prune_step}, state_step={self.state_step}"
+            raise SupermaskError(f"{self.name}: {steps} do not fit; give steps of 0 or more.")
 
     @abstractmethod
     def scores(self, network: Sparse, sample: ExampleSource) -> Mapping[str, Tensor]:
