@@ -11,7 +11,7 @@ from torch import nn
 
 from supermask.errors import SupermaskError
 from supermask.models.sequence import ARGUMENTS, describe, from_description
-from supermask.models.wired import Add, Concatenate, Wired
+from supermask.models.wired import Add, Concatenate, InsertZeros, Wired
 
 IMAGES, VECTORS, ROWS = (2, 4, 9, 11), (2, 12), (2, 4, 13)
 CASES = [
@@ -41,6 +41,7 @@ CASES = [
     (nn.CircularPad2d((2, 0, 1, 1)), IMAGES),
     (Add(), IMAGES),
     (Concatenate(), IMAGES),
+    (InsertZeros((2, 3)), IMAGES),
 ]
 
 
