@@ -15,8 +15,8 @@ LARGEST = 8 << 20
 """Bytes of the largest activation of a batch on a CPU.
 
 glibc asks the system for each block above 32 MiB again, and every page of such a block faults on its first use; it
-gives smaller ones back where many are freed at once. With 24 MiB, the LeNet-5 ticket of `theory` had 1.1 million such
-faults and a tenth more processor time than with 8; with 2, its small layers took a fifth more.
+gives smaller ones back where many are freed at once, as several of half that size are. Much smaller batches make small
+layers slow.
 """
 
 

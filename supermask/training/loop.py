@@ -113,8 +113,8 @@ def train(
     Raises:
         SupermaskError: `checkpoint_seconds` is out of range, the targets do not tell which loss is meant, the
             recipe does not fit the data, the device, the subject or the number of processes, the training diverged, or
-            the subject was at no evaluation what it is to become, e.g. as sparse as was asked.
-        SupermaskError: another thread trains; torch's generator is one for all threads.
+            the subject was at no evaluation what it is to become, e.g. as sparse as was asked, or another thread
+            trains: torch's generator is one for all threads.
         RunError: the checkpoint cannot be used, the processes came apart, or another one has ended.
         Stopped: a signal asked for it; the checkpoint was written.
 
