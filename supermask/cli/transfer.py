@@ -27,7 +27,7 @@ class Transfer(Common):
     """Carry a ticket's masks to another data set and train it there, beside its masks over other weights and shuffled.
 
     Layers of the same name and shape take the masks; a head for other classes is drawn again and stays whole (Morcos et
-    al. 2019).
+    al. 2019). In a network of another width, units are repeated or left out.
     """
 
     ticket: Positional[Path] = Path("network.ticket")
@@ -37,6 +37,9 @@ class Transfer(Common):
 
     validation: int | None = None
     """Examples held out of the training set to choose the best step; by default what is usual for the data set."""
+
+    width: float | None = None
+    """Factor on the layer widths of the network that is trained; by default that of the ticket's."""
 
     initial: str = "kaiming_normal"
     """Distribution of the weights; those of the ticket's seed are its own where it has the same distribution."""
@@ -51,8 +54,11 @@ class Transfer(Common):
         device = torch.device(self.prepare())
         ticket = Ticket.load(self.ticket)
         network = self._described(ticket)
+        if self.width is not None:
+            network = network._replace(width=self.width)
         data_set = data.load(self.data, folder=self.data_folder, validation=self.validation, seed=self.seed)
-        found = carried(ticket, whole_ticket(_built(network, data_set), seed=ticket.seed, weights=self.initial))
+        whole = whole_ticket(_built(network, data_set), seed=ticket.seed, weights=self.initial)
+        found = carried(ticket, whole, stretch=self.width is not None)
         out = make_folder(self.out or self.ticket.parent)
         with held(out):
             scores = {
@@ -63,9 +69,9 @@ class Transfer(Common):
             write_json(out / "transfer.json", self._values(found, data_set, scores))
             rows = [[name, f"{score.accuracy:.2%}"] for name, score in scores.items()]
             print(table([f"{self.ticket.name} on {data_set.name}", "test accuracy"], rows))
-            whole = f", whole: {', '.join(found.left)}" if found.left else ""
+            left = f", whole: {', '.join(found.left)}" if found.left else ""
             weights = "its own weights" if found.same_weights else f"weights of its seed, {self.initial}"
-            print(f"\n{len(found.taken)} layers at density {found.density:.2%}, over {weights}{whole}.")
+            print(f"\n{len(found.taken)} layers at density {found.density:.2%}, over {weights}{left}.")
 
     def _trained(self, sparse: Sparse, data_set: DataSet, device: torch.device) -> Scored:
         return Scored.of(train(sparse, data_set, self.recipe, seed=self.seed, device=device).test)
@@ -74,6 +80,7 @@ class Transfer(Common):
         return {
             "ticket": self.ticket.name,
             "data": data_set.name,
+            "width": self.width,
             "taken": list(found.taken),
             "left": list(found.left),
             "same_weights": found.same_weights,

@@ -1,6 +1,6 @@
 """Data sets: examples as they are stored, a validation split drawn by seed, a test set that is read once."""
 
-from supermask.data.augmentation import CropAndFlip
+from supermask.data.augmentation import CropAndFlip, Warp
 from supermask.data.batches import draw_generator, epoch_order, step_generator
 from supermask.data.data_set import DataSet, Examples
 from supermask.data.loaders import Loaders
@@ -12,6 +12,7 @@ __all__ = [
     "DataSet",
     "Examples",
     "Loaders",
+    "Warp",
     "draw_generator",
     "epoch_order",
     "from_tensors",

@@ -313,6 +313,8 @@ _LATER: tuple[tuple[str, str, Any], ...] = (
     ("recipe", "fused", False),
     ("recipe", "graph", False),
     ("search_recipe", "graph", False),
+    ("recipe", "warp", 0.0),
+    ("search_recipe", "warp", 0.0),
     ("recipe", "iterations", None),
     ("recipe", "drops", [0.5, 0.75]),
     ("recipe", "dropout", 0.0),

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from supermask.data import CropAndFlip, DataSet, Examples, draw_generator, epoch_order, step_generator
+from supermask.data import CropAndFlip, DataSet, Examples, Warp, draw_generator, epoch_order, step_generator
 from supermask.data.batch import Batch
 from supermask.errors import SupermaskError
 from supermask.training.processes import ALONE, Processes
@@ -85,7 +85,11 @@ class Batches:
         self._share = processes.share(recipe.batch_size)
         self.name = data.name
         self.weight = processes.size * (self._share.stop - self._share.start) / recipe.batch_size
-        self._augmentation = CropAndFlip(recipe.padding, recipe.flips)
+        self._augmentations: list[CropAndFlip | Warp] = []
+        if recipe.augment:
+            self._augmentations.append(CropAndFlip(recipe.padding, recipe.flips))
+        if recipe.warp:
+            self._augmentations.append(Warp(recipe.warp))
         self._examples = on_device(data.train, device)
         self.per_epoch, self.steps = recipe.steps_per_epoch(len(data.train)), recipe.steps(len(data.train))
         self._validation = Prepared(data, on_device(data.validation, device), recipe, processes)
@@ -103,8 +107,10 @@ class Batches:
         chosen = self._order[place * size : (place + 1) * size]
         # faster on a CPU than images[chosen], which copies pixel by pixel
         images, labels = self._examples.images.index_select(0, chosen), self._examples.labels[chosen]
-        if self._recipe.augment:  # of the whole batch: what is drawn for an example depends on its place there
-            images = self._augmentation(images, generator=step_generator(self._seed, step))
+        generator = step_generator(self._seed, step)
+        for augmentation in self._augmentations:
+            # of the whole batch: what is drawn for an example depends on its place there
+            images = augmentation(images, generator=generator)
         images, labels = self._drawn(images, labels, step)
         return Batch(prepare(self._data, self._recipe, images[self._share]), labels[self._share])
 

@@ -33,10 +33,9 @@ class LoaderBatches:
                 f"{processes.size} processes cannot share the batches of a data loader, whose order they do not know;"
                 " train in one process, or give a DataSet."
             )
-        if recipe.augment:
-            raise SupermaskError(
-                "augment=True changes stored images; a data loader augments by itself, so leave it out."
-            )
+        if recipe.augment or recipe.warp:
+            asked = "augment=True" if recipe.augment else f"warp={recipe.warp:g}"
+            raise SupermaskError(f"{asked} changes stored images; a data loader augments by itself, so leave it out.")
         self.name, self._data, self._device, self._channels_last = data.name, data, device, recipe.channels_last
         self._length = data.steps_per_epoch
         if self._length == 0:

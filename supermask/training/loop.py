@@ -193,7 +193,7 @@ class _Run:
             **asdict(recipe),
         }
         # only where they are asked for, so that checkpoints of before are still taken up
-        for name in ("test_at", "graph"):
+        for name in ("test_at", "graph", "warp"):
             if not self.plan[name]:
                 del self.plan[name]
         self.plan |= {"keep": sorted(self.keep)} if keep else {}

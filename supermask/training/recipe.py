@@ -21,6 +21,7 @@ LIMITS = {
     "batch_size": (1, MOST_STEPS),  # a data set has its own say
     "warm_up": (0, MOST_STEPS),
     "padding": (0, 1_000),
+    "warp": (0, 1_000),
     "evaluate_every": (0, MOST_STEPS),
 }
 """The least and the most of each number that counts something."""
@@ -55,6 +56,9 @@ class Recipe:
         augment: random crops of padded images, and random flips.
         padding: black pixels on each side of an image before a crop: the most by which it may be shifted.
         flips: whether augmented images are mirrored at random too; digits and letters should not be.
+        warp: how far parts of images are moved, in pixels: the standard deviation of smooth random displacements
+            (`supermask.data.Warp`), after the crops and flips of `augment` if these are on too. Handwritten digits bear
+            1 or 2.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last. On the CPU a network with a strided
             1x1 convolution of fewer than eight channels goes without (see `supermask.training.layout`).
@@ -88,6 +92,7 @@ class Recipe:
     augment: bool = False
     padding: int = 4
     flips: bool = True
+    warp: float = 0.0
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
@@ -168,8 +173,9 @@ class Recipe:
     def recorded(self) -> dict[str, Any]:
         """Return the values as JSON has them, without what older records do not name where it is not asked for."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        if not self.graph:
-            del values["graph"]
+        for name in ("graph", "warp"):
+            if not values[name]:
+                del values[name]
         return values
 
     def describe(self) -> str:

@@ -50,6 +50,16 @@ def test_another_distribution_is_said_to_be_other_weights(ticket_file, capsys):
     assert "over weights of its seed, xavier_normal" in capsys.readouterr().out
 
 
+def test_a_wider_network_repeats_units(ticket_file, capsys):
+    given = ["transfer", str(ticket_file), "--width", "0.1", "--iterations", "1", "--device", "cpu"]
+    assert main(given) == 0
+    found = json.loads((ticket_file.parent / "transfer.json").read_text())
+    assert (found["width"], found["taken"], found["same_weights"]) == (0.1, ["fc1.weight", "fc2.weight"], False)
+    assert "over weights of its seed, kaiming_normal" in capsys.readouterr().out
+    theirs, ours = Ticket.load(ticket_file), Ticket.load(ticket_file.parent / "carried.ticket")
+    assert torch.equal(ours.masks["fc1.weight"], theirs.masks["fc1.weight"].repeat_interleave(2, 0))
+
+
 def test_a_ticket_without_a_network_is_refused(ticket_file, capsys):
     without = replace(Ticket.load(ticket_file), provenance={})
     without.save(ticket_file)

@@ -1,6 +1,7 @@
 """Transfer and sanity checks as experiments: what is carried, what is trained, and what their reports say."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
 
@@ -28,10 +29,26 @@ def test_a_ticket_is_trained_on_every_target_beside_its_controls(tmp_path, monke
     assert task.run(tmp_path / "all", device="cpu", data_folder=None) == found
     by_adam = replace(task, adam=True, targets=("four",)).run(tmp_path / "adam", device="cpu", data_folder=None)
     assert by_adam.accuracies.keys() == {"four"}
+    wider = replace(task, wider=2, targets=("four",))
+    assert wider.config()["wider"] == 2
+    assert "wider" not in task.config()
+    assert wider.run(tmp_path / "wider", device="cpu", data_folder=None).accuracies.keys() == {"four"}
     row = transfer._row([found])
     assert len(row) == 2
     assert row[0].count("/") == 2
     assert "points on the data that it was found on" in transfer._conclusion({"all": [found]})
+
+
+def test_a_verdict_is_that_of_the_paired_interval():
+    def found(*pairs):
+        accuracies = [{"here": {"ticket": a, "reinitialised": 0.5, "random": b}} for a, b in pairs]
+        return [SimpleNamespace(accuracies=each) for each in accuracies]
+
+    above = found((0.9, 0.8), (0.7, 0.61), (0.95, 0.84))
+    assert transfer._cell(above, "here") == "85.0/50.0/75.0 +"
+    assert transfer._verdict(found((0.8, 0.9), (0.61, 0.7), (0.84, 0.95)), "here") == "-"
+    assert transfer._verdict(found((0.9, 0.8), (0.7, 0.75), (0.9, 0.84)), "here") == "="
+    assert transfer._verdict(above[:1], "here") == "=", "one pair has no interval"
 
 
 def test_grey_is_the_mean_of_the_colours():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 import supermask
 from supermask import models
@@ -82,6 +83,7 @@ def test_networks_without_a_layer_in_common_and_treated_weights_are_refused():
         TicketError, match=r"begin with fc1.weight \(30, 64\).*the network's with fc1.weight \(60, 64\)"
     ):
         carried(pruned(), whole_ticket(lenet(width=0.2), seed=0))
+    assert carried(pruned(), whole_ticket(lenet(width=0.2), seed=0), stretch=True).left == ()
     signed = supermask.search.SignedSupermask(lenet(), density=0.2, seed=0).ticket()
     with pytest.raises(TicketError, match="changes weights besides pruning them"):
         carried(signed, whole_ticket(lenet(), seed=0))
@@ -92,3 +94,58 @@ def test_signs_of_one_on_magnitudes_of_the_other():
     assert with_signs({"a": first, "b": second}, {"a": second})["a"].tolist() == [[3.0, -4.0, 5.0]]
     with pytest.raises(TicketError, match="no signs of the shape of b"):
         with_signs({"a": first}, {"b": second})
+
+
+class Convolutions(nn.Module):
+    """Two convolutions, the second in two groups, and a head that reads them flattened."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first = nn.Conv2d(1, 2 * width, 3)
+        self.second = nn.Conv2d(2 * width, 4 * width, 3, groups=2)
+        self.head = nn.Linear(4 * width * 4, 3)
+
+    def forward(self, images):
+        return self.head(self.second(self.first(images).relu()).relu().flatten(1))
+
+
+@pytest.mark.parametrize(("old", "new"), [(2, 4), (2, 3), (3, 2), (2, 2), (3, 1)])
+def test_units_of_another_width_have_the_places_of_units_of_the_first(old, new):
+    def unit(number):
+        return number * old // new
+
+    ticket, whole = (whole_ticket(Convolutions(width), seed=3) for width in (old, new))
+    ticket = replace(ticket, masks={name: torch.rand(m.shape) < 0.5 for name, m in ticket.masks.items()})
+    found = carried(ticket, whole, stretch=True)
+    assert found.left == ()
+    assert found.same_weights == (old == new)
+    first, second, head = found.ticket.masks.values()
+    theirs = [*ticket.masks.values()]
+    for o in range(2 * new):
+        assert torch.equal(first[o], theirs[0][unit(o)])
+    for o in range(4 * new):
+        for i in range(new):
+            assert torch.equal(second[o, i], theirs[1][unit(o), unit(i)])
+            assert unit(o) // (2 * old) == o // (2 * new), "a unit stays in its group"
+        for place in range(4):
+            assert torch.equal(head[:, o * 4 + place], theirs[2][:, unit(o) * 4 + place])
+
+
+def test_a_wider_network_with_other_inputs_and_classes_takes_what_lies_between():
+    whole = whole_ticket(models.build("lenet_300_100", width=0.2, input_shape=(1, 9, 9), classes=4), seed=0)
+    found = carried(pruned(), whole, stretch=True)
+    assert found.taken == ("fc2.weight",)
+    assert found.density == pytest.approx(float(found.ticket.masks["fc2.weight"].float().mean()))
+    assert torch.equal(found.ticket.masks["fc2.weight"][::2, ::2], pruned().masks["fc2.weight"])
+
+
+def test_layers_of_another_kind_are_left():
+    class Other(nn.Module):
+        def __init__(self, middle):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 6), middle, nn.Linear(6, 2)
+
+    ticket = whole_ticket(Other(nn.Linear(6, 6)), seed=0)
+    ticket = replace(ticket, masks={name: torch.zeros_like(mask) for name, mask in ticket.masks.items()})
+    found = carried(ticket, whole_ticket(Other(nn.Conv1d(6, 6, 2)), seed=0), stretch=True)
+    assert "b.weight" in found.left

@@ -95,7 +95,7 @@ def test_packed_weights_find_the_same_ticket(tmp_path):
 def test_options_that_came_later_are_named_only_where_they_are_on():
     assert "compile" not in JOB.config()["recipe"]
     assert "packed" not in JOB.config()["search"]
-    assert not {"padding", "flips"} & JOB.config()["recipe"].keys()
+    assert not {"padding", "flips", "warp"} & JOB.config()["recipe"].keys()
     still = replace(JOB, recipe=replace(JOB.recipe, augment=True, padding=2, flips=False)).config()["recipe"]
     assert (still["padding"], still["flips"]) == (2, False)
     assert replace(JOB, recipe=replace(JOB.recipe, compile=True)).config()["recipe"]["compile"] is True

@@ -12,7 +12,7 @@ from torch import nn
 
 from supermask import EdgePopup, SupermaskError, data
 from supermask.baselines import Dense
-from supermask.data import CropAndFlip, Examples, epoch_order, step_generator
+from supermask.data import CropAndFlip, Examples, Warp, epoch_order, step_generator
 from supermask.errors import RunError
 from supermask.training import Recipe, Stopped, evaluate, train
 from supermask.training.batches import Batches, Prepared
@@ -134,7 +134,7 @@ def test_a_run_that_died_and_resumed_ends_bit_identical(synthetic, tmp_path, at)
 
 
 def test_adam_and_augmentation_resume_bit_identical(synthetic, tmp_path):
-    recipe = replace(RECIPE, optimizer="adam", learning_rate=0.01, augment=True, warm_up=5)
+    recipe = replace(RECIPE, optimizer="adam", learning_rate=0.01, augment=True, warp=0.5, warm_up=5)
     whole, first, second = Dense(network()), Dense(network()), Dense(network())
     expected = train(whole, synthetic, recipe, seed=1)
     steps = iter(range(20))
@@ -294,6 +294,18 @@ def test_the_recipe_says_how_far_images_are_shifted_and_whether_they_are_mirrore
     assert torch.equal(augmented.batch(0)[0], shifted)
     assert torch.equal(plain.batch(0)[0], synthetic.normalize(pixels))
     assert not torch.equal(augmented.batch(0)[0], plain.batch(0)[0])
+
+
+def test_a_warp_comes_after_the_crop(synthetic):
+    cut, warped = (
+        Batches(synthetic, recipe, seed=3, device=torch.device("cpu"))
+        for recipe in (replace(RECIPE, augment=True), replace(RECIPE, augment=True, warp=0.8))
+    )
+    pixels = synthetic.train.images[epoch_order(len(synthetic.train), seed=3, epoch=0)[: RECIPE.batch_size]]
+    generator = step_generator(3, 0)
+    cropped = CropAndFlip()(pixels, generator=generator)
+    assert torch.equal(cut.batch(0)[0], synthetic.normalize(cropped))
+    assert torch.equal(warped.batch(0)[0], synthetic.normalize(Warp(0.8)(cropped, generator=generator)))
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

@@ -167,7 +167,8 @@ def test_a_loader_without_a_length_is_counted_in_steps():
     ("batches", "recipe", "message"),
     [
         ([], RECIPE, "has no batches"),
-        (loader(X, Y), Recipe(epochs=1, augment=True), "augments by itself"),
+        (loader(X, Y), Recipe(epochs=1, augment=True), "augment=True .* augments by itself"),
+        (loader(X, Y), Recipe(epochs=1, warp=0.5), "warp=0.5 .* augments by itself"),
         (iter([(X, Y)]), RECIPE, "cannot be iterated again"),
     ],
 )

@@ -83,6 +83,8 @@ def test_optimizers_take_the_recipe():
         ({"optimizer": "adam", "nesterov": True}, "nesterov=True needs SGD"),
         ({"momentum": 0.0, "nesterov": True}, "nesterov=True needs SGD"),
         ({"padding": -1}, "padding=-1"),
+        ({"warp": -0.1}, "warp=-0.1"),
+        ({"warp": math.inf}, "warp=inf"),
     ],
 )
 def test_bad_values_are_refused_by_name(bad, says):
