@@ -48,9 +48,9 @@ class Tier:
 
 
 TIERS = (
-    Tier(800, "tiny_conv", 0.7, 0.5),
-    Tier(1500, "tiny_conv", 1.0, 0.73),
-    Tier(3000, "tiny_conv", 1.5, 1.05, warp=0.7),
+    Tier(800, "tiny_conv", 0.7, 0.42),
+    Tier(1500, "tiny_conv", 1.0, 0.67),
+    Tier(3000, "tiny_conv", 1.5, 1.03, warp=0.7),
     Tier(10000, "small_conv", 1.5, 2.0, epochs=60, warp=0.7),
 )
 LARGEST = TIERS[-1]

@@ -33,7 +33,8 @@ class Dense:
         distribution = named(weights)
         for name, slot in survey(model).items():
             if slot.kind == "weight":
-                slot.parameter.copy_(RandomWeight(slot.shape, distribution, slot.fans).grow(seed, name))
+                weight = RandomWeight(slot.shape, distribution, slot.fans)
+                slot.parameter.copy_(weight.grow(seed, name, device=slot.parameter.device))
             elif slot.kind == "bias":
                 slot.parameter.zero_()
             elif slot.kind == "norm":

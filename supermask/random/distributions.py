@@ -9,10 +9,8 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
-
 from supermask.errors import SupermaskError
-from supermask.random.stream import Floats, Stream
+from supermask.random.stream import Draws, Numbers, signs_of
 from supermask.shown import quoted
 
 RELU_GAIN = math.sqrt(2.0)
@@ -37,7 +35,7 @@ class Distribution(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the next `count` weights of the stream, float64 (count,).
 
         Parts whose counts are multiples of 64 join to what one call would return.
@@ -77,10 +75,9 @@ class SignedConstant(_Kaiming):
 
     name: ClassVar[str] = "signed_constant"
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights; each costs one bit of the stream."""
-        # float64 before the subtraction: in uint8 0 - 1 would wrap around to 255
-        return self.std(fans) * (2.0 * stream.bits(count).astype(np.float64) - 1.0)
+        return self.std(fans) * stream.signs(count)
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class KaimingNormal(_Kaiming):
 
     name: ClassVar[str] = "kaiming_normal"
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights."""
         return self.std(fans) * stream.normal(count)
 
@@ -100,7 +97,7 @@ class KaimingUniform(_Kaiming):
 
     name: ClassVar[str] = "kaiming_uniform"
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights."""
         # a uniform number on +-b has the variance b^2 / 3
         return _centred(stream, count, self.gain * math.sqrt(3.0 / fans.of(self.mode)))
@@ -124,7 +121,7 @@ class XavierNormal(_Xavier):
 
     name: ClassVar[str] = "xavier_normal"
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights."""
         return self.deviation(fans) * stream.normal(count)
 
@@ -135,7 +132,7 @@ class XavierUniform(_Xavier):
 
     name: ClassVar[str] = "xavier_uniform"
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights."""
         # a uniform number on +-b has the variance b^2 / 3, here 2 / (fan_in + fan_out)
         return _centred(stream, count, self.gain * math.sqrt(6.0 / sum(fans)))
@@ -151,7 +148,7 @@ class Uniform(Distribution):
     def __post_init__(self) -> None:
         _require_positive(self, "bound", self.bound)
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights."""
         return _centred(stream, count, self.bound)
 
@@ -175,11 +172,9 @@ class UniformInteger(Distribution):
         if not isinstance(self.bound, int) or self.bound > 2**24:  # float32 holds all integers to 2^24
             raise SupermaskError(f"{self.name} has bound={self.bound!r}; it must be an integer of at most 2^24.")
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights; each costs a word of the stream."""
-        # integers alone, 32 bits times 26: nothing is rounded, and the ends are never passed
-        steps = np.uint64(2 * self.bound + 1)
-        return ((stream.words(count) >> np.uint64(32)) * steps >> np.uint64(32)).astype(np.float64) - self.bound
+        return stream.integers(count, 2 * self.bound + 1) - self.bound
 
     def deviation(self, fans: Fans) -> float:
         """Return sqrt(bound (bound + 1) / 3), the standard deviation of the weights."""
@@ -202,7 +197,7 @@ class TruncatedNormal(_Kaiming):
         if self.cut < 0.1:  # it draws until enough fall inside, and ever fewer do
             raise SupermaskError(f"truncated_normal has cut={self.cut}; it must be at least 0.1.")
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights."""
         return self.std(fans) * stream.truncated_normal(count, self.cut)
 
@@ -233,10 +228,9 @@ class SignOf(Distribution):
             kind = self.of.name if isinstance(self.of, Distribution) else type(self.of).__name__
             raise SupermaskError(f"sign_of has of={kind}; it must be a distribution other than sign_of.")
 
-    def draw(self, stream: Stream, count: int, fans: Fans) -> Floats:
+    def draw(self, stream: Draws[Numbers], count: int, fans: Fans) -> Numbers:
         """Return the weights; they cost what those of the other distribution do."""
-        # not np.sign, which makes 0 of a zero
-        return np.where(self.of.draw(stream, count, fans) < 0.0, -1.0, 1.0) * self.deviation(fans)
+        return signs_of(self.of.draw(stream, count, fans)) * self.deviation(fans)
 
     def deviation(self, fans: Fans) -> float:
         """Return the standard deviation of the weights, which is the other distribution's."""
@@ -303,7 +297,7 @@ def from_description(description: dict[str, Any]) -> Distribution:
         raise SupermaskError(f"Distribution {kind.name} does not take {parameters}: {error}.") from None
 
 
-def _centred(stream: Stream, count: int, bound: float) -> Floats:
+def _centred(stream: Draws[Numbers], count: int, bound: float) -> Numbers:
     # the difference is exact, so the weights are symmetric about 0 to the last bit
     return (stream.uniform(count) - 0.5) * (2.0 * bound)
 

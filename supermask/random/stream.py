@@ -7,13 +7,18 @@ maths library differ in the last bit between platforms, and so would the network
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Numbers = TypeVar("Numbers", Floats, torch.Tensor)
+Made = TypeVar("Made", bound=Floats | torch.Tensor, covariant=True)
 
 _CHUNK = 1 << 16  # numbers made at a time, so that the temporaries stay in the cache
 
@@ -25,6 +30,25 @@ def philox(seed: int, *words: str | int) -> np.random.Philox:
     # 16 bytes are the 128 bits of Philox's key; person keeps it apart from other uses of the hash
     digest = hashlib.blake2b(label, digest_size=16, person=b"supermask").digest()
     return np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64))
+
+
+class Draws(Protocol[Made]):
+    """What distributions draw from: `Stream`, or `on_device.DeviceStream`, whose numbers are the same."""
+
+    def signs(self, count: int) -> Made:
+        """Return `count` fair signs."""
+
+    def integers(self, count: int, below: int) -> Made:
+        """Return whole numbers from 0 to below - 1."""
+
+    def uniform(self, count: int) -> Made:
+        """Return numbers that are uniform on (0, 1)."""
+
+    def normal(self, count: int) -> Made:
+        """Return standard normal numbers."""
+
+    def truncated_normal(self, count: int, cut: float) -> Made:
+        """Return standard normal numbers conditioned on [-cut, cut]."""
 
 
 @dataclass(eq=False)
@@ -57,6 +81,19 @@ class Stream:
         words = self.words(-(-count // 64)).astype("<u8")
         return np.unpackbits(words.view(np.uint8), count=count, bitorder="little")
 
+    def signs(self, count: int) -> Floats:
+        """Return `count` fair signs, float64 (count,): 1.0 for a bit that is set, else -1.0."""
+        # float64 before the subtraction: in uint8 0 - 1 would wrap around to 255
+        return 2.0 * self.bits(count).astype(np.float64) - 1.0
+
+    def integers(self, count: int, below: int) -> Floats:
+        """Return whole numbers from 0 to below - 1, below at most 2^30, float64 (count,); each costs a word.
+
+        A chance differs from 1 / below by less than 2^-32.
+        """
+        # integers alone, 32 bits times 30: nothing is rounded, and the ends are never passed
+        return ((self.words(count) >> np.uint64(32)) * np.uint64(below) >> np.uint64(32)).astype(np.float64)
+
     def uniform(self, count: int) -> Floats:
         """Return float64 (count,), uniform on the open interval (0, 1), symmetric about 1/2."""
         # 52 bits and a half need 53 bits: no number is rounded, and neither end is ever reached
@@ -84,20 +121,22 @@ class Stream:
         return inside[:count]
 
 
-def exact_log(x: Floats) -> Floats:
+def exact_log(x: Numbers) -> Numbers:
     """Return the natural logarithm of positive normal float64, within 3 ulp, the same bits on every machine.
 
     x = m 2^e with m in [sqrt(1/2), sqrt(2)), and log m = 2 artanh(z) = 2 (z + z^3/3 + z^5/5 + ...) with
     z = (m - 1)/(m + 1), |z| <= 0.172: the terms past z^21 are below 2^-57 of the sum.
     """
-    mantissa, exponent = np.frexp(x)
+    library = _library(x)
+    mantissa, exponent = library.frexp(x)
     # sqrt(1/2); frexp gives mantissas in [1/2, 1)
     low = mantissa < 0.7071067811865476
-    mantissa = np.where(low, 2.0 * mantissa, mantissa)
-    exponent = exponent - low
+    mantissa = library.where(low, 2.0 * mantissa, mantissa)
+    # torch has no float64 of an int32 times a number of Python
+    exponent = library.where(low, exponent - 1, exponent) * library.ones_like(mantissa)
     z = (mantissa - 1.0) / (mantissa + 1.0)
     square = z * z
-    series = np.zeros_like(z)
+    series = library.zeros_like(z)
     # Horner's rule, which adds the small terms first
     for odd in range(21, 0, -2):
         series = series * square + 1.0 / odd
@@ -107,38 +146,70 @@ def exact_log(x: Floats) -> Floats:
     return exponent * high + (2.0 * z * series + exponent * rest)
 
 
-def normal_quantile(p: Floats) -> Floats:
+def normal_quantile(p: Numbers) -> Numbers:
     """Return the standard normal quantile of float64 p in (0, 1).
 
     The rational approximations of Wichura 1988 (algorithm AS 241, PPND16), relative accuracy about 1e-16. A maths
     library's quantile would be as good but not the same to the last bit everywhere.
     """
+    library = _library(p)
     q = p - 0.5
-    out = np.empty_like(p)
+    out = library.empty_like(p)
     # 0.425, its square 0.180625, 1.6 and 5 are those of AS 241: the borders and centres of its three parts
-    centre = np.abs(q) <= 0.425
+    centre = abs(q) <= 0.425
     inner = q[centre]
     out[centre] = inner * _ratio(0.180625 - inner * inner, _CENTRE)
     outer = q[~centre]
     # the smaller of p and 1 - p: the logarithm of a number near 1 would lose its digits
-    tail = np.where(outer < 0.0, p[~centre], 1.0 - p[~centre])
-    r = np.sqrt(-exact_log(tail))
+    tail = library.where(outer < 0.0, p[~centre], 1.0 - p[~centre])
+    r = _exact_root(-exact_log(tail))
     near = r <= 5.0
-    size = np.where(near, _ratio(r - 1.6, _NEAR_TAIL), _ratio(r - 5.0, _FAR_TAIL))
-    out[~centre] = np.where(outer < 0.0, -size, size)
+    size = library.where(near, _ratio(r - 1.6, _NEAR_TAIL), _ratio(r - 5.0, _FAR_TAIL))
+    out[~centre] = library.where(outer < 0.0, -size, size)
     return out
+
+
+def signs_of(numbers: Numbers) -> Numbers:
+    """Return -1.0 for negative float64 and 1.0 for others; a library's sign makes 0 of a zero."""
+    library = _library(numbers)
+    ones = library.ones_like(numbers)
+    return library.where(numbers < 0.0, -ones, ones)
+
+
+def _exact_root(x: Numbers) -> Numbers:
+    """Return the square root of positive float64, rounded to the nearest.
+
+    numpy's is that of the processor. torch's on a CPU is that of a vector library and may be one unit in the last place
+    off, so that here it is corrected: the remainder x - root^2 is computed exactly (Dekker 1971, splitting by
+    Veltkamp's 2^27 + 1), and is less than half a unit of the root times twice the root where the root is the nearest.
+    """
+    if not isinstance(x, torch.Tensor):
+        return np.sqrt(x)
+    root = torch.sqrt(x)
+    split = root * (2.0**27 + 1.0)
+    high = split - (split - root)
+    low = root - high
+    square = root * root
+    rest = (x - square) - (((high * high - square) + 2.0 * high * low) + low * low)
+    up, down = (torch.nextafter(root, torch.full_like(root, side)) - root for side in (math.inf, 0.0))
+    return torch.where(rest > root * up, root + up, torch.where(rest <= root * down, root + down, root))
+
+
+def _library(numbers: Numbers) -> Any:
+    """Return the library of the numbers: what is used of the two has the same names."""
+    return torch if isinstance(numbers, torch.Tensor) else np
 
 
 Polynomials = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def _ratio(x: Floats, polynomials: Polynomials) -> Floats:
+def _ratio(x: Numbers, polynomials: Polynomials) -> Numbers:
     above, below = (_horner(x, coefficients) for coefficients in polynomials)
     return above / below
 
 
-def _horner(x: Floats, coefficients: tuple[float, ...]) -> Floats:
-    value = np.full_like(x, coefficients[-1])
+def _horner(x: Numbers, coefficients: tuple[float, ...]) -> Numbers:
+    value = _library(x).full_like(x, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
         value = value * x + coefficient
     return value

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor
 
 from supermask.errors import SupermaskError
-from supermask.random.distributions import Distribution, Fans, from_description
-from supermask.random.stream import Stream
+from supermask.random.distributions import KNOWN, Distribution, Fans, from_description
+from supermask.random.on_device import DeviceStream, same_bits
+from supermask.random.stream import Draws, Stream
 
 MAX_SEED = 2**63 - 1  # fits the signed 64 bits of numpy and torch
 Purpose = Literal["weights", "scores"]
 CHUNK = 1 << 16  # entries made at a time, so that the temporaries stay in the cache; a multiple of a word's 64 bits
+DEVICE_CHUNK = 1 << 22  # the same for a GPU, where a step should have much to do, and a temporary takes 32 MiB
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -52,26 +56,44 @@ class RandomWeight:
         """Number of entries."""
         return math.prod(self.shape)
 
-    def grow(self, seed: int, name: str, purpose: Purpose = "weights", draw: int = 0) -> Tensor:
-        """Return the tensor, float32 on the CPU: the same bits on every machine.
+    def grow(
+        self,
+        seed: int,
+        name: str,
+        purpose: Purpose = "weights",
+        draw: int = 0,
+        device: torch.device = _CPU,
+    ) -> Tensor:
+        """Return the tensor, float32: the same bits on every machine and every device.
 
         Args:
             seed: integer from 0 to 2**63 - 1.
             name: of the parameter.
             purpose: weights and scores of one seed and name are independent.
             draw: 0 is the first; further draws of one seed and name are independent of it and of each other.
+            device: where it is to be. It is made there if that device makes the numbers of the CPU to the last bit
+                (`on_device.same_bits`), and else made on the CPU and copied.
 
         Raises:
             SupermaskError: the seed is out of range.
 
         """
-        stream = Stream(checked_seed(seed), name, f"{purpose} {draw}" if draw else purpose)
-        entries = np.empty(self.count, np.float32)
-        for start in range(0, self.count, CHUNK):
-            part = entries[start : start + CHUNK]
+        label = checked_seed(seed), name, f"{purpose} {draw}" if draw else purpose
+        # a distribution of the caller's own may draw by numpy
+        there = device.type != "cpu" and type(self.distribution) in KNOWN.values() and same_bits(device)
+        if not there:
+            entries = np.empty(self.count, np.float32)
+            self._fill(entries, Stream(*label), CHUNK)
+            return torch.from_numpy(entries).reshape(self.shape).to(device)
+        made = torch.empty(self.count, dtype=torch.float32, device=device)
+        self._fill(made, DeviceStream(*label, device), DEVICE_CHUNK)
+        return made.reshape(self.shape)
+
+    def _fill(self, entries: Any, stream: Draws[Any], chunk: int) -> None:
+        for start in range(0, self.count, chunk):
+            part = entries[start : start + chunk]
             # scaled in float64, so that the only rounding to float32 is the last step
-            part[:] = self.distribution.draw(stream, part.size, self.fans) * self.scale
-        return torch.from_numpy(entries).reshape(self.shape)
+            part[:] = self.distribution.draw(stream, len(part), self.fans) * self.scale
 
 
 def checked_seed(seed: int) -> int:
@@ -111,9 +133,18 @@ def from_descriptions(described: Mapping[str, Any]) -> dict[str, RandomWeight]:
     }
 
 
-def grow_all(weights: Mapping[str, RandomWeight], seed: int) -> dict[str, Tensor]:
-    """Return every tensor of a random network, float32 on the CPU, by parameter name."""
-    return {name: weight.grow(seed, name) for name, weight in weights.items()}
+def grow_all(
+    weights: Mapping[str, RandomWeight], seed: int, devices: Mapping[str, torch.device] = MappingProxyType({})
+) -> dict[str, Tensor]:
+    """Return every tensor of a random network, float32, by parameter name.
+
+    Args:
+        weights: what they are made of.
+        seed: of the network.
+        devices: where they are to be, by name; those that are not named are made on the CPU.
+
+    """
+    return {name: weight.grow(seed, name, device=devices.get(name, _CPU)) for name, weight in weights.items()}
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

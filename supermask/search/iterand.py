@@ -138,4 +138,4 @@ class Redrawn(Masked):
         return None if gain.gain == 1.0 else gain
 
     def _grow(self, draw: int) -> Tensor:
-        return self._weight.grow(self._seed, self._name, draw=draw).to(self.frozen)
+        return self._weight.grow(self._seed, self._name, draw=draw, device=self.frozen.device).to(self.frozen)

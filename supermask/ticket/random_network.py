@@ -86,7 +86,8 @@ class RandomNetwork:
         if distribution is not None:
             refuse_unknown(distribution)
         checked_seed(seed)
-        grown = self.grown()
+        devices = {name: slot.parameter.device for name, slot in slots.items()}
+        grown = self.grown(devices)
         own = {*self.learned, *self.constants}
         stays = {n: t for n, t in saved_tensors(model).items() if n not in own and not n.startswith(gone)}
         self.checkpoint = Checkpoint.of(policy.given.name, stays) if policy.given else None
@@ -99,9 +100,14 @@ class RandomNetwork:
         # infinite by design, as in an attention mask
         self._infinite = {name for name, tensor in self._unmasked().items() if not is_finite(tensor)}
 
-    def grown(self) -> dict[str, Tensor]:
-        """Return the random weights as they were drawn, float32 on the CPU, by parameter name."""
-        return grow_all(self.weights, self.seed)
+    def grown(self, devices: Mapping[str, torch.device] = MappingProxyType({})) -> dict[str, Tensor]:
+        """Return the random weights as they were drawn, float32, by parameter name.
+
+        Args:
+            devices: where they are to be, by name; else on the CPU.
+
+        """
+        return grow_all(self.weights, self.seed, devices)
 
     def refuse_changed(self, grown: Mapping[str, Tensor]) -> None:
         """Look at what a ticket does not store, because the seed or the architecture tells it.
