@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from experiments.framework.experiment import Experiment, Group
@@ -12,6 +13,7 @@ from supermask.report import mean
 from supermask.report.plot import COLORS, colored, new_figures, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
 from supermask.search.coded import CodedRule
+from supermask.search.trichromatic import TrichromaticRule
 from supermask.training import Recipe
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
@@ -19,6 +21,9 @@ SIZES = (2_500, 7_500, 20_000)
 DENSITIES = (0.5, 0.2, 0.1, 0.04)
 CODED_SIZES = (2_000, 5_000, 10_000)
 CODED_WEIGHTS = 12  # for each byte: about two thirds of a bit for a weight, as the searches of `coded` have
+LEVELS = (1, 3)
+LEVELLED = 0.1
+"""Density of the masks of signs and levels."""
 DENSE_SIZES = (20_000, 80_000, 320_000)
 SEEDS = (0, 1, 2)
 DENSE_RATE, WARM = 0.02, 0.4
@@ -38,6 +43,11 @@ def entropy(density: float) -> float:
     return -density * math.log2(density) - (1 - density) * math.log2(1 - density)
 
 
+def levelled(levels: int) -> float:
+    """Return the bits of an entry of masks of connections, signs and so many levels, at the density `LEVELLED`."""
+    return entropy(LEVELLED) + LEVELLED * math.log2(2 * levels)
+
+
 def _groups() -> list[Group]:
     groups = []
     for data, label in DATA.items():
@@ -51,6 +61,12 @@ def _groups() -> list[Group]:
             rule = CodedRule(bytes=size)
             drawn = replace(job, method=rule.name, width=width_of(CODED_WEIGHTS * size), options=rule)
             groups.append(Group(f"{label}, coded, {size:,} bytes", trainings(drawn, SEEDS)))
+        for levels, size in product(LEVELS, SIZES):
+            coloured = TrichromaticRule(levels=levels)
+            search = SearchOptions(density=LEVELLED)
+            width = width_of(8 * size / levelled(levels))
+            signed = replace(job, method=coloured.name, width=width, search=search, options=coloured)
+            groups.append(Group(f"{label}, {_levels(levels)}, {size:,} bytes", trainings(signed, SEEDS)))
         for size in DENSE_SIZES:
             # at the rate of the scores, narrow ones do not learn
             slower = replace(job.recipe, learning_rate=DENSE_RATE, warm_up=WARM)
@@ -61,9 +77,13 @@ def _groups() -> list[Group]:
     return groups
 
 
+def _levels(levels: int) -> str:
+    return "signs" if levels == 1 else f"signs and {levels} levels"
+
+
 def _curve(label: str) -> str:
     """Return the curve that a row belongs to."""
-    return next(part for part in label.split(", ") if part.startswith(("density", "coded", "dense", "deep")))
+    return next(part for part in label.split(", ") if part.startswith(("density", "coded", "signs", "dense", "deep")))
 
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:
@@ -93,7 +113,9 @@ EXPERIMENT = Experiment(
         " split than unscaled ones at all eight points that were tried with this recipe: SGD 0.1 (below a density of"
         " 1/2 times sqrt(2 x density)), momentum 0.9, weight decay 1e-4, cosine after a warm-up over 40 % of the steps,"
         " batch 128, 5 epochs of 55,000 examples, 5,000 for validation. Coded is the search by a budget of bytes in its"
-        f" short setting, with {CODED_WEIGHTS} weights for each byte. Dense networks have a rate of {DENSE_RATE} and"
+        f" short setting, with {CODED_WEIGHTS} weights for each byte. Signs are trichromatic supermasks (connections,"
+        f" signs and {' or '.join(map(str, LEVELS))} levels of magnitude) at density {LEVELLED}, as wide as their bits"
+        f" allow. Dense networks have a rate of {DENSE_RATE} and"
         " the same warm-up, and are counted as their file of float32 numbers; Deep Compression (Han et al. 2016)"
         " prunes, shares and codes a LeNet-300-100. CIFAR-10 belongs here where there is a GPU, which there was"
         " not. Nothing was read that was published of such a sweep."
