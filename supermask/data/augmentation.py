@@ -120,5 +120,7 @@ class Warp:
 def _checked(images: Tensor) -> torch.Size:
     """Return the shape of images (n, C, H, W)."""
     if images.ndim != 4:
-        raise SupermaskError(f"images have the shape {tuple(images.shape)}; it must be (n, C, H, W).")
+        raise SupermaskError(
+            f"The inputs have the shape {tuple(images.shape)}; crops, flips and warps take images (n, C, H, W) alone."
+        )
     return images.shape
