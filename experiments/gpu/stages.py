@@ -44,6 +44,7 @@ _ALL = (
     Stage("S4", "training steps beside dense ones", "steps:run", 150, 20),
     Stage("S5", "the training loop", "training:run", 60, 20),
     Stage("S6", "variants", "variants:run", 60, 15),
+    Stage("S7", "random weights made there", "growing:run", 40, 10),
     Stage("S8", "subset sums", "sums:run", 30, 15),
     Stage("S9", "sanitizer", "tools:sanitize", 60, 20),
     Stage("S10", "counters", "tools:count", 45, 20),
