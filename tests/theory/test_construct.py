@@ -107,8 +107,8 @@ def draws(monkeypatch):
     networks, tensors = [], []
     grow, grow_all = RandomWeight.grow, random_pair.grow_all
 
-    def counted(weight, seed, name, *rest):
-        tensor = grow(weight, seed, name, *rest)
+    def counted(weight, seed, name, *rest, **named):
+        tensor = grow(weight, seed, name, *rest, **named)
         tensors.append((seed, name, weight))
         return tensor
 

@@ -38,9 +38,9 @@ def draws(monkeypatch):
     networks, tensors = [], []
     grow, grow_all = RandomWeight.grow, random_pair.grow_all
 
-    def counted(weight, seed, name, *rest):
+    def counted(weight, seed, name, *rest, **named):
         tensors.append((seed, name, weight))
-        return grow(weight, seed, name, *rest)
+        return grow(weight, seed, name, *rest, **named)
 
     def counted_all(weights, seed):
         networks.append(seed)
