@@ -147,7 +147,7 @@ EXPERIMENT = Experiment(
         "After Havasi, Peharz & Hernandez-Lobato 2019 (MIRACLE), whose networks are Gaussian; masks over random signed"
         " constants here, and whole files. coded: `supermask search --method coded --bytes BYTES --coded.start 0.2"
         f" --coded.gain 2`, {RECIPE.epochs} epochs of 55,000 examples without augmentation, Adam 0.1, cosine, batch"
-        f" 128. edge_popup: small_conv at density {DENSITY}, as wide as the bytes allow, Adam 0.02 in bfloat16,"
+        f" 128. edge_popup: small_conv at density {DENSITY}, of about so many bytes, Adam 0.02 in bfloat16,"
         f" {RANKED.epochs} epochs, at {LARGEST.bytes:,} bytes {LARGEST.epochs}, the step of lowest validation loss;"
         f" from 3,000 bytes on its images are warped by {LARGEST.warp} pixels (`--warp`). Networks for MNIST have"
         " `straight:` before their names: they shear each image until it stands upright (LeCun et al. 1998, section"
