@@ -23,7 +23,7 @@ RECIPE = Recipe(epochs=40, warm_up=100, channels_last=True)
 RANKED = replace(RECIPE, optimizer="adam", learning_rate=0.02, weight_decay=0.0, warm_up=0, bf16=True, best="loss")
 """Of edge-popup. The loss chooses the step: at these errors an accuracy is a matter of a few validation images."""
 DENSITY = 0.2
-"""Of edge-popup, the best of four in `smallest_ticket`."""
+"""Of edge-popup, that of the lowest errors in `smallest_ticket`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Tier:
         width: of its network.
         ranked: width of small_conv at which edge-popup has a file of about that size.
         epochs: of edge-popup.
-        warp: of edge-popup's images, in pixels. Networks of few bytes do not overfit.
+        warp: of edge-popup's images, in pixels.
 
     """
 

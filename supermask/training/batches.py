@@ -107,10 +107,11 @@ class Batches:
         chosen = self._order[place * size : (place + 1) * size]
         # faster on a CPU than images[chosen], which copies pixel by pixel
         images, labels = self._examples.images.index_select(0, chosen), self._examples.labels[chosen]
-        generator = step_generator(self._seed, step)
-        for augmentation in self._augmentations:
-            # of the whole batch: what is drawn for an example depends on its place there
-            images = augmentation(images, generator=generator)
+        if self._augmentations:  # not before: a generator takes time in a step that needs none
+            generator = step_generator(self._seed, step)
+            for augmentation in self._augmentations:
+                # of the whole batch: what is drawn for an example depends on its place there
+                images = augmentation(images, generator=generator)
         images, labels = self._drawn(images, labels, step)
         return Batch(prepare(self._data, self._recipe, images[self._share]), labels[self._share])
 

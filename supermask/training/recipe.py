@@ -57,8 +57,7 @@ class Recipe:
         padding: black pixels on each side of an image before a crop: the most by which it may be shifted.
         flips: whether augmented images are mirrored at random too; digits and letters should not be.
         warp: how far parts of images are moved, in pixels: the standard deviation of smooth random displacements
-            (`supermask.data.Warp`), after the crops and flips of `augment` if these are on too. Handwritten digits bear
-            1 or 2.
+            (`supermask.data.Warp`), after the crops and flips of `augment` if these are on too.
         bf16: run the network under bfloat16 autocast; scores and weights stay float32.
         channels_last: lay images and convolutions out with their channels last. On the CPU a network with a strided
             1x1 convolution of fewer than eight channels goes without (see `supermask.training.layout`).
