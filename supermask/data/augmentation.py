@@ -39,7 +39,7 @@ class CropAndFlip:
 
         All draws are made on the CPU, so every device sees the same augmentation.
         """
-        n, _, height, width = _checked(images)
+        n, _, height, width = check_images(images)
         top, left = generator.integers(0, 2 * self.padding + 1, size=(2, n))
         mirrored = generator.integers(0, 2, size=n, dtype=np.uint8) == 1 if self.flip else np.zeros(n, bool)
         padded = pad(images, (self.padding,) * 4)
@@ -103,7 +103,7 @@ class Warp:
             SupermaskError: images are not of this shape.
 
         """
-        n, _, *sides = _checked(images)
+        n, _, *sides = check_images(images)
         if not (n and self.pixels):
             return images.clone()
         exact = images if images.dtype == torch.float64 else images.float()
@@ -117,8 +117,8 @@ class Warp:
         return (warped if images.is_floating_point() else warped.round()).to(images.dtype)
 
 
-def _checked(images: Tensor) -> torch.Size:
-    """Return the shape of images (n, C, H, W)."""
+def check_images(images: Tensor) -> torch.Size:
+    """Return the shape of images (n, C, H, W); raise `SupermaskError` for inputs of another number of dimensions."""
     if images.ndim != 4:
         raise SupermaskError(
             f"The inputs have the shape {tuple(images.shape)}; crops, flips and warps take images (n, C, H, W) alone."

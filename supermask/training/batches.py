@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from supermask.data import CropAndFlip, DataSet, Examples, Warp, draw_generator, epoch_order, step_generator
+from supermask.data.augmentation import check_images
 from supermask.data.batch import Batch
 from supermask.errors import SupermaskError
 from supermask.training.processes import ALONE, Processes
@@ -69,7 +70,8 @@ class Batches:
             over the batch.
 
     Raises:
-        SupermaskError: a batch holds fewer examples than there are processes, or more than the data set.
+        SupermaskError: a batch holds fewer examples than there are processes, or more than the data set, or inputs that
+            are not images are to be augmented.
 
     """
 
@@ -90,6 +92,8 @@ class Batches:
             self._augmentations.append(CropAndFlip(recipe.padding, recipe.flips))
         if recipe.warp:
             self._augmentations.append(Warp(recipe.warp))
+        if self._augmentations:
+            check_images(data.train.images)
         self._examples = on_device(data.train, device)
         self.per_epoch, self.steps = recipe.steps_per_epoch(len(data.train)), recipe.steps(len(data.train))
         self._validation = Prepared(data, on_device(data.validation, device), recipe, processes)

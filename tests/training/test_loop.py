@@ -308,6 +308,14 @@ def test_a_warp_comes_after_the_crop(synthetic):
     assert torch.equal(warped.batch(0)[0], synthetic.normalize(Warp(0.8)(cropped, generator=generator)))
 
 
+@pytest.mark.parametrize("options", [{"augment": True}, {"warp": 0.5}])
+def test_inputs_that_are_no_images_are_not_augmented_and_no_step_is_made(options):
+    vectors = data.from_tensors((torch.randn(300, 5), torch.arange(300) % 3))
+    search = EdgePopup(nn.Linear(5, 3), density=0.5)
+    with pytest.raises(SupermaskError, match=r"shape \(\d+, 5\); crops, flips and warps take images"):
+        train(search, vectors, replace(RECIPE, **options), seed=0, on_evaluation=lambda *_: pytest.fail("it began"))
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "run.checkpoint"
     save_checkpoint(path, {"step": 1, "tensor": torch.zeros(100)})
