@@ -26,7 +26,7 @@ from supermask.models.own import GROUP, TOKEN_MODELS, call
 from supermask.models.resnet import ResNet
 from supermask.models.resnet18 import ResNet18
 from supermask.models.shape import InputShape, check_classes, check_input_shape, check_width
-from supermask.models.small_conv import SmallConv, TinyConv
+from supermask.models.small_conv import SmallConv, SmallVGG, TinyConv
 from supermask.models.straight import straightened
 from supermask.models.vgg import VGG
 from supermask.models.wide_resnet import WideResNet
@@ -82,6 +82,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType(
         "lenet5": ModelSpec(LeNet5, MNIST),
         "lenet5_caffe": ModelSpec(LeNet5Caffe, MNIST),
         "small_conv": ModelSpec(SmallConv, MNIST),
+        "small_vgg": ModelSpec(SmallVGG, MNIST),
         "tiny_conv": ModelSpec(TinyConv, MNIST),
         "fc_500": ModelSpec(FullyConnected, MNIST),
         "linear_diamond_500": ModelSpec(partial(Diamond, relu=False), MNIST),
@@ -130,17 +131,17 @@ def build(name: str, *, input_shape: InputShape | None = None, classes: int = 10
             of each network's class names its source. `binary:` before it replaces every ReLU by a binary activation,
             `folded:` lets equal blocks of a stage share their weights, `straight:` puts a `Straighten` before it.
         input_shape: (channels, height, width) of one image. None: the paper's own, (1, 28, 28) for the LeNets,
-            small_conv, tiny_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's models fix 3
-            channels; their size is not checked.
+            small_conv, small_vgg, tiny_conv, fc_500 and the diamonds, and (3, 32, 32) for the others. torchvision's
+            models fix 3 channels; their size is not checked.
         classes: number of logits.
         width: multiplies the hidden widths, each rounded to at least 1, but neither the input's channels nor
             the classes. torchvision's models take only 1.
 
     Returns:
         A plain module in training mode with PyTorch's default initialisation. Every layer has a bias but the
-        layers of small_conv and tiny_conv, the convolutions of the networks with batch norm and the copies of the
-        diamonds. Modules are registered in the order that they run, a shortcut after the branch that it is added to.
-        What torchvision makes follows torchvision.
+        layers of small_conv, small_vgg and tiny_conv, the convolutions of the networks with batch norm and the
+        copies of the diamonds. Modules are registered in the order that they run, a shortcut after the branch that
+        it is added to. What torchvision makes follows torchvision.
 
     Raises:
         SupermaskError: the name is unknown, an argument is out of its range, the input is too small for the

@@ -45,6 +45,7 @@ def images(input_shape, batch=2, seed=0):
         ("lenet5", 61_470),
         ("lenet5_caffe", 430_500),
         ("small_conv", 28_944),
+        ("small_vgg", 102_432),
         ("tiny_conv", 18_320),
         ("fc_500", 397_000),
         ("conv2", 4_300_992),
@@ -159,6 +160,15 @@ def test_small_conv_follows_its_formula_and_has_nothing_else_to_keep(width):
     assert not list(model.buffers())
 
 
+@pytest.mark.parametrize("width", [0.3, 1.0, 1.5])
+def test_small_vgg_follows_its_formula_and_has_nothing_else_to_keep(width):
+    model = on_meta("small_vgg", input_shape=(2, 28, 40), classes=7, width=width)
+    first, second, third = (round(units * width) for units in (32, 48, 64))
+    convolutions = 25 * 2 * first + 9 * (first * second + second**2 + second * third + third**2)
+    assert weights_of(model) == parameters_of(model) == convolutions + 7 * third * 2 * 5
+    assert not list(model.buffers())
+
+
 def test_small_conv_does_not_read_how_strong_an_image_is():
     model = models.build("small_conv", width=SMALL).double()
     batch = images((1, 28, 28)).double()
@@ -188,6 +198,7 @@ def test_logits_have_the_shape_asked_for(name, input_shape, classes, width):
         ("lenet5", 12),
         ("lenet5_caffe", 16),
         ("small_conv", 24),
+        ("small_vgg", 24),
         ("tiny_conv", 16),
         ("conv2", 2),
         ("conv4", 4),
@@ -257,7 +268,7 @@ def test_biases_everywhere_but_in_convolutions_beside_batch_norm(name):
     assert normed == (name in RESIDUAL or name in ("plain8", "vgg11", "vgg16", "vgg19", "mobilenet"))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            bare = name in ("small_conv", "tiny_conv") or (normed and isinstance(layer, nn.Conv2d))
+            bare = name in ("small_conv", "small_vgg", "tiny_conv") or (normed and isinstance(layer, nn.Conv2d))
             assert (layer.bias is None) == bare
 
 
@@ -300,7 +311,7 @@ def test_the_gradient_reaches_every_parameter(name):
 @pytest.mark.parametrize(
     "name",
     [
-        *("lenet_300_100", "lenet5", "lenet5_caffe", "small_conv", "tiny_conv", *DIAMONDS),
+        *("lenet_300_100", "lenet5", "lenet5_caffe", "small_conv", "small_vgg", "tiny_conv", *DIAMONDS),
         *("conv2", "resnet20", "wide_resnet_16_8"),
     ],
 )
@@ -403,10 +414,10 @@ def message(*arguments, **options):
 @pytest.mark.parametrize("name", ["lenet", "", "LENET5", "resnet34", "torchvision"])
 def test_an_unknown_name_lists_the_known_ones(name):
     assert message(name) == (
-        f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, tiny_conv, fc_500, "
-        "linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet8, plain8, resnet20, resnet32, "
-        "resnet56, resnet18, mobilenet, vgg11, vgg16, vgg19, wide_resnet_16_8, wide_resnet_22_2, wide_resnet_28_2, "
-        "wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
+        f"Unknown model {name!r}; known are lenet_300_100, lenet5, lenet5_caffe, small_conv, small_vgg, tiny_conv, "
+        "fc_500, linear_diamond_500, relu_diamond_500, conv2, conv4, conv6, conv8, resnet8, plain8, resnet20, "
+        "resnet32, resnet56, resnet18, mobilenet, vgg11, vgg16, vgg19, wide_resnet_16_8, wide_resnet_22_2, "
+        "wide_resnet_28_2, wide_resnet_28_10, wide_resnet_40_2, and any torchvision model as torchvision:resnet18."
     )
 
 
