@@ -12,7 +12,9 @@ from supermask.baselines.deep_compression import DeepCompression
 from supermask.report import mean
 from supermask.report.plot import COLORS, colored, new_figures, plain_log, save_figure
 from supermask.runs import Job, JobResult, SearchOptions
+from supermask.search.anchored import AnchoredRule
 from supermask.search.coded import CodedRule
+from supermask.search.structured import StructuredRule
 from supermask.search.trichromatic import TrichromaticRule
 from supermask.training import Recipe
 
@@ -24,6 +26,12 @@ CODED_WEIGHTS = 12  # for each byte: about two thirds of a bit for a weight, as 
 LEVELS = (1, 3)
 LEVELLED = 0.1
 """Density of the masks of signs and levels."""
+SHARED_DENSITY = 0.2
+"""Of masks near the first one and of tiles: that of the best masks without either at 7,500 bytes."""
+NEAR = AnchoredRule(price=1e-5)
+NEAR_WEIGHTS = 1.3
+"""Weights of masks near the first one, over those of masks of the same size that are not held near."""
+TILE = StructuredRule(rows=4, columns=1)
 DENSE_SIZES = (20_000, 80_000, 320_000)
 SEEDS = (0, 1, 2)
 DENSE_RATE, WARM = 0.02, 0.4
@@ -67,6 +75,12 @@ def _groups() -> list[Group]:
             width = width_of(8 * size / levelled(levels))
             signed = replace(job, method=coloured.name, width=width, search=search, options=coloured)
             groups.append(Group(f"{label}, {_levels(levels)}, {size:,} bytes", trainings(signed, SEEDS)))
+        ways = (("near the first mask", NEAR, NEAR_WEIGHTS), (f"tiles of {TILE.rows}", TILE, float(TILE.rows)))
+        for (way, own, more), size in product(ways, SIZES):
+            search = SearchOptions(density=SHARED_DENSITY)
+            width = width_of(8 * size * more / entropy(SHARED_DENSITY))
+            held = replace(job, method=own.name, width=width, search=search, options=own)
+            groups.append(Group(f"{label}, {way}, {size:,} bytes", trainings(held, SEEDS)))
         for size in DENSE_SIZES:
             # at the rate of the scores, narrow ones do not learn
             slower = replace(job.recipe, learning_rate=DENSE_RATE, warm_up=WARM)
@@ -81,9 +95,12 @@ def _levels(levels: int) -> str:
     return "signs" if levels == 1 else f"signs and {levels} levels"
 
 
+_CURVES = ("density", "coded", "signs", "near", "tiles", "dense", "deep")
+
+
 def _curve(label: str) -> str:
     """Return the curve that a row belongs to."""
-    return next(part for part in label.split(", ") if part.startswith(("density", "coded", "signs", "dense", "deep")))
+    return next(part for part in label.split(", ") if part.startswith(_CURVES))
 
 
 def _plot(found: Mapping[str, Sequence[JobResult]], path: Path) -> None:

@@ -1,5 +1,6 @@
 """Searches: one file per algorithm that finds a strong ticket."""
 
+from supermask.search.anchored import Anchored
 from supermask.search.biprop import Biprop
 from supermask.search.coded import Coded
 from supermask.search.edge_popup import EdgePopup
@@ -18,6 +19,7 @@ from supermask.search.trichromatic import TrichromaticSupermask
 
 __all__ = [
     "SEARCHES",
+    "Anchored",
     "Biprop",
     "Coded",
     "EdgePopup",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from supermask.search.anchored import AnchoredRule
 from supermask.search.biprop import BipropRule
 from supermask.search.coded import CodedRule
 from supermask.search.edge_popup import EdgePopupRule
@@ -30,6 +31,7 @@ RULES: tuple[type[Rule], ...] = (
     PartiallyFrozenRule,
     StructuredRule,
     GatesRule,
+    AnchoredRule,
     CodedRule,
     TrichromaticRule,
     NodePerturbationRule,

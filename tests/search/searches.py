@@ -9,6 +9,7 @@ from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.masking.schedule import CubicRamp
 from supermask.search import (
     SEARCHES,
+    Anchored,
     Biprop,
     Coded,
     EdgePopup,
@@ -57,6 +58,7 @@ LINES = {
     "edge_popup, global, gradual": Line(
         EdgePopup, {"density": 0.3, "scope": Global(1), "schedule": CubicRamp(4)}, total=True
     ),
+    "anchored": Line(Anchored, {"density": 0.3, "price": 0.01}, exact=True),
     "learned": Line(LearnedSupermask),
     "gates": Line(Gates, {"density": 0.3, "steps": STEPS}, exact=True),
     "coded": Line(Coded, {"bytes": 2000, "steps": STEPS, "memory": 6}),
