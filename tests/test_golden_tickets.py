@@ -16,6 +16,7 @@ from supermask.masking import CubicRamp, Global
 from supermask.masking.granularity import Blocks, Channels, NofM
 from supermask.search import (
     SEARCHES,
+    Anchored,
     Biprop,
     Coded,
     Gates,
@@ -39,6 +40,7 @@ LINES = {
     "edge_popup": (EdgePopup, {"density": 0.3}),
     "edge_popup, global": (EdgePopup, {"density": 0.3, "scope": Global(1), "equalised": True}),
     "edge_popup, global, gradual": (EdgePopup, {"density": 0.3, "scope": Global(1), "schedule": CubicRamp(4)}),
+    "anchored": (Anchored, {"density": 0.3}),
     "learned": (LearnedSupermask, {}),
     "learned, rounded": (LearnedSupermask, {"evaluated": "rounded", "rescaled": False}),
     "gates": (Gates, {"density": 0.3, "steps": STEPS}),
