@@ -1,8 +1,9 @@
 """Accuracy in a file of so many bytes: masks that are drawn by bits, beside searches by density at the same size."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from experiments.framework.experiment import Experiment, Group, Published, Table
 from experiments.framework.training import trainings
@@ -34,27 +35,25 @@ class Tier:
         bytes: of the whole file, at most.
         model: of the search by bytes.
         width: of its network.
-        ranked: width of small_conv at which edge-popup has a file of about that size.
-        epochs: of edge-popup.
-        warp: of edge-popup's images, in pixels.
+        ranked: network and width at which edge-popup has a file of about that size.
+        changed: of edge-popup's recipe.
 
     """
 
     bytes: int
     model: str
     width: float
-    ranked: float
-    epochs: int = 40
-    warp: float = 0.0
+    ranked: tuple[str, float]
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
 
 TIERS = (
-    Tier(800, "tiny_conv", 0.7, 0.42),
-    Tier(1500, "tiny_conv", 1.0, 0.67),
-    Tier(3000, "tiny_conv", 1.5, 1.03, warp=0.7),
-    Tier(10000, "small_conv", 1.5, 2.0, epochs=60, warp=0.7),
+    Tier(800, "tiny_conv", 0.7, ("small_conv", 0.42)),
+    Tier(1500, "tiny_conv", 1.0, ("small_conv", 0.67)),
+    Tier(3000, "tiny_conv", 1.5, ("small_conv", 1.03), {"warp": 0.7}),
+    Tier(10000, "small_conv", 1.5, ("small_vgg", 1.03), {"warp": 0.5, "epochs": 24, "learning_rate": 0.005}),
 )
-LARGEST = TIERS[-1]
+THIRD, LARGEST = TIERS[2:]
 CIFAR = Job(
     data="cifar10",
     model="small_conv",
@@ -92,9 +91,9 @@ def _groups() -> list[Group]:
             if data == "mnist" and tier.bytes == PLAIN:
                 plain = replace(coded, model=tier.model, recipe=replace(RECIPE, epochs=60))
                 groups.append(_group(f"{row}, coded, not straightened", plain, published))
-            ranked = replace(RANKED, epochs=tier.epochs, warp=tier.warp)
-            search = SearchOptions(density=DENSITY)
-            searched = Job(data=data, model=f"{before}small_conv", width=tier.ranked, search=search, recipe=ranked)
+            (model, width), search = tier.ranked, SearchOptions(density=DENSITY)
+            ranked = replace(RANKED, **tier.changed)
+            searched = Job(data=data, model=before + model, width=width, search=search, recipe=ranked)
             groups.append(_group(f"{row}, edge_popup", searched))
     return [*groups, _group(f"{COLOURED}, 9,900 bytes, edge_popup", CIFAR, TINY_CIFAR)]
 
@@ -147,9 +146,10 @@ EXPERIMENT = Experiment(
         "After Havasi, Peharz & Hernandez-Lobato 2019 (MIRACLE), whose networks are Gaussian; masks over random signed"
         " constants here, and whole files. coded: `supermask search --method coded --bytes BYTES --coded.start 0.2"
         f" --coded.gain 2`, {RECIPE.epochs} epochs of 55,000 examples without augmentation, Adam 0.1, cosine, batch"
-        f" 128. edge_popup: small_conv at density {DENSITY}, of about so many bytes, Adam 0.02 in bfloat16,"
-        f" {RANKED.epochs} epochs, at {LARGEST.bytes:,} bytes {LARGEST.epochs}, the step of lowest validation loss;"
-        f" from 3,000 bytes on its images are warped by {LARGEST.warp} pixels (`--warp`). Networks for MNIST have"
+        f" 128. edge_popup: density {DENSITY}, of about so many bytes, Adam {RANKED.learning_rate} in bfloat16,"
+        f" {RANKED.epochs} epochs, the step of lowest validation loss; at {THIRD.bytes:,} bytes images are warped by"
+        f" {THIRD.changed['warp']} pixels (`--warp`), at {LARGEST.bytes:,} by {LARGEST.changed['warp']}, with Adam"
+        f" {LARGEST.changed['learning_rate']} and {LARGEST.changed['epochs']} epochs. Networks for MNIST have"
         " `straight:` before their names: they shear each image until it stands upright (LeCun et al. 1998, section"
         " III.A), which MIRACLE does not. The row that does not had 60 epochs. CIFAR-10:"
         f" {CIFAR.recipe.epochs} epochs with crops and flips, the step of best validation accuracy."
