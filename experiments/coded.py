@@ -161,7 +161,7 @@ EXPERIMENT = Experiment(
         note=(
             "Bytes: of the ticket's whole file, header and checksums included. n counts seeds of weights, split and"
             " order together. The test set was read once in each run. Seconds: on one core of a machine that other work"
-            " shared."
+            " shared; some runs were paused."
         ),
     ),
     plot=_plot,
