@@ -27,7 +27,7 @@ class AnchoredRule(RankedRule):
     The loss has a price on each entry of the mask that differs from the mask of the first scores. Straight through, it
     pushes the magnitude of a score up where the weight was kept at first, and down where it was pruned. The density
     stays as it is. With 1.3 times the weights, files of LeNet-300-100 are a tenth shorter at the same accuracy
-    (experiments/results/frontier.md); networks with norms that are trained for long gain nothing by it.
+    (experiments/results/frontier.md); it was compared on no other network.
 
     Attributes:
         price: of an entry that differs, in nats of the mean loss. A file's bit costs log(2) / n where n examples are
