@@ -27,7 +27,7 @@ LEVELS = (1, 3)
 LEVELLED = 0.1
 """Density of the masks of signs and levels."""
 SHARED_DENSITY = 0.2
-"""Of masks near the first one and of tiles: that of the best masks without either at 7,500 bytes."""
+"""Of masks near the first one and of tiles; the one that `coded` has."""
 NEAR = AnchoredRule(price=1e-5)
 NEAR_WEIGHTS = 1.3
 """Weights of masks near the first one, over those of masks of the same size that are not held near."""
