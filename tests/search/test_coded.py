@@ -323,3 +323,33 @@ def test_a_layer_of_many_bits_remembers_less_so_that_drawing_fits_into_memory():
         assert drawn.bits.size // drawn.blocks << drawn.memory <= 1 << 26
         assert drawn.memory <= most
     assert coder.codes["small"].mask.memory == 14
+
+
+def test_the_bytes_of_the_masks_are_a_tenth_above_their_divergence_at_most(monkeypatch):
+    # that of each block just before it is drawn; 4,000 examples with random labels take all bits
+    spent, draw = [], Coder.draw
+
+    def measured(coder, seed, name, chances, part, sharpness):
+        code = coder.codes[name]
+        flat = chances.detach().double().flatten()
+        before, plan = code.settled, code.mask.plan(seed, name, flat.numel())
+        made = draw(coder, seed, name, chances, part, sharpness)
+        parts = (flat[plan.entries(block)] for block in range(before, code.settled))
+        spent.extend(float(divergence(part, code.chance)) / math.log(2) for part in parts)
+        return made
+
+    monkeypatch.setattr(Coder, "draw", measured)
+    inputs, labels = torch.randn(4000, 30, generator=torch.Generator().manual_seed(3)), torch.arange(4000) % 30
+    model = nn.Sequential(nn.Linear(30, 300), nn.ReLU(), nn.Linear(300, 30))
+    search = Coded(model, bytes=1500, provenance=0, steps=250, memory=6)
+    optimizer = torch.optim.Adam(search.parameters(), lr=0.1)
+    for _ in range(250):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model.train()(inputs), labels).backward()
+        search.before_step(optimizer)
+        optimizer.step()
+        search.step()
+    coded = sum(len(each.to_bytes()) for each in search.ticket().drawn.values())
+    print(f"{coded} bytes over a divergence of {sum(spent) / 8:.0f}: {8 * coded / sum(spent):.3f}")
+    assert sum(spent) / 8 > 1000
+    assert 8 * coded / sum(spent) <= 1.10
