@@ -72,7 +72,8 @@ class SmallVGG(nn.Module):
 
     A 5x5 convolution with 32 channels and 2x2 max pooling, two 3x3 convolutions with 48 channels and pooling, and two
     with 64. Each is unpadded, except the first with 64 channels, and is followed by group norm with one group and ReLU,
-    as in `SmallConv`; there is nothing but masks to keep. It has as many weights as `SmallConv` at 1.9 times its width.
+    as in `SmallConv`; there is nothing but masks to keep. It has about as many weights as `SmallConv` at 1.9 times its
+    width.
 
     Maps float images (batch, channels, height, width) to logits (batch, classes); 102,432 weights and no other
     parameters at (1, 28, 28) with 10 classes. Raises `SupermaskError` for an input below 24x24.
